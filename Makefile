@@ -1,0 +1,39 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. The rest is for working on mmsls.
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
+
+.PHONY: help setup demo test lint format bccd benchmarks clean
+
+help:
+	@echo 'make demo        set up if needed, then the whole chain on generated digit scenes (10 minutes on 2 cores)'
+	@echo 'make test        set up if needed, then all tests (15 minutes on 2 cores)'
+	@echo 'make lint        ruff and mypy'
+	@echo 'make bccd        the chain on real blood-cell images (needs ../shared/data)'
+	@echo 'make benchmarks  side-by-side measurements'
+
+setup:
+	@$(PYTHON) requirements/setup_env.py $(VENV)
+
+demo: setup
+	$(PY) -m mmsls.demo
+	$(PY) tools/run_sls.py configs/demo/tune.py --baseline configs/demo/baseline.py --pruned configs/demo/pruned.py
+
+test: setup
+	$(PY) -m pytest
+
+lint: setup
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy mmsls
+
+format: setup
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+benchmarks: setup
+	for file in benchmarks/*.py; do $(PY) $$file || exit 1; done
+
+clean:
+	rm -rf work_dirs .pytest_cache .ruff_cache .mypy_cache

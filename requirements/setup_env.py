@@ -1,0 +1,173 @@
+"""Build the project's virtual environment in the one order that works.
+
+Standard library only, because it runs before anything is installed. Every step leaves a stamp in the environment, so an interrupted
+set-up goes on where it stopped, and a step whose requirements changed runs again.
+
+Order: torch, then mmcv (compiled against that torch, with its ops), then the rest. With build isolation, or without torch, mmcv builds
+without ops and detection fails only later, at run time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+MIN_PYTHON, MAX_PYTHON = (3, 10), (3, 12)
+DISK_GIB = 8.0
+
+
+def stop(message: str) -> None:
+    """End with one line that says what is missing and what to do."""
+    sys.exit(f'setup: {message}')
+
+
+def check_python() -> None:
+    """Refuse an interpreter that the tested wheels do not cover."""
+    version = sys.version_info[:2]
+    if not MIN_PYTHON <= version <= MAX_PYTHON:
+        stop(
+            f'Python {version[0]}.{version[1]} is not supported; run `make PYTHON=python3.11 ...` with Python 3.10, 3.11 or 3.12'
+        )
+
+
+def check_compiler() -> None:
+    """Refuse to start a compilation that cannot end."""
+    candidates = [os.environ.get('CXX', ''), 'c++', 'g++', 'clang++']
+    if not any(name and shutil.which(name.split()[0]) for name in candidates):
+        stop(
+            'no C++ compiler found (looked for $CXX, c++, g++, clang++); mmcv is compiled once. Install one, e.g. `apt-get install g++`'
+        )
+
+
+def check_disk(folder: Path) -> None:
+    """Refuse to fill the disk half-way through the torch download."""
+    free = shutil.disk_usage(folder).free / 2**30
+    if free < DISK_GIB:
+        stop(
+            f'{free:.1f} GiB free in {folder}, {DISK_GIB:.0f} GiB needed (torch alone takes about 5); free some and run again'
+        )
+
+
+class Environment:
+    """A virtual environment with one stamp per finished step.
+
+    Args:
+        folder: Where the environment lives.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.python = folder / 'bin' / 'python'
+
+    def create(self) -> None:
+        """Create the environment unless it is there."""
+        if not self.python.exists():
+            self.say('creating the virtual environment')
+            subprocess.run([sys.executable, '-m', 'venv', str(self.folder)], check=True)
+
+    def say(self, text: str) -> None:
+        """Print one progress line."""
+        print(f'setup: {text}', flush=True)
+
+    def pip(self, *args: str, **env: str) -> None:
+        """Run pip inside the environment; a failure ends the set-up with its exit code."""
+        command = [str(self.python), '-m', 'pip', '--disable-pip-version-check', 'install', '--quiet', *args]
+        code = subprocess.run(command, env={**os.environ, **env}).returncode
+        if code:
+            stop(
+                f'`pip install {" ".join(args)}` failed (exit {code}); the lines above say why. Run the same command again to go on from here'
+            )
+
+    def once(
+        self,
+        name: str,
+        fingerprint: str,
+        text: str,
+        action: Callable[[], None],
+        checks: tuple[Callable[[], None], ...] = (),
+    ) -> None:
+        """Run a step unless its stamp holds the same fingerprint."""
+        stamp = self.folder / f'.done-{name}'
+        if stamp.exists() and stamp.read_text() == fingerprint:
+            return
+        for check in checks:
+            check()
+        self.say(text)
+        start = time.monotonic()
+        action()
+        stamp.write_text(fingerprint)
+        self.say(f'  {name}: done in {time.monotonic() - start:.0f} s')
+
+
+def fingerprint(*names: str) -> str:
+    """Hash the given files of this folder's parent; a change makes a step run again."""
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update((HERE.parent / name).read_bytes())
+    return digest.hexdigest()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('folder', type=Path, help='where the virtual environment goes')
+    folder = parser.parse_args().folder.resolve()
+    check_python()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    env = Environment(folder)
+
+    def install_mmcv() -> None:
+        env.pip('-r', str(HERE / 'build.txt'))
+        env.pip(
+            '--no-build-isolation',
+            '-r',
+            str(HERE / 'mmcv.txt'),
+            MMCV_WITH_OPS='1',
+            MAX_JOBS=os.environ.get('MAX_JOBS', str(os.cpu_count())),
+        )
+        code = subprocess.run([str(env.python), '-c', 'import mmcv.ops'], capture_output=True, text=True)
+        if code.returncode:
+            stop(
+                f'mmcv was built without its ops: {code.stderr.strip().splitlines()[-1]}. Run `pip cache remove onedl_mmcv` and try again'
+            )
+
+    if not env.python.exists():
+        check_disk(folder.parent)
+    env.create()
+    env.once(
+        'torch',
+        fingerprint('requirements/torch.txt'),
+        'installing torch (about 5 GB on disk; a few minutes)',
+        lambda: env.pip('-r', str(HERE / 'torch.txt')),
+        checks=(lambda: check_disk(folder),),
+    )
+    env.once(
+        'mmcv',
+        fingerprint('requirements/torch.txt', 'requirements/build.txt', 'requirements/mmcv.txt'),
+        'compiling mmcv with its ops: once, about 15 minutes on 2 cores (pip keeps the wheel for later environments)',
+        install_mmcv,
+        checks=(check_compiler,),
+    )
+    env.once(
+        'rest',
+        fingerprint('requirements/tested.txt'),
+        'installing the toolboxes',
+        lambda: env.pip('-r', str(HERE / 'tested.txt')),
+    )
+    env.once(
+        'mmsls',
+        fingerprint('setup.py'),
+        'installing mmsls itself',
+        lambda: env.pip('--no-build-isolation', '--no-deps', '-e', str(HERE.parent)),
+    )
+
+
+if __name__ == '__main__':
+    main()

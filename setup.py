@@ -1,0 +1,32 @@
+"""Package metadata of mmsls."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+VERSION = re.search(r"__version__ = '([^']+)'", (ROOT / 'mmsls' / '__init__.py').read_text()).group(1)
+
+# The hosts exist twice under the same import names: the maintained onedl forks and the official distributions. Installing both into one
+# environment breaks both, so neither belongs in install_requires; a user picks one extra.
+ONEDL = ['onedl-mmcv>=2.3', 'onedl-mmengine>=0.10.12', 'onedl-mmdetection>=3.5', 'onedl-mmsegmentation>=1.4']
+OPENMMLAB = ['mmcv>=2.0', 'mmengine>=0.10.5', 'mmdet>=3.3', 'mmsegmentation>=1.2.2']
+
+setup(
+    name='mmsls',
+    version=VERSION,
+    description='Adapters and layer-wise pruning (SLS) for frozen vision models in MMDetection and MMSegmentation',
+    long_description=(ROOT / 'README.md').read_text() if (ROOT / 'README.md').exists() else '',
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    python_requires='>=3.10,<3.13',
+    packages=find_packages(include=['mmsls', 'mmsls.*']),
+    install_requires=['torch>=2.1', 'numpy', 'scikit-learn>=1.3', 'threadpoolctl', 'matplotlib', 'rich'],
+    extras_require={
+        'onedl': ONEDL,
+        'openmmlab': OPENMMLAB,
+        'cls': ['timm', 'ftfy', 'regex'],
+        'dev': ['pytest', 'pytest-timeout', 'ruff', 'mypy'],
+    },
+)
