@@ -1,0 +1,216 @@
+"""The rule on hand-made tables, each worked out on paper from the published procedure."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import warnings
+
+import numpy as np
+import pytest
+
+from mmsls.scoring import choose_depths
+from mmsls.scoring.rule import check_scores, decide, stage_depths
+
+
+def table(*stages: list[float]) -> dict[tuple[int, int], float]:
+    return {(stage, block): score for stage, scores in enumerate(stages) for block, score in enumerate(scores)}
+
+
+VIT = table([-0.1, 0.0, 0.02, 0.1, 0.3, 0.5])
+SWIN = table([0.0, 0.1], [0.1, 0.2], [0.1, 0.3, 0.3, 0.4, 0.4, 0.5], [0.6, 0.8])
+
+
+@pytest.mark.parametrize(
+    ('alpha', 'kept'),
+    [(0.1, 4), (0.3, 5), (0.2, 4), (0.6, 5), (0.61, 6), (1.0, 6), (0.01, 3)],
+)
+def test_walk_keeps_the_block_above_the_first_below_threshold(alpha, kept):
+    assert choose_depths(VIT, alpha=alpha) == (kept,)
+
+
+def test_published_steps_written_out():
+    """The loop of the published procedure: walk down, note every block passed, stop below the threshold."""
+    rng = random.Random(0)
+    for _ in range(300):
+        scores = [rng.uniform(-0.3, 0.9) for _ in range(rng.randint(1, 24))]
+        alpha = rng.uniform(0.01, 1)
+        target = len(scores)
+        for number in range(len(scores), 0, -1):
+            if scores[number - 1] < alpha * scores[-1]:
+                break
+            target = number
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            assert choose_depths(table(scores), alpha=alpha) == ((target,) if scores[-1] > 0 else (len(scores),))
+
+
+def test_equal_to_the_threshold_is_walked_past():
+    assert choose_depths(table([0.1, 0.25, 0.5]), alpha=0.5) == (2,)
+
+
+def test_blocks_that_rise_again_further_down_do_not_count():
+    assert choose_depths(table([0.5, 0.5, 0.05, 0.3, 0.5])) == (4,)
+
+
+def test_none_below_keeps_block_one_alone():
+    assert choose_depths(table([0.2, 0.3, 0.4, 0.5])) == (1,)
+    assert choose_depths(table([0.2, 0.3], [0.4, 0.5])) == (1, 0)
+
+
+def test_one_block_is_kept():
+    decision = decide(table([0.4]))
+    assert decision.kept_depths == (1,)
+    assert 'only one' in decision.note
+
+
+@pytest.mark.parametrize('top', [0.0, -0.2])
+def test_unseparated_top_prunes_nothing_and_warns_with_causes(top):
+    with pytest.warns(UserWarning, match=r'block \(0, 2\) scores -?0\.\d+: not above 0.*likely causes'):
+        assert choose_depths(table([0.3, 0.4, top])) == (3,)
+    decision = decide(table([0.3, 0.4, top]))
+    assert decision.thresholds == (None,)
+    assert decision.borderline == ()
+
+
+def test_separated_top_does_not_warn():
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        choose_depths(VIT)
+
+
+def test_model_scope_crosses_stages_and_may_empty_the_upper_ones():
+    assert choose_depths(SWIN, alpha=0.3) == (2, 2, 2, 0)  # threshold 0.24, stops at (2, 0)
+    assert choose_depths(SWIN, alpha=0.7) == (2, 2, 6, 1)  # threshold 0.56, stops at (2, 5)
+    assert choose_depths(SWIN, alpha=0.9) == (2, 2, 6, 2)
+
+
+def test_stage_scope_walks_every_stage_on_its_own():
+    # thresholds 0.03, 0.06, 0.15, 0.24: stops at (0, 0), nowhere, at (2, 0), nowhere
+    decision = decide(SWIN, alpha=0.3, scope='stage')
+    assert decision.kept_depths == (2, 1, 2, 1)
+    assert decision.thresholds == pytest.approx((0.03, 0.06, 0.15, 0.24))
+
+
+def test_stage_scope_keeps_only_the_unseparated_stage_whole():
+    scores = table([0.1, 0.2], [0.3, 0.2, -0.01], [0.3, 0.4])
+    decision = decide(scores, scope='stage')
+    assert decision.kept_depths == (1, 3, 1)
+    assert decision.thresholds[1] is None
+    assert decision.note.startswith('block (1, 2) scores -0.0100')
+
+
+@pytest.mark.parametrize('scope', ['model', 'stage'])
+def test_min_depth_holds_in_every_stage_and_is_capped_by_its_depth(scope):
+    kept = choose_depths(SWIN, scope=scope, min_depth=4)
+    assert kept == (2, 2, 4, 2)
+    assert choose_depths(SWIN, min_depth=1) == (2, 2, 2, 1)
+
+
+def test_peak_walks_from_the_best_block_and_removes_what_lies_above():
+    falls = table([0.0, 0.1, 0.6, 0.5, 0.05, 0.2])
+    assert choose_depths(falls) == (6,)  # published: threshold 0.06, block 5 is below at once
+    assert choose_depths(falls, reference='peak') == (3,)  # threshold 0.18, stops at block 2
+    assert decide(falls, reference='peak').thresholds == pytest.approx((0.18,))
+
+
+def test_peak_equals_top_where_the_top_is_best():
+    assert decide(SWIN, reference='peak') == decide(SWIN)
+    assert decide(SWIN, reference='peak', scope='stage') == decide(SWIN, scope='stage')
+
+
+def test_peak_takes_the_topmost_of_equals_and_needs_a_positive_one():
+    assert choose_depths(table([0.5, 0.0, 0.5]), reference='peak') == (3,)
+    assert decide(table([-0.2, -0.1, -0.3]), reference='peak').kept_depths == (3,)
+    assert choose_depths(table([0.1, 0.5, -0.3]), reference='peak') == (2,)
+
+
+def test_borderline_marks_blocks_within_five_hundredths():
+    decision = decide(table([0.1, 0.26, 0.24, 0.36, 1.0]), alpha=0.3)
+    assert decision.borderline == ((0, 1),)
+    assert decide(table([0.1, 0.26, 0.24, 0.34, 1.0]), alpha=0.3).borderline == ((0, 1), (0, 3))
+
+
+def test_note_says_why_nothing_was_pruned():
+    assert decide(VIT).note is None
+    assert 'block (0, 4) scores 0.3000, below the threshold 0.4500' in decide(VIT, alpha=0.9).note
+    assert 'min_depth=6' in decide(VIT, min_depth=6).note
+    both = decide(table([0.0, 0.1], [0.3, 0.4]), scope='stage', min_depth=2).note
+    assert 'block (0, 0) scores' in both
+    assert 'min_depth=2' in both
+
+
+@pytest.mark.parametrize('reference', ['top', 'peak'])
+@pytest.mark.parametrize('scope', ['model', 'stage'])
+def test_larger_alpha_or_min_depth_never_keeps_fewer(scope, reference):
+    rng = random.Random(1)
+    for _ in range(100):
+        scores = table(*[[rng.uniform(-0.3, 0.9) for _ in range(depth)] for depth in (2, 2, 6, 2)])
+        by_alpha = [decide(scores, alpha=a / 20, scope=scope, reference=reference).kept_depths for a in range(1, 21)]
+        by_depth = [decide(scores, min_depth=d, scope=scope, reference=reference).kept_depths for d in range(8)]
+        for series in (by_alpha, by_depth):
+            assert all(x <= y for low, high in itertools.pairwise(series) for x, y in zip(low, high, strict=True))
+
+
+def test_order_of_the_mapping_does_not_matter():
+    items = list(SWIN.items())
+    random.Random(0).shuffle(items)
+    assert decide(dict(items), scope='stage') == decide(SWIN, scope='stage')
+    assert list(check_scores(dict(items))) == sorted(SWIN)
+
+
+def test_numpy_keys_and_values_are_taken():
+    scores = {(np.int64(0), np.int64(block)): np.float32(score) for (_, block), score in VIT.items()}
+    decision = decide(scores, alpha=np.float64(0.3))
+    assert decision.kept_depths == (5,)
+    assert all(type(number) is int for block in decision.borderline for number in block)
+
+
+@pytest.mark.parametrize('alpha', [0, -0.1, 1.01, float('nan'), float('inf'), True, '0.3', None])
+def test_alpha_out_of_range_is_named(alpha):
+    with pytest.raises(ValueError, match='alpha is'):
+        choose_depths(VIT, alpha=alpha)
+
+
+@pytest.mark.parametrize(
+    ('option', 'value'),
+    [
+        ('scope', 'block'),
+        ('scope', None),
+        ('reference', 'best'),
+        ('min_depth', -1),
+        ('min_depth', 1.0),
+        ('min_depth', True),
+    ],
+)
+def test_wrong_options_are_named(option, value):
+    with pytest.raises(ValueError, match=f'{option} is {value!r}'):
+        choose_depths(VIT, **{option: value})
+
+
+@pytest.mark.parametrize('score', [float('nan'), float('inf'), 1.2, -1.2, 'high', None, True])
+def test_wrong_score_names_its_block(score):
+    with pytest.raises(ValueError, match=r'score of block \(0, 1\) is'):
+        choose_depths({(0, 0): 0.1, (0, 1): score, (0, 2): 0.3})
+
+
+@pytest.mark.parametrize(
+    ('keys', 'message'),
+    [
+        ([], 'empty'),
+        ([(0, 1)], r'no block \(0, 0\)'),
+        ([(0, 0), (0, 2)], r'no block \(0, 1\)'),
+        ([(0, 0), (2, 0)], r'no block \(1, 0\)'),
+        ([(1, 0)], r'no block \(0, 0\)'),
+        ([0, 1], 'key 0'),
+        ([(0, 0), (0, -1)], r'key \(0, -1\)'),
+        ([(0, 0.0)], r'key \(0, 0.0\)'),
+    ],
+)
+def test_keys_must_form_whole_stages(keys, message):
+    with pytest.raises(ValueError, match=message):
+        choose_depths(dict.fromkeys(keys, 0.5))
+
+
+def test_stage_depths():
+    assert stage_depths(SWIN) == (2, 2, 6, 2)
