@@ -1,0 +1,146 @@
+"""The contract that every adapter meets."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mmsls.registry import ADAPTERS
+
+
+class Adapter(nn.Module):
+    """A small trainable module at one slot of a frozen transformer block.
+
+    A pre-norm block has two branches, `attn` and `ffn`, and each branch four places. With `h = norm(x)`:
+
+    | place      | the branch becomes                  | the adapter returns       |
+    |------------|-------------------------------------|---------------------------|
+    | `input`    | `x + op(adapter(h))`                | the new input of `op`     |
+    | `parallel` | `x + op(h) + adapter(h)`            | what is added             |
+    | `output`   | `x + adapter(op(h))`                | the new output of `op`    |
+    | `stream`   | `adapter(x + op(h))`                | the new residual stream   |
+
+    A subclass names its slots as `'{branch}_{place}'` and gets one instance per slot and block. A new adapter is the identity of the block.
+
+    Args:
+        embed_dims: Width C of the block.
+        rank: Bottleneck width, at least 1.
+        scale: Factor of the adapter's output.
+
+    Raises:
+        ValueError: If `rank` is not a positive integer.
+    """
+
+    slots: ClassVar[tuple[str, ...]] = ()
+    mergeable: ClassVar[bool] = False
+    training_only: ClassVar[frozenset[str]] = frozenset()
+    """Arguments that change training but not the function that a loaded adapter computes."""
+
+    def __init__(self, embed_dims: int, rank: int = 8, scale: float = 1.0) -> None:
+        super().__init__()
+        if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+            raise ValueError(f'adapter.rank must be a positive integer, got {rank!r}')
+        self.embed_dims, self.rank, self.scale = embed_dims, rank, float(scale)
+
+    def reset_parameters(self) -> None:
+        """Initialise as published; afterwards the adapter is the identity of the block."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """Adapt the tokens.
+
+        Args:
+            x: Tokens, (B, K + H * W, C); the K extra tokens (class token) come first.
+            hw_shape: The token grid (H, W).
+
+        Returns:
+            Tokens of the same shape.
+        """
+        raise NotImplementedError
+
+    def merged(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Fold this adapter into the linear layer that follows its slot.
+
+        Args:
+            weight: Weight of that layer, (out, C).
+            bias: Its bias, (out,), or None.
+
+        Returns:
+            Weight and bias of a layer that computes both in one.
+
+        Raises:
+            ValueError: If the method has no exact merge.
+        """
+        raise ValueError(f'adapter.type: {type(self).__name__} cannot be merged into the base: it is not linear')
+
+    def extra_repr(self) -> str:
+        """Show the width, rank and scale."""
+        return f'embed_dims={self.embed_dims}, rank={self.rank}, scale={self.scale}'
+
+
+def adapter_class(cfg: Mapping[str, Any]) -> type[Adapter]:
+    """Look up the class that `cfg['type']` names, with or without the `mmsls.` scope.
+
+    Raises:
+        ValueError: If the type is absent or unknown; the message lists the known ones.
+    """
+    name = cfg.get('type')
+    # Not ADAPTERS.get: mmengine 0.10 imports whatever module a dotted name points at.
+    found = ADAPTERS.module_dict.get(name.removeprefix('mmsls.')) if isinstance(name, str) else name
+    if not inspect.isclass(found) or not issubclass(found, Adapter):
+        raise ValueError(f'adapter.type: unknown adapter {name!r}; known: {", ".join(sorted(ADAPTERS.module_dict))}')
+    return found
+
+
+def normalise_adapter_cfg(cfg: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Spell an adapter config out: short type name and every argument with its default, JSON-able.
+
+    Raises:
+        ValueError: If the type is unknown or an argument does not exist.
+
+    Example:
+        >>> from mmsls.adapters import normalise_adapter_cfg
+        >>> normalise_adapter_cfg(dict(type='mmsls.Convpass', rank=4))
+        {'type': 'Convpass', 'rank': 4, 'scale': 1.0, 'dropout': 0.1, 'xavier_init': False}
+    """
+    if cfg is None:
+        return None
+    cls = adapter_class(cfg)
+    signature = inspect.signature(cls)
+    try:
+        bound = signature.bind(embed_dims=0, **{key: value for key, value in cfg.items() if key != 'type'})
+    except TypeError as error:
+        known = ', '.join(name for name in signature.parameters if name != 'embed_dims')
+        raise ValueError(f'adapter: {error} for {cls.__name__}; its arguments are {known}') from error
+    bound.apply_defaults()
+    bound.arguments.pop('embed_dims')
+    return {'type': cls.__name__, **bound.arguments}
+
+
+def build_adapters(cfg: Mapping[str, Any], embed_dims: int) -> dict[str, Adapter]:
+    """Build one adapter per slot of the method, for one block of width `embed_dims`."""
+    cls = adapter_class(cfg)
+    arguments = {key: value for key, value in cfg.items() if key != 'type'}
+    return {slot: cls(embed_dims, **arguments) for slot in cls.slots}
+
+
+def split_extra_tokens(x: Tensor, hw_shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Split (B, K + H * W, C) into the K extra tokens and the H * W grid tokens."""
+    extra = x.shape[1] - hw_shape[0] * hw_shape[1]
+    return x[:, :extra], x[:, extra:]
+
+
+def linear_after(weight: Tensor, bias: Tensor | None, delta: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the layer `x -> W (x + delta x + shift) + b` as one weight and bias, computed in float64."""
+    wide = weight.double()
+    new_bias = wide @ shift.double() + (0 if bias is None else bias.double())
+    return (wide + wide @ delta.double()).to(weight.dtype), new_bias.to(weight.dtype)
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """Sigmoid approximation of GELU, `x * sigmoid(1.702 x)` (Hendrycks & Gimpel, arXiv 1606.08415)."""
+    return x * torch.sigmoid(1.702 * x)

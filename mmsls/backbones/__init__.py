@@ -1,0 +1,6 @@
+"""Pruned backbones: one mixin per family, free of host imports; `mmsls.integrations` registers them."""
+
+from mmsls.backbones.base import PrunedBackbone
+from mmsls.backbones.swin import PrunedSwinMixin
+
+__all__ = ['PrunedBackbone', 'PrunedSwinMixin']

@@ -1,0 +1,281 @@
+"""What every pruned backbone shares: its arguments, its frozen base, and how its state dict is written and read."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from mmsls.adapters.base import Adapter, adapter_class, normalise_adapter_cfg
+from mmsls.backbones.base_weights import SHOWN, StateDict, load_base, read_base
+from mmsls.backbones.surgery import freeze, resolve_kept_depths, set_mode, truncate, warn_of_differences
+from mmsls.backbones.tokens import BlockTokens
+from mmsls.scoring import BlockId
+
+EXTRA_STATE = '_extra_state'
+IDENTITY_KEYS = frozenset({'base_sha256', 'kept_depths', 'adapter'})
+
+
+class PrunedBackbone(nn.Module):
+    """Mixin in front of a host's backbone class: frozen base, adapters, kept depths.
+
+    A family's mixin says where the blocks are (`block_lists`), how they are named (`block_pattern`), what its base keys look like, and builds
+    an adapted block. It assumes nothing of the host beyond that.
+
+    The state dict of a backbone with a base carries one more tensor, `_extra_state` (uint8, JSON): the base's SHA-256, the kept depths and
+    the adapter. Loading checks it, because `init_detector` and its kin show the model nothing else of a checkpoint. Base weights always come
+    from the base file: those of a checkpoint are never read.
+    """
+
+    family: ClassVar[str]
+    block_pattern: ClassVar[re.Pattern[str]]
+    """Matches the state-dict key of a block's tensor; groups `stage` (optional) and `block`."""
+    not_in_base: ClassVar[re.Pattern[str]]
+    """Finds state-dict keys that a base need not hold: output norms and tables that the model computes."""
+
+    depths: tuple[int, ...]
+    kept_depths: tuple[int, ...]
+    base_sha256: str | None = None
+    adapter_cfg: dict[str, Any] | None = None
+    base_checkpoint: str | None = None
+
+    # What a family provides.
+
+    def block_lists(self) -> list[nn.ModuleList]:
+        """Return each stage's list of blocks, bottom first."""
+        raise NotImplementedError
+
+    def base_width(self) -> int:
+        """Return the width C of the first stage."""
+        raise NotImplementedError
+
+    def adapted(self, block: nn.Module, stage: int, cfg: Mapping[str, Any]) -> nn.Module:
+        """Return a block with adapters around the host's block."""
+        raise NotImplementedError
+
+    def base_keys(self, state: StateDict) -> StateDict:
+        """Translate a base's tensors to the host's key style and drop what the family never loads."""
+        raise NotImplementedError
+
+    def output_norms(self) -> dict[str, nn.Module]:
+        """Return the trainable norms of the outputs, which a base need not hold, by name."""
+        raise NotImplementedError
+
+    def record_blocks(self, callback: Callable[[BlockId, BlockTokens], None]) -> list[RemovableHandle]:
+        """Call back with every block's output tokens in each forward pass, until the handles are removed."""
+        raise NotImplementedError
+
+    def downsample_tokens(self, stage: int, tokens: BlockTokens) -> BlockTokens:
+        """Apply what follows a stage (patch merging) to tokens of one of its blocks."""
+        raise NotImplementedError
+
+    # Construction, after the host's own at full depth.
+
+    def set_up(
+        self,
+        base_checkpoint: str | None,
+        adapter: Mapping[str, Any] | None,
+        pruning_index: str | None,
+        kept_depths: Sequence[int] | None,
+    ) -> None:
+        """Truncate, load and freeze the base, insert adapters. The order matters: a base never meets adapters or removed blocks.
+
+        Raises:
+            ValueError: If an argument is wrong or does not fit the others, the index or the base.
+            FileNotFoundError: If the index or the base is not there.
+        """
+        if adapter is not None and base_checkpoint is None:
+            raise ValueError(f'adapter={dict(adapter)} needs base_checkpoint: adapters are trained on a frozen base')
+        self.depths = tuple(len(blocks) for blocks in self.block_lists())
+        self.adapter_cfg = normalise_adapter_cfg(adapter)
+        self.kept_depths, index = resolve_kept_depths(self.fingerprint(), pruning_index, kept_depths)
+        for blocks, depth in zip(self.block_lists(), self.kept_depths, strict=True):
+            truncate(blocks, depth)
+        if base_checkpoint is not None:
+            self._load_base(base_checkpoint)
+        if self.adapter_cfg is not None:
+            self._insert_adapters(self.adapter_cfg)
+        if base_checkpoint is not None:
+            freeze(self, self.trainable_modules().values())
+            self.train(self.training)
+        if index is not None:
+            warn_of_differences(index, self.adapter_cfg, self.base_sha256)
+
+    def _load_base(self, location: str) -> None:
+        state, sha256 = read_base(location)
+        load_base(self, self.base_keys(state), location, optional=self.not_in_base.search, ignored=self._is_removed)
+        self.base_sha256, self.base_checkpoint = sha256, location
+        print_log(f'{type(self).__name__}: frozen base {location} (sha256 {sha256[:12]})', 'current')
+
+    def _insert_adapters(self, cfg: Mapping[str, Any]) -> None:
+        adapter_class(cfg)
+        for stage, blocks in enumerate(self.block_lists()):
+            for position, block in enumerate(blocks):
+                blocks[position] = self.adapted(block, stage, cfg)
+
+    # What others ask of it.
+
+    @property
+    def is_pruned(self) -> bool:
+        """Whether any block was removed."""
+        return self.kept_depths != self.depths
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what an index file must agree with: family, width and full depths."""
+        return {'type': self.family, 'embed_dims': self.base_width(), 'depths': list(self.depths)}
+
+    def iter_blocks(self) -> Iterator[tuple[BlockId, nn.Module]]:
+        """Yield ((stage, block), module), bottom first, both 0-based."""
+        for stage, blocks in enumerate(self.block_lists()):
+            for position, block in enumerate(blocks):
+                yield (stage, position), block
+
+    def trainable_modules(self) -> dict[str, nn.Module]:
+        """Return the parts that are trained and stored on a frozen base, by name: adapters and output norms."""
+        adapters = {name: module for name, module in self.named_modules() if isinstance(module, Adapter)}
+        return {**adapters, **self.output_norms()}
+
+    def trained_keys(self) -> list[str]:
+        """Return the state-dict keys that belong to one task: the trainable parts' and whatever else was unfrozen by hand."""
+        prefixes = tuple(f'{name}.' for name in self.trainable_modules())
+        unfrozen = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        return [
+            key
+            for key in nn.Module.state_dict(self)
+            if key.startswith(prefixes) or key in unfrozen or key == EXTRA_STATE
+        ]
+
+    # Host methods with our meaning.
+
+    def train(self, mode: bool = True) -> PrunedBackbone:
+        """Set train or eval mode, frozen parts staying in eval mode, and return self (the hosts return None)."""
+        super().train(mode)
+        if self.base_sha256 is not None:
+            set_mode(self, self.trainable_modules().values(), mode)
+        return self
+
+    # State dict.
+
+    def _save_to_state_dict(self, destination: MutableMapping[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.base_sha256 is not None:
+            destination[prefix + EXTRA_STATE] = pack(self._identity())
+
+    def _identity(self) -> dict[str, Any]:
+        return {'base_sha256': self.base_sha256, 'kept_depths': list(self.kept_depths), 'adapter': self.adapter_cfg}
+
+    def _load_from_state_dict(self, state_dict: MutableMapping[str, Any], prefix: str, *args: Any) -> None:
+        packed = state_dict.pop(prefix + EXTRA_STATE, None)
+        if self.base_sha256 is not None:
+            self._check_identity(packed)
+            self._drop_removed(state_dict, prefix)
+            self._check_trained(state_dict, prefix)
+            self._complete(state_dict, prefix)
+        elif packed is not None:
+            raise ValueError(
+                f'this checkpoint was trained on a frozen base (sha256 {unpack(packed)["base_sha256"]}), '
+                f'and {type(self).__name__} has none: set base_checkpoint and adapter as in its training config'
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _check_identity(self, packed: Tensor | None) -> None:
+        """Refuse a checkpoint of another base, another adapter, or fewer blocks."""
+        if packed is None:
+            raise ValueError(
+                f'this checkpoint does not name the base it was trained on, but base_checkpoint={self.base_checkpoint!r} is set: '
+                'it comes from a plain backbone; load it with base_checkpoint=None'
+            )
+        theirs = unpack(packed)
+        if theirs['base_sha256'] != self.base_sha256:
+            raise ValueError(
+                f'base_checkpoint: this checkpoint was trained on a base with sha256 {theirs["base_sha256"]}, '
+                f'{self.base_checkpoint!r} has {self.base_sha256}'
+            )
+        if inference_cfg(theirs['adapter']) != inference_cfg(self.adapter_cfg):
+            raise ValueError(f'adapter: this checkpoint holds {theirs["adapter"]}, the model has {self.adapter_cfg}')
+        if any(ours > kept for ours, kept in zip(self.kept_depths, theirs['kept_depths'], strict=True)):
+            raise ValueError(
+                f"kept_depths: this checkpoint holds {tuple(theirs['kept_depths'])} blocks per stage, fewer than the model's {self.kept_depths}"
+            )
+
+    def _is_removed(self, key: str) -> bool:
+        """Whether a key (without prefix) belongs to a block that was pruned here."""
+        match = self.block_pattern.match(key)
+        if match is None:
+            return False
+        stage, block = int(match.groupdict().get('stage') or 0), int(match['block'])
+        return stage < len(self.depths) and self.kept_depths[stage] <= block < self.depths[stage]
+
+    def _drop_removed(self, state_dict: MutableMapping[str, Any], prefix: str) -> None:
+        removed = [key for key in state_dict if key.startswith(prefix) and self._is_removed(key[len(prefix) :])]
+        for key in removed:
+            del state_dict[key]
+        if removed:
+            print_log(
+                f'{type(self).__name__}: dropped {len(removed)} tensors of pruned blocks from the checkpoint', 'current'
+            )
+
+    def _check_trained(self, state_dict: Mapping[str, Any], prefix: str) -> None:
+        """Refuse missing or misshapen trained tensors: MMEngine only logs them and would go on with random ones."""
+        own = nn.Module.state_dict(self)
+        problems = [
+            f'{key}: {tuple(state_dict[prefix + key].shape) if prefix + key in state_dict else "absent"}, needed {tuple(own[key].shape)}'
+            for key in self.trained_keys()
+            if key != EXTRA_STATE
+            and (prefix + key not in state_dict or state_dict[prefix + key].shape != own[key].shape)
+        ]
+        if problems:
+            raise ValueError(
+                f'this checkpoint lacks trained tensors of {type(self).__name__}: {"; ".join(problems[:SHOWN])}'
+            )
+
+    def _complete(self, state_dict: MutableMapping[str, Any], prefix: str) -> None:
+        """Put the base's own tensors in, so that a slim checkpoint is complete and a full one cannot overwrite the base."""
+        trained = set(self.trained_keys())
+        for key, value in nn.Module.state_dict(self).items():
+            if key not in trained:
+                state_dict[prefix + key] = value
+
+
+def inference_cfg(cfg: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the part of a normalised adapter config that changes what a loaded adapter computes."""
+    if cfg is None:
+        return None
+    return {key: value for key, value in cfg.items() if key not in adapter_class(cfg).training_only}
+
+
+def pack(identity: Mapping[str, Any]) -> Tensor:
+    """Write a small JSON-able mapping as a uint8 tensor, the only form that passes MMEngine's checkpoint code, EMA and `weights_only`."""
+    return torch.frombuffer(bytearray(json.dumps(identity, sort_keys=True).encode()), dtype=torch.uint8).clone()
+
+
+def unpack(packed: Tensor) -> dict[str, Any]:
+    """Read what `pack` wrote.
+
+    Raises:
+        ValueError: If the tensor holds something else.
+    """
+    try:
+        content = json.loads(bytes(packed.cpu().to(torch.uint8).tolist()))
+    except ValueError as error:
+        raise ValueError(f'{EXTRA_STATE}: this checkpoint was not written by mmsls, or is damaged ({error})') from error
+    if not isinstance(content, dict) or not IDENTITY_KEYS <= set(content):
+        raise ValueError(
+            f'{EXTRA_STATE}: this checkpoint was not written by mmsls, or is damaged: {str(content)[:100]!r} lacks {sorted(IDENTITY_KEYS)}'
+        )
+    return content
+
+
+def ignore_init_cfg(arguments: MutableMapping[str, Any]) -> None:
+    """Remove an inherited `init_cfg` or `pretrained`: with a base, the weights come from `base_checkpoint` in the constructor."""
+    for name in ('init_cfg', 'pretrained'):
+        value = arguments.pop(name, None)
+        if value is not None:
+            print_log(f'{name}={value} is ignored: base_checkpoint is set', 'current', logging.WARNING)

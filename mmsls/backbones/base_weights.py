@@ -1,0 +1,185 @@
+"""Reading and checking the frozen base: which file, which key style, does every key fit."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+StateDict = dict[str, Tensor]
+SHOWN = 5
+"""How many keys an error names."""
+POSITION_TABLE = 'relative_position_bias_table'
+
+
+def local_path(location: str) -> Path:
+    """Return the file of a base checkpoint, downloading a URL to torch's hub cache first.
+
+    Raises:
+        FileNotFoundError: If a local file does not exist.
+    """
+    if urlparse(location).scheme in ('http', 'https'):
+        path = Path(torch.hub.get_dir()) / 'checkpoints' / Path(urlparse(location).path).name
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(location, str(path))
+        return path
+    path = Path(location).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'base_checkpoint: no file at {location!r}; give the path or URL of the pre-trained backbone'
+        )
+    return path
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hex digits."""
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def read_base(location: str) -> tuple[StateDict, str]:
+    """Read the tensors of a base checkpoint without running any code that it may carry.
+
+    Args:
+        location: Path or URL.
+
+    Returns:
+        The backbone's tensors under their own keys (wrappers and prefixes removed), and the file's SHA-256.
+
+    Raises:
+        FileNotFoundError: If a local file does not exist.
+        ValueError: If the file is no PyTorch checkpoint, holds more than tensors, or no tensors at all.
+    """
+    path = local_path(location)
+    try:
+        content = torch.load(path, map_location='cpu', weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # any bytes may stand in the file, and the unpickler fails on them in as many ways
+        raise ValueError(
+            f'base_checkpoint: {location!r} does not load with weights_only=True ({reason_of(error)}); it is damaged or holds more than tensors. '
+            'Save its state_dict alone with torch.save'
+        ) from error
+    return unwrap(content, location), sha256_of(path)
+
+
+def reason_of(error: Exception) -> str:
+    """Return the line of torch's long message that says what is wrong with a file."""
+    text = str(error).strip() or type(error).__name__
+    found = re.search(r'WeightsUnpickler error: .*|.*\bGLOBAL\b.*', text)
+    return (found[0] if found else text.splitlines()[0]).strip()[:200]
+
+
+def unwrap(content: object, location: str) -> StateDict:
+    """Find the backbone's tensors in a loaded checkpoint: inside `state_dict` or `model`, after `module.` and `backbone.`."""
+    for key in ('state_dict', 'model'):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
+    for prefix in ('module.', 'backbone.'):
+        if any(key.startswith(prefix) for key in tensors):
+            tensors = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+    if not tensors:
+        raise ValueError(
+            f'base_checkpoint: {location!r} holds no tensors of a model (looked for `state_dict`, `model`, or tensors)'
+        )
+    return tensors
+
+
+def load_base(
+    module: nn.Module,
+    state: StateDict,
+    location: str,
+    optional: Callable[[str], object],
+    ignored: Callable[[str], object],
+) -> None:
+    """Load a base into a module, and refuse it if any key does not fit.
+
+    Args:
+        module: The (already truncated) backbone.
+        state: Its tensors in the module's key style.
+        location: Where they came from, for the error.
+        optional: Which keys of the module may be missing.
+        ignored: Which keys of the state may be left over.
+
+    Raises:
+        ValueError: If a key is missing, left over or misshapen; the first ones are named, with both shapes. Nothing is loaded then.
+    """
+    own = module.state_dict()
+    state = {
+        key: fit(value, own[key]) if key in own and key.endswith(POSITION_TABLE) else value
+        for key, value in state.items()
+    }
+    problems = [f'missing {key} {tuple(own[key].shape)}' for key in own if key not in state and not optional(key)]
+    problems += [f'left over {key} {tuple(state[key].shape)}' for key in state if key not in own and not ignored(key)]
+    problems += [
+        f'misshapen {key}: {tuple(value.shape)} in the file, {tuple(own[key].shape)} in the model'
+        for key, value in state.items()
+        if key in own and value.shape != own[key].shape
+    ]
+    if problems:
+        more = f' and {len(problems) - SHOWN} more' if len(problems) > SHOWN else ''
+        raise ValueError(
+            f'base_checkpoint: {location!r} does not fit this backbone: {"; ".join(problems[:SHOWN])}{more}'
+        )
+    nn.Module.load_state_dict(module, {**own, **{k: v for k, v in state.items() if k in own}})
+
+
+def fit(value: Tensor, own: Tensor) -> Tensor:
+    """Resize a position-bias table, ((2 s - 1)^2, heads), to the model's window size; return one that can't be as it is."""
+    square = value.dim() == own.dim() == 2 and value.shape[1] == own.shape[1] and value.shape[0] != own.shape[0]
+    sides = [round(tensor.shape[0] ** 0.5) for tensor in (value, own)] if square else []
+    if not square or any(side**2 != tensor.shape[0] for side, tensor in zip(sides, (value, own), strict=True)):
+        return value
+    heads = value.shape[1]
+    table = value.float().t().reshape(1, heads, sides[0], sides[0])
+    resized = F.interpolate(table, size=(sides[1], sides[1]), mode='bicubic', align_corners=False)
+    return resized.reshape(heads, -1).t().to(value.dtype).contiguous()
+
+
+_SWIN_RENAMES = (
+    (r'^layers\.', 'stages.'),
+    (r'\.attn\.(?!w_msa\.)', '.attn.w_msa.'),
+    (r'\.mlp\.fc1\.', '.ffn.layers.0.0.'),
+    (r'\.mlp\.fc2\.', '.ffn.layers.1.'),
+    (r'^patch_embed\.proj\.', 'patch_embed.projection.'),
+)
+
+
+def swin_keys(state: StateDict) -> StateDict:
+    """Translate a Swin base to the hosts' key style.
+
+    OpenMMLab keys stay. Microsoft's and timm's are renamed; timm (0.9 and later) numbers a patch merging by the stage that follows it,
+    Microsoft by the stage before. Both stack the four neighbours of a patch merging as (0,0), (1,0), (0,1), (1,1) per channel block,
+    the hosts' `nn.Unfold` channel by channel, row by row.
+    """
+    if not any(key.startswith('layers.') for key in state):
+        return dict(state)
+    merges = {int(m[1]) for m in (re.match(r'layers\.(\d+)\.downsample\.', key) for key in state) if m}
+    shift = 1 if merges and 0 not in merges else 0
+    out = {}
+    for key, value in state.items():
+        name = re.sub(r'^layers\.(\d+)\.downsample\.', lambda m: f'layers.{int(m[1]) - shift}.downsample.', key)
+        if '.downsample.' in name:
+            value = unfold_order(value)
+        for pattern, replacement in _SWIN_RENAMES:
+            name = re.sub(pattern, replacement, name)
+        out[name] = value
+    return out
+
+
+def unfold_order(value: Tensor) -> Tensor:
+    """Reorder the last axis, 4 neighbours x C channels, of a patch-merging tensor to `nn.Unfold`'s C channels x 4 neighbours."""
+    channels = value.shape[-1] // 4
+    neighbours = value.reshape(*value.shape[:-1], 4, channels)[..., [0, 2, 1, 3], :]
+    return neighbours.transpose(-1, -2).reshape(value.shape).contiguous()

@@ -1,0 +1,148 @@
+"""Transformer blocks with adapter slots, built around the host's own children."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mmsls.adapters.base import Adapter
+
+
+class AdaptedBlock(nn.Module):
+    """A pre-norm block whose two branches have adapter slots (see `Adapter` for the places).
+
+    The host's children are re-parented under the host's names, so the base's state-dict keys stay as they are; adapters add keys under
+    `adapters.`. A subclass knows one host family: its child names and how its branches are called.
+
+    Args:
+        block: The host's block.
+        adapters: Slot name to adapter.
+    """
+
+    branches: tuple[str, str] = ('attn', 'ffn')
+    padded_branches: frozenset[str] = frozenset()
+    """Branches that pad their input with zeros."""
+
+    def __init__(self, block: Any, adapters: Mapping[str, Adapter]) -> None:
+        super().__init__()
+        for name, child in block.named_children():
+            self.add_module(name, child)
+        self.with_cp: bool = block.with_cp
+        self.adapters = nn.ModuleDict(adapters)
+
+    def norm(self, branch: str) -> Any:
+        """Return the norm before a branch."""
+        raise NotImplementedError
+
+    def run(self, branch: str, h: Tensor, hw_shape: tuple[int, int], identity: Tensor) -> Tensor:
+        """Return `identity + branch(h)`, drop path included."""
+        raise NotImplementedError
+
+    def input_linear(self, branch: str) -> Any:
+        """Return the module whose weight first meets the branch's input."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """Run the block on (B, L, C) tokens over the grid `hw_shape`."""
+        # Not `self.training`: a frozen block is in eval mode while its adapters train.
+        if self.with_cp and torch.is_grad_enabled():
+            return checkpoint(self._forward, x, hw_shape, use_reentrant=False)
+        return self._forward(x, hw_shape)
+
+    def _forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        for branch in self.branches:
+            h = self._adapt(f'{branch}_input', self.norm(branch)(x), hw_shape)
+            if f'{branch}_output' in self.adapters:
+                out = self.run(branch, h, hw_shape, identity=x.new_zeros(()))
+                x = x + self.adapters[f'{branch}_output'](out, hw_shape)
+            else:
+                x = self.run(branch, h, hw_shape, identity=x)
+            if f'{branch}_parallel' in self.adapters:
+                x = x + self.adapters[f'{branch}_parallel'](h, hw_shape)
+            x = self._adapt(f'{branch}_stream', x, hw_shape)
+        return x
+
+    def _adapt(self, slot: str, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        return self.adapters[slot](x, hw_shape) if slot in self.adapters else x
+
+
+class AdaptedSwinBlock(AdaptedBlock):
+    """Swin block of mmdet, mmseg and mmpretrain: `norm1, attn, norm2, ffn`, attention takes the token grid."""
+
+    padded_branches = frozenset({'attn'})  # to whole windows
+    # The host's own children.
+    norm1: Any
+    norm2: Any
+    attn: Any
+    ffn: Any
+
+    def norm(self, branch: str) -> Any:
+        """Return the norm before a branch."""
+        return self.norm1 if branch == 'attn' else self.norm2
+
+    def run(self, branch: str, h: Tensor, hw_shape: tuple[int, int], identity: Tensor) -> Tensor:
+        """Return `identity + branch(h)`, drop path included."""
+        if branch == 'attn':
+            return self.attn(h, hw_shape) + identity
+        return self.ffn(h, identity=identity)
+
+    def input_linear(self, branch: str) -> Any:
+        """Return the linear layer that first meets the branch's input."""
+        return self.attn.w_msa.qkv if branch == 'attn' else self.ffn.layers[0][0]
+
+
+def merge_block(block: AdaptedBlock) -> None:
+    """Fold the block's input adapters into the linear layers that follow them, in place.
+
+    A branch that pads its input with zeros (`padded_branches`) must not see its linear layer's bias change, or the padding would: there
+    the shift goes into the norm before the adapter instead.
+
+    Raises:
+        ValueError: If an adapter of the block has no exact merge; the block is unchanged then.
+    """
+    folded = {slot: merged_tensors(block, slot) for slot in block.adapters}
+    for slot, tensors in folded.items():
+        for (module, name), value in tensors.items():
+            old = getattr(module, name)
+            trainable = old is not None and old.requires_grad
+            setattr(module, name, nn.Parameter(value, requires_grad=trainable))
+        del block.adapters[slot]
+
+
+@torch.no_grad()
+def merged_tensors(block: AdaptedBlock, slot: str) -> dict[tuple[nn.Module, str], Tensor]:
+    """Return what parameters (module, name) become when the adapter of a slot is folded in.
+
+    Raises:
+        ValueError: If there is no exact merge.
+    """
+    branch, _, place = slot.partition('_')
+    adapter: Any = block.adapters[slot]
+    linear = block.input_linear(branch)
+    weight, bias = adapter.merged(linear.weight, linear.bias)
+    if place != 'input':
+        raise ValueError(f'adapter.type: {type(adapter).__name__} at {slot!r} has no linear layer to merge into')
+    if branch not in block.padded_branches:
+        return {(linear, 'weight'): weight, (linear, 'bias'): bias}
+    norm = block.norm(branch)
+    shift = shift_before(weight, bias if linear.bias is None else bias - linear.bias)
+    return {(linear, 'weight'): weight, (norm, 'bias'): (norm.bias + shift).to(norm.bias.dtype)}
+
+
+def shift_before(weight: Tensor, shift: Tensor) -> Tensor:
+    """Return the input shift d, (C,), for which `weight @ d` is the given output shift, (out,).
+
+    Raises:
+        ValueError: If there is none.
+    """
+    wide, target = weight.double(), shift.double()
+    found = torch.linalg.lstsq(wide, target[:, None]).solution[:, 0]
+    if not (wide @ found - target).abs().max() <= 1e-6 * max(1.0, target.abs().max().item()):
+        raise ValueError(
+            'adapter: its bias cannot be merged exactly: no shift of the norm before it has the same effect'
+        )
+    return found

@@ -1,0 +1,1 @@
+"""The only files that import a host; a config names one in `custom_imports`."""

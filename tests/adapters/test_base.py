@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from mmsls.adapters import Adapter, Convpass, adapter_class, normalise_adapter_cfg
+from mmsls.adapters.base import linear_after, quick_gelu, split_extra_tokens
+from mmsls.backbones.blocks import AdaptedBlock
+
+
+@pytest.mark.parametrize('name', ['Convpas', 'mmdet.Convpass', '', None, 3, nn.Linear])
+def test_unknown_adapter_is_refused_with_the_known_ones(name):
+    with pytest.raises(ValueError, match=r'adapter\.type.*Convpass.*RepAdapter'):
+        adapter_class({'type': name})
+
+
+def test_type_may_be_the_class_or_scoped():
+    assert adapter_class({'type': Convpass}) is adapter_class({'type': 'mmsls.Convpass'}) is Convpass
+    assert normalise_adapter_cfg({'type': Convpass})['type'] == 'Convpass'
+    assert normalise_adapter_cfg(None) is None
+
+
+@pytest.mark.parametrize('argument', ['dim', 'embed_dims', 'ranks'])
+def test_unknown_argument_is_refused_with_the_known_ones(argument):
+    with pytest.raises(ValueError, match=rf'{argument}.*rank, scale, dropout') as caught:
+        normalise_adapter_cfg({'type': 'Convpass', argument: 4})
+    assert 'Convpass' in str(caught.value)
+
+
+def test_split_extra_tokens():
+    x = torch.arange(2 * 8 * 3).view(2, 8, 3)
+    extra, grid = split_extra_tokens(x, (2, 3))
+    assert torch.equal(extra, x[:, :2])
+    assert torch.equal(grid, x[:, 2:])
+    assert split_extra_tokens(x, (2, 4))[0].shape == (2, 0, 3)
+
+
+@pytest.mark.parametrize('with_bias', [True, False])
+def test_linear_after_is_the_two_layers_in_one(with_bias):
+    torch.manual_seed(0)
+    weight, bias = torch.randn(5, 4), torch.randn(5) if with_bias else None
+    delta, shift, x = torch.randn(4, 4), torch.randn(4), torch.randn(7, 4)
+    expected = nn.functional.linear(x + x @ delta.T + shift, weight, bias)
+    new_weight, new_bias = linear_after(weight, bias, delta, shift)
+    assert new_weight.dtype == torch.float32
+    torch.testing.assert_close(nn.functional.linear(x, new_weight, new_bias), expected)
+
+
+def test_quick_gelu_is_near_gelu():
+    x = torch.linspace(-5, 5, 101)
+    assert (quick_gelu(x) - nn.functional.gelu(x)).abs().max() < 0.025
+    assert quick_gelu(torch.tensor(1.0)).item() == pytest.approx(1 / (1 + 2.718281828 ** -1.702))
+
+
+class Double(Adapter):
+    """An adapter that doubles, at every place of both branches in turn."""
+
+    def forward(self, x, hw_shape):
+        return 2 * x
+
+
+class ToyBlock(AdaptedBlock):
+    """`x + 3 norm(x)`, `x + 5 norm(x)`, norm = x + 1."""
+
+    def norm(self, branch):
+        return lambda x: x + 1
+
+    def run(self, branch, h, hw_shape, identity):
+        return identity + (3 if branch == 'attn' else 5) * h
+
+
+class Host(nn.Module):
+    with_cp = False
+
+
+def toy(*slots):
+    block = ToyBlock(Host(), {slot: Double(embed_dims=1) for slot in slots})
+    return block(torch.tensor([[[1.0]]]), (1, 1)).item()
+
+
+def test_places_of_the_contract():
+    # Without adapters: 1 -> 1 + 3 * 2 = 7 -> 7 + 5 * 8 = 47.
+    assert toy() == 47
+    assert toy('attn_input') == 13 + 5 * 14
+    assert toy('attn_parallel') == (1 + 6 + 4) + 5 * 12
+    assert toy('attn_output') == 13 + 5 * 14
+    assert toy('attn_stream') == 14 + 5 * 15
+    assert toy('ffn_input') == 7 + 5 * 16
+    assert toy('ffn_parallel') == 47 + 16
+    assert toy('ffn_output') == 7 + 2 * 40
+    assert toy('ffn_stream') == 2 * 47
+    assert toy('attn_stream', 'ffn_parallel') == 14 + 5 * 15 + 2 * 15
