@@ -1,0 +1,42 @@
+"""Which sampler belongs to which task, and building one from a config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmsls.features.samplers import InstanceSampler, Sampler
+
+SAMPLERS: dict[str, Any] = {'InstanceSampler': InstanceSampler}
+BY_SCOPE = {'mmdet': 'InstanceSampler'}
+"""A host's default scope to the sampler of its task."""
+
+
+def sampler_for_scope(scope: str | None) -> str:
+    """Name the sampler of a host's task.
+
+    Raises:
+        ValueError: If the scope has none.
+
+    Example:
+        >>> sampler_for_scope('mmdet')
+        'InstanceSampler'
+    """
+    if scope not in BY_SCOPE:
+        raise ValueError(
+            f'default_scope {scope!r} has no sampler of its own; set sampler= to one of {sorted(SAMPLERS)}'
+        )
+    return BY_SCOPE[scope]
+
+
+def build_sampler(cfg: str | Mapping[str, Any]) -> Sampler:
+    """Build a sampler from its name or its config.
+
+    Raises:
+        ValueError: If there is no such sampler.
+    """
+    arguments = {'type': cfg} if isinstance(cfg, str) else dict(cfg)
+    name = str(arguments.pop('type', None)).removeprefix('mmsls.')
+    if name not in SAMPLERS:
+        raise ValueError(f'sampler: unknown sampler {name!r}; known: {", ".join(sorted(SAMPLERS))}')
+    return SAMPLERS[name](**arguments)
