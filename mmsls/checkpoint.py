@@ -1,0 +1,126 @@
+"""Slim checkpoints: what of a task is stored, and what is said about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from torch import nn
+
+from mmsls.backbones import PrunedBackbone
+
+META_KEY = 'mmsls'
+META_VERSION = 1
+EMA_PREFIX = 'module.'
+
+
+def frozen_backbones(model: nn.Module) -> Iterator[tuple[str, PrunedBackbone]]:
+    """Yield (name, backbone) for every backbone of the model that stands on a frozen base."""
+    for name, module in model.named_modules():
+        if isinstance(module, PrunedBackbone) and module.base_sha256 is not None:
+            yield name, module
+
+
+def base_keys(model: nn.Module) -> set[str]:
+    """Return the state-dict keys that come from base files, which no task stores.
+
+    What is stored is decided by structure: all outside a frozen backbone; inside one, adapters, output norms and whatever was unfrozen.
+    """
+    keys: set[str] = set()
+    for name, backbone in frozen_backbones(model):
+        prefix = f'{name}.' if name else ''
+        keys |= {prefix + key for key in set(backbone.state_dict()) - set(backbone.trained_keys())}
+    return keys
+
+
+def slim(model: nn.Module, checkpoint: MutableMapping[str, Any]) -> None:
+    """Take the base out of an MMEngine checkpoint and describe it in `meta`, in place.
+
+    Args:
+        model: The model (unwrapped) that the checkpoint was taken of.
+        checkpoint: What MMEngine is about to write, EMA's state included.
+    """
+    base = base_keys(model)
+    for name, prefix in (('state_dict', ''), ('ema_state_dict', EMA_PREFIX)):
+        state = checkpoint.get(name, {})
+        for key in [key for key in state if key.startswith(prefix) and key[len(prefix) :] in base]:
+            del state[key]
+    checkpoint['meta'] = {**plain(checkpoint.get('meta', {})), META_KEY: describe(model)}
+    if 'message_hub' in checkpoint:
+        checkpoint['message_hub'] = plain(checkpoint['message_hub'])
+
+
+def describe(model: nn.Module) -> dict[str, Any]:
+    """Return what `meta` says of each frozen backbone: base, its SHA-256, adapter, depths."""
+    backbones = {
+        name: {
+            'base_checkpoint': backbone.base_checkpoint,
+            'base_sha256': backbone.base_sha256,
+            'adapter': backbone.adapter_cfg,
+            'depths': list(backbone.depths),
+            'kept_depths': list(backbone.kept_depths),
+        }
+        for name, backbone in frozen_backbones(model)
+    }
+    return {'version': META_VERSION, 'backbones': backbones}
+
+
+def check_resume(model: nn.Module, checkpoint: Mapping[str, Any]) -> None:
+    """Refuse to resume a run at other depths: optimizer state and schedule belong to the blocks it had.
+
+    Raises:
+        ValueError: If a backbone's kept depths differ from the checkpoint's.
+    """
+    stored = checkpoint.get('meta', {}).get(META_KEY, {}).get('backbones', {})
+    for name, backbone in frozen_backbones(model):
+        theirs = stored.get(name, {}).get('kept_depths')
+        if theirs is not None and tuple(theirs) != backbone.kept_depths:
+            raise ValueError(
+                f'resume: the checkpoint was saved with kept_depths {tuple(theirs)}, the model has {backbone.kept_depths}; '
+                'to go on from its weights at other depths use load_from instead of resume'
+            )
+
+
+def plain(value: Any) -> Any:
+    """Make a nest of containers loadable with `weights_only=True`: numpy values and HistoryBuffers become lists and numbers.
+
+    Example:
+        >>> import numpy as np
+        >>> plain({'eta': np.float64(1.5), 'palette': np.zeros(2, dtype=int)})
+        {'eta': 1.5, 'palette': [0, 0]}
+    """
+    if isinstance(value, HistoryBuffer):
+        history, count = value.data
+        return {'history': history.tolist(), 'count': count.tolist(), 'max_length': value.max_length}
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return type(value)(plain(item) for item in value) if isinstance(value, (list, tuple)) else sorted(value)
+    return value
+
+
+def restore_history(message_hub: MutableMapping[str, Any]) -> None:
+    """Turn the log scalars of a slim checkpoint back into HistoryBuffers, in place, for resuming."""
+    scalars = message_hub.get('log_scalars', {})
+    for name, value in scalars.items():
+        if isinstance(value, Mapping):
+            scalars[name] = HistoryBuffer(value['history'], value['count'], value['max_length'])
+
+
+def strip_training_state(path: str | Path, out: str | Path) -> None:
+    """Write a checkpoint's weights and `meta` alone, without optimizer, schedule, log history and EMA's twin.
+
+    Args:
+        path: A checkpoint of a run.
+        out: Where the small one goes; written at once or not at all.
+    """
+    checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+    partial = Path(f'{out}.partial')
+    torch.save({'meta': checkpoint['meta'], 'state_dict': checkpoint['state_dict']}, partial)
+    partial.replace(out)

@@ -1,0 +1,90 @@
+"""What a model costs: parameters, multiply-accumulates, latency."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmsls.checkpoint import base_keys
+
+
+@dataclass(frozen=True)
+class ParameterCounts:
+    """Numbers of parameters.
+
+    Attributes:
+        total: All that the model holds.
+        trained: Those with a gradient.
+        stored: What a task stores: all but the frozen base, buffers not counted.
+    """
+
+    total: int
+    trained: int
+    stored: int
+
+
+def count_parameters(model: nn.Module) -> ParameterCounts:
+    """Count a model's parameters.
+
+    Example:
+        >>> count_parameters(torch.nn.Linear(3, 2))
+        ParameterCounts(total=8, trained=8, stored=8)
+    """
+    base = base_keys(model)
+    named = list(model.named_parameters())
+    return ParameterCounts(
+        total=sum(p.numel() for _, p in named),
+        trained=sum(p.numel() for _, p in named if p.requires_grad),
+        stored=sum(p.numel() for name, p in named if name not in base),
+    )
+
+
+@torch.no_grad()
+def count_macs(forward: Callable[[], object]) -> int:
+    """Count the multiply-accumulates of one call (what the hosts' papers call FLOPs): matrix products, convolutions, attention."""
+    # The math backend spells attention out as matrix products, which the counter knows on every device.
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        forward()
+    return counter.get_total_flops() // 2
+
+
+def latencies(forwards: Mapping[str, Callable[[], object]], repeats: int = 10, warmup: int = 2) -> dict[str, float]:
+    """Time several calls in turns, so that a busy moment of the machine hits all of them.
+
+    Args:
+        forwards: Name to call.
+        repeats: Timed rounds, at least 1.
+        warmup: Untimed rounds.
+
+    Returns:
+        Name to median seconds.
+    """
+    times: dict[str, list[float]] = {name: [] for name in forwards}
+    for turn in range(warmup + repeats):
+        for name, forward in forwards.items():
+            seconds = timed(forward)
+            if turn >= warmup:
+                times[name].append(seconds)
+    return {name: median(values) for name, values in times.items()}
+
+
+def timed(forward: Callable[[], object]) -> float:
+    """Return the seconds of one call, the device's queue emptied before and after; gradients are the caller's business."""
+    synchronise()
+    start = time.perf_counter()
+    forward()
+    synchronise()
+    return time.perf_counter() - start
+
+
+def synchronise() -> None:
+    """Wait for the GPU where there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

@@ -1,0 +1,171 @@
+"""Score the blocks during a validation or test that runs anyway."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.registry import DefaultScope
+from mmengine.runner import BaseLoop, IterBasedTrainLoop
+
+from mmsls.block_scorer import BlockScorer, log_scores
+from mmsls.features.splits import reported_split_warning
+from mmsls.features.tasks import sampler_for_scope
+from mmsls.hooks.slim_checkpoint_hook import unwrapped
+from mmsls.registry import HOOKS
+
+
+def scorer_options(
+    settings: Mapping[str, Any], default_scope: str | None, overrides: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Settle the arguments of `BlockScorer`: what is set nowhere follows the host's task.
+
+    Args:
+        settings: Arguments of an `SLSHook`; those of the hook alone are left out.
+        default_scope: The host's scope, which names the task.
+        overrides: What wins over the settings unless None.
+    """
+    options = {key: value for key, value in settings.items() if key not in ('interval', 'out_file')}
+    options |= {key: value for key, value in (overrides or {}).items() if value is not None}
+    options = {key: value for key, value in options.items() if value is not None}
+    options.setdefault('sampler', sampler_for_scope(default_scope) if 'sampler' not in options else None)
+    options.setdefault('scope', 'model' if 'ImageSampler' in str(options['sampler']) else 'stage')
+    options.setdefault('min_depth', 1 if options['scope'] == 'stage' else 0)
+    return options
+
+
+@HOOKS.register_module()
+class SLSHook(Hook):
+    """Write a pruning index from the features of a validation or test run, with no forward pass of its own.
+
+    In training it scores the last validation, and every `interval`-th one where that is set; in a stand-alone validation or test always.
+    On a backbone that is pruned already it logs the scores and writes no index.
+
+    Args:
+        alpha: Threshold factor, in (0, 1].
+        scope: `'stage'` or `'model'`; by default as the task wants: `'model'` for classification, else `'stage'`.
+        min_depth: Fewest blocks kept in every stage; by default 1 in scope `'stage'`, 0 in scope `'model'`.
+        reference: `'top'` (as published) or `'peak'`.
+        max_samples: Most samples kept.
+        interval: Score every so many validations of a training run too.
+        sampler: Config or name; by default the one of the host's task.
+        out_file: The index file, in the work directory unless absolute.
+        seed: Seed of the choice of samples and of t-SNE.
+        perplexity: t-SNE's perplexity.
+        n_jobs: Blocks scored at a time; None: one per core.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    # Before LoggerHook (BELOW_NORMAL), so that the scores reach the log of the same validation.
+    priority = 'NORMAL'
+
+    def __init__(
+        self,
+        alpha: float = 0.3,
+        scope: str | None = None,
+        min_depth: int | None = None,
+        reference: str = 'top',
+        max_samples: int = 2000,
+        interval: int | None = None,
+        sampler: str | Mapping[str, Any] | None = None,
+        out_file: str = 'pruning_index.json',
+        seed: int = 0,
+        perplexity: float = 30.0,
+        n_jobs: int | None = None,
+    ) -> None:
+        if interval is not None and interval < 1:
+            raise ValueError(f'SLSHook.interval must be a positive number of validations or None, got {interval!r}')
+        self.interval, self.out_file = interval, out_file
+        self.options = {
+            'alpha': alpha,
+            'scope': scope,
+            'min_depth': min_depth,
+            'reference': reference,
+            'max_samples': max_samples,
+            'sampler': sampler,
+            'seed': seed,
+            'perplexity': perplexity,
+            'n_jobs': n_jobs,
+        }
+        self.scorer: BlockScorer
+        self.active = False
+        self.validations = 0
+
+    def before_run(self, runner: Any) -> None:
+        """Check the settings before hours of training."""
+        options = scorer_options(self.options, DefaultScope.get_current_instance().scope_name)
+        self.scorer = BlockScorer(unwrapped(runner), **options)
+
+    def before_val_epoch(self, runner: Any) -> None:
+        """Start collecting where this validation is due."""
+        self.validations += 1
+        self._start(self._is_due(runner))
+
+    def before_test_epoch(self, runner: Any) -> None:
+        """Start collecting."""
+        self._start(True)
+
+    def after_val_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Sequence | None = None
+    ) -> None:
+        """Take the samples of a batch."""
+        self._observe(outputs)
+
+    def after_test_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Sequence | None = None
+    ) -> None:
+        """Take the samples of a batch."""
+        self._observe(outputs)
+
+    def after_val_epoch(self, runner: Any, metrics: dict | None = None) -> None:
+        """Score, log, and write the index."""
+        self._finish(runner, runner.val_dataloader.dataset, 'val')
+
+    def after_test_epoch(self, runner: Any, metrics: dict | None = None) -> None:
+        """Score, log, and write the index."""
+        self._finish(runner, runner.test_dataloader.dataset, 'test')
+
+    def _is_due(self, runner: Any) -> bool:
+        """Whether this validation is scored: the last of a training run, every `interval`-th, any outside training."""
+        loop = runner._train_loop
+        if not isinstance(loop, BaseLoop):
+            return True
+        last = loop.iter >= loop.max_iters if isinstance(loop, IterBasedTrainLoop) else loop.epoch >= loop.max_epochs
+        return last or (self.interval is not None and self.validations % self.interval == 0)
+
+    def _start(self, due: bool) -> None:
+        self.active = due
+        if due:
+            self.scorer.start()
+
+    def _observe(self, outputs: Sequence | None) -> None:
+        if self.active and outputs is not None:
+            self.scorer.observe(outputs)
+
+    def _finish(self, runner: Any, dataset: Any, split: str) -> None:
+        if not self.active:
+            return
+        self.active = False
+        warning = reported_split_warning(runner.cfg, (runner.cfg.get(f'{split}_dataloader') or {}).get('dataset'))
+        if warning:
+            print_log(f'SLS: {warning}', 'current', logging.WARNING)
+        scores, index = self.scorer.finish(dataset, split, warning)
+        log_scores(scores, index)
+        for (stage, block), value in scores.items():
+            # Scores of one validation are no history to resume.
+            runner.message_hub.update_scalar(f'{split}/sls/stage{stage}_block{block}', value, resumed=False)
+        if index is None:
+            print_log(
+                'SLS: this backbone is pruned already, so its scores are logged and no index is written', 'current'
+            )
+        elif is_main_process():
+            path = Path(runner.work_dir) / self.out_file
+            index.save(path)
+            print_log(f'SLS: wrote {path}', 'current')

@@ -1,0 +1,303 @@
+"""The whole chain by config: tune, score, prune, retrain, evaluate; resumable at each stage."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import barrier, is_main_process
+from mmengine.fileio import dump
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmsls import runs
+from mmsls.checkpoint import strip_training_state
+from mmsls.complexity import ParameterCounts, count_macs, count_parameters, latencies
+from mmsls.pruning_index import PruningIndex
+
+INDEX_FILE = 'pruning_index.json'
+DONE_FILE = 'done.json'
+
+
+class Progress(Protocol):
+    """Who shows how far the chain is."""
+
+    def stage(self, name: str, reused: bool) -> RunnerObserver:
+        """A stage begins, or is taken from an earlier run; the answer watches its runner."""
+
+
+class RunnerObserver(Protocol):
+    """Who watches one stage."""
+
+    def prepare(self, runner: Runner) -> None:
+        """See a runner before it starts."""
+
+    def on_batch(self, done: int, total: int) -> None:
+        """See scoring advance."""
+
+
+@dataclass
+class Row:
+    """One line of the final table.
+
+    Attributes:
+        name: `full`, `tuned`, `pruned` or `retrained`.
+        depths: Blocks per stage.
+        metrics: Test metrics, empty where nothing was trained.
+        parameters: Total, trained and stored numbers.
+        macs: Multiply-accumulates of one test image.
+        latency: Median seconds of one test image, all rows in turns in one process.
+    """
+
+    name: str
+    depths: tuple[int, ...]
+    metrics: dict[str, float] = field(default_factory=dict)
+    parameters: ParameterCounts | None = None
+    macs: int = 0
+    latency: float = 0.0
+
+
+class Chain:
+    """Tune, score, prune, retrain and evaluate one config.
+
+    Every stage leaves its result under `work_dir` and is skipped when it is there already; an interrupted training resumes.
+
+    Args:
+        tune: Config that tunes adapters at full depth on a frozen base.
+        work_dir: Where everything goes.
+        progress: Who shows how far it is.
+        pruned: Config of the retraining; by default `tune` with the index in place of its `SLSHook`.
+        baseline: Config of the frozen backbone with a trained head, for the row `full`; without it that row has no metric.
+        decision: Settings of the rule that override the config's (`alpha`, `scope`, `min_depth`, `reference`); None leaves one as it is.
+
+    Raises:
+        ValueError: If the work directory holds a run of other configs.
+    """
+
+    def __init__(
+        self,
+        tune: Config,
+        work_dir: str | Path,
+        progress: Progress,
+        pruned: Config | None = None,
+        baseline: Config | None = None,
+        decision: dict[str, Any] | None = None,
+    ) -> None:
+        self.work_dir, self.progress = Path(work_dir), progress
+        self.tune, self.baseline, self.decision = tune, baseline, decision or {}
+        self.pruned = pruned if pruned is not None else without_sls_hook(tune)
+        self.index_path = self.work_dir / INDEX_FILE
+        self._check_unchanged()
+
+    def run(self) -> list[Row]:
+        """Run what is left of the chain and return the table's rows."""
+        rows = [self._full(), self._tuned()]
+        index = self._scored()
+        if any(kept != depth for kept, depth in zip(index.kept_depths, index.backbone['depths'], strict=True)):
+            rows += [self._evaluated('pruned', self._pruned_cfg(), self._checkpoint('tuned')), self._retrained()]
+        self._measure(rows)
+        if is_main_process():
+            self._store_task('retrained' if len(rows) > 2 else 'tuned')
+            dump([asdict(row) for row in rows], str(self.work_dir / 'results.json'), indent=2)
+        return rows
+
+    # Stages.
+
+    def _full(self) -> Row:
+        cfg = self.baseline if self.baseline is not None else full_cfg(self.tune)
+        if self.baseline is None:
+            return Row('full', self._depths(cfg))
+        self._train('full', cfg)
+        return self._evaluated('full', cfg, self._checkpoint('full'))
+
+    def _tuned(self) -> Row:
+        self._train('tuned', self.tune)
+        return self._evaluated('tuned', without_sls_hook(self.tune), self._checkpoint('tuned'))
+
+    def _scored(self) -> PruningIndex:
+        observer = self.progress.stage('score', self.index_path.exists())
+        if not self.index_path.exists():
+            written = self._dir('tuned') / runs.sls_settings(self.tune).get('out_file', INDEX_FILE)
+            if written.exists() and not self._has_best('tuned'):
+                # The hook scored the very weights that are evaluated, during their last validation.
+                if is_main_process():
+                    PruningIndex.load(written).save(self.index_path)
+            else:
+                cfg = self._in('score', self.tune)
+                runs.score(cfg, self._checkpoint('tuned'), 'val', self.index_path, observer.prepare, observer.on_batch)
+        barrier()
+        index = PruningIndex.load(self.index_path).decide(**self.decision)
+        if is_main_process():
+            index.save(self.index_path)
+        barrier()
+        return index
+
+    def _retrained(self) -> Row:
+        cfg = self._pruned_cfg()
+        self._train('retrained', cfg)
+        return self._evaluated('retrained', cfg, self._checkpoint('retrained'))
+
+    # Steps of a stage.
+
+    def _train(self, name: str, cfg: Config) -> None:
+        done = self._dir(name) / DONE_FILE
+        observer = self.progress.stage(name, done.exists())
+        if done.exists():
+            return
+        cfg = self._in(name, cfg)
+        if (self._dir(name) / 'last_checkpoint').exists():
+            cfg.resume, cfg.load_from = True, None
+        runs.train(cfg, observer.prepare)
+        if is_main_process():
+            dump({'checkpoint': self._chosen(name)}, str(done))
+        barrier()
+
+    def _evaluated(self, name: str, cfg: Config, checkpoint: str) -> Row:
+        path = self._dir(name) / 'metrics.json'
+        observer = self.progress.stage(f'{name}: test', path.exists())
+        if not path.exists():
+            metrics = runs.test(self._in(name, cfg), checkpoint, observer.prepare)
+            if is_main_process():
+                dump(metrics, str(path))
+            barrier()
+        return Row(name, self._depths(cfg), json.loads(path.read_text()))
+
+    def _measure(self, rows: list[Row]) -> None:
+        """Fill in parameters, multiply-accumulates and latency, on the first test image."""
+        self.progress.stage('measure', False)
+        forwards: dict[str, Callable[[], object]] = {}
+        batch = one_test_image(self.tune)
+        for row in rows:
+            model = runs.build_model(self._cfg_of(row.name), self._weights_of(row))
+            row.parameters = count_parameters(model)
+            forwards[row.name] = partial(test_once, model, batch)
+            row.macs = count_macs(forwards[row.name])
+        seconds = latencies(forwards)
+        for row in rows:
+            row.latency = seconds[row.name]
+
+    def _store_task(self, name: str) -> None:
+        """Put what one task stores into one folder: slim weights and the index."""
+        folder = self.work_dir / 'task'
+        folder.mkdir(exist_ok=True)
+        strip_training_state(self._checkpoint(name), folder / 'weights.pth')
+        shutil.copy(self.index_path, folder / INDEX_FILE)
+
+    # Configs and files.
+
+    def _dir(self, name: str) -> Path:
+        return self.work_dir / name
+
+    def _in(self, name: str, cfg: Config) -> Config:
+        """Return a copy of a config that works in its stage's folder, under a name of its own."""
+        cfg = deepcopy(cfg)
+        cfg.work_dir, cfg.experiment_name = str(self._dir(name)), name
+        return cfg
+
+    def _pruned_cfg(self) -> Config:
+        cfg = deepcopy(self.pruned)
+        cfg.model.backbone.pruning_index = str(self.index_path)
+        cfg.load_from = self._checkpoint('tuned')
+        return cfg
+
+    def _cfg_of(self, name: str) -> Config:
+        if name == 'full':
+            return self.baseline if self.baseline is not None else full_cfg(self.tune)
+        return self.tune if name == 'tuned' else self._pruned_cfg()
+
+    def _weights_of(self, row: Row) -> str | None:
+        if not row.metrics:
+            return None
+        return self._checkpoint('tuned' if row.name == 'pruned' else row.name)
+
+    def _depths(self, cfg: Config) -> tuple[int, ...]:
+        from mmsls.block_scorer import find_backbone
+
+        return find_backbone(runs.build_model(cfg)).kept_depths
+
+    def _checkpoint(self, name: str) -> str:
+        return json.loads((self._dir(name) / DONE_FILE).read_text())['checkpoint']
+
+    def _has_best(self, name: str) -> bool:
+        return Path(self._checkpoint(name)).name.startswith('best_')
+
+    def _chosen(self, name: str) -> str:
+        """Return the checkpoint that counts: the best on validation where the config saves it, else the last."""
+        best = sorted(self._dir(name).glob('best_*.pth'), key=lambda path: path.stat().st_mtime)
+        return str(best[-1]) if best else (self._dir(name) / 'last_checkpoint').read_text().strip()
+
+    def _check_unchanged(self) -> None:
+        """Refuse to mix results of different configs in one folder."""
+        texts = [cfg.pretty_text if cfg is not None else '' for cfg in (self.tune, self.pruned, self.baseline)]
+        ours = hashlib.sha256('\n'.join([*texts, json.dumps(self.decision, sort_keys=True)]).encode()).hexdigest()
+        path = self.work_dir / 'chain.json'
+        if path.exists() and json.loads(path.read_text())['configs'] != ours:
+            raise ValueError(
+                f'work_dir {str(self.work_dir)!r} holds a run of other configs or settings; give another one, or --restart'
+            )
+        if is_main_process():
+            self.work_dir.mkdir(parents=True, exist_ok=True)
+            dump({'configs': ours}, str(path))
+
+
+class ProgressHook(Hook):
+    """Report every training and test iteration of a runner to a callback.
+
+    Args:
+        callback: Called with (done, total, what), where what is `train`, `val` or `test`.
+    """
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, callback: Callable[[int, int, str], None]) -> None:
+        self.callback = callback
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Report a training iteration."""
+        self.callback(runner.iter + 1, runner.max_iters, 'train')
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Report a validation iteration."""
+        self.callback(batch_idx + 1, len(runner.val_dataloader), 'val')
+
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Report a test iteration."""
+        self.callback(batch_idx + 1, len(runner.test_dataloader), 'test')
+
+
+def without_sls_hook(cfg: Config) -> Config:
+    """Return a copy of a config that does not score."""
+    cfg = deepcopy(cfg)
+    hooks = cfg.get('custom_hooks') or []
+    cfg.custom_hooks = [hook for hook in hooks if str(hook.get('type')).removeprefix('mmsls.') != 'SLSHook']
+    return cfg
+
+
+def full_cfg(cfg: Config) -> Config:
+    """Return a copy of a config with the frozen backbone at full depth and no adapter."""
+    cfg = without_sls_hook(cfg)
+    cfg.model.backbone.adapter = None
+    return cfg
+
+
+@torch.no_grad()
+def test_once(model: Any, batch: Any) -> None:
+    """Run a model on a batch that stays as it is (data preprocessors work in place)."""
+    model.test_step(deepcopy(batch))
+
+
+def one_test_image(cfg: Config) -> Any:
+    """Return a batch with the first test image."""
+    runs.init_default_scope(cfg.get('default_scope', 'mmengine'))
+    loader = deepcopy(cfg.test_dataloader)
+    loader.batch_size, loader.num_workers, loader.persistent_workers = 1, 0, False
+    return next(iter(Runner.build_dataloader(loader)))

@@ -1,0 +1,100 @@
+"""Progress of a chain on a terminal."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from contextlib import ExitStack, redirect_stdout
+from pathlib import Path
+
+from mmengine.runner import Runner
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from mmsls.pipeline import ProgressHook
+
+
+class StageProgress:
+    """The bar of one stage.
+
+    Args:
+        bars: Where it is drawn.
+        name: Name of the stage.
+        verbose: Leave the host's log lines on the terminal.
+    """
+
+    def __init__(self, bars: Progress, name: str, verbose: bool) -> None:
+        self.bars, self.name, self.verbose = bars, name, verbose
+        self.task = bars.add_task(name, total=None)
+
+    def prepare(self, runner: Runner) -> None:
+        """Follow a runner; its log lines go to its file alone, warnings to the terminal too."""
+        runner.register_hook(ProgressHook(self._advance))
+        for handler in runner.logger.handlers:
+            if type(handler) is logging.StreamHandler and not self.verbose:
+                handler.setLevel(logging.ERROR)
+
+    def on_batch(self, done: int, total: int) -> None:
+        """Show how far scoring is."""
+        self._advance(done, total, 'features')
+
+    def _advance(self, done: int, total: int, what: str) -> None:
+        self.bars.update(self.task, completed=done, total=total, description=f'{self.name} ({what})')
+
+    def finish(self) -> None:
+        """Leave a full bar behind."""
+        task = self.bars.tasks[self.task]
+        self.bars.update(self.task, completed=task.total or 1, total=task.total or 1, description=self.name)
+
+
+class ChainProgress:
+    """Bars for the stages of a chain; use it as a context manager.
+
+    Args:
+        console: Where to draw.
+        log: File that takes what the hosts print meanwhile; None leaves it, and their log lines, on the terminal.
+    """
+
+    def __init__(self, console: Console, log: Path | None = None) -> None:
+        columns = (
+            TextColumn('{task.description:<24}'),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        self.bars = Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False)
+        self.console, self.log = console, log
+        self.files = ExitStack()
+        self.current: StageProgress | None = None
+        self.start = time.monotonic()
+
+    def stage(self, name: str, reused: bool) -> StageProgress:
+        """Close the last stage's bar and open the next one's."""
+        if self.current:
+            self.current.finish()
+        if not self.console.is_terminal:
+            self.console.print(
+                f'[{time.monotonic() - self.start:6.0f} s] {name}{" (done before)" if reused else ""}', highlight=False
+            )
+        self.current = StageProgress(self.bars, f'{name}{" (done before)" if reused else ""}', self.log is None)
+        return self.current
+
+    def __enter__(self) -> ChainProgress:
+        if self.log is not None:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            self.files.enter_context(redirect_stdout(self.files.enter_context(self.log.open('a'))))
+        self.bars.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self.current and exc_info[0] is None:
+            self.current.finish()
+        self.bars.stop()
+        self.files.close()
+
+
+def terminal() -> Console:
+    """Return a console on the terminal, wide enough for the table where the output goes to a file."""
+    return Console() if sys.stdout.isatty() else Console(file=sys.stdout, width=120)

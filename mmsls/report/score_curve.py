@@ -1,0 +1,45 @@
+"""The score curve: what the rule saw, and where it cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmsls.pruning_index import PruningIndex
+
+KEPT, REMOVED = '#1b6ca8', '#c8553d'
+
+
+def draw_score_curve(index: PruningIndex, path: str | Path) -> None:
+    """Draw every block's silhouette, the thresholds, and which blocks stay, to a PNG file.
+
+    Args:
+        index: What to draw.
+        path: Where the figure goes.
+    """
+    from matplotlib.figure import Figure
+
+    depths = index.backbone['depths']
+    figure = Figure(figsize=(7, 3.2), layout='constrained')
+    axes = figure.subplots()
+    first = 0
+    for stage, (depth, kept) in enumerate(zip(depths, index.kept_depths, strict=True)):
+        x = range(first + 1, first + depth + 1)
+        y = [index.scores[stage, block] for block in range(depth)]
+        axes.plot(x, y, color='0.7', zorder=1)
+        axes.scatter(x, y, color=[KEPT if block < kept else REMOVED for block in range(depth)], zorder=2)
+        threshold = index.thresholds[stage if index.scope == 'stage' else 0]
+        if threshold is not None and depth:
+            axes.hlines(threshold, first + 0.6, first + depth + 0.4, color='0.3', linestyles='dashed', linewidth=1)
+        if stage:
+            axes.axvline(first + 0.5, color='0.9', linewidth=1, zorder=0)
+        first += depth
+    for colour, label in ((KEPT, 'kept'), (REMOVED, 'pruned')):
+        axes.scatter([], [], color=colour, label=label)
+    axes.plot([], [], color='0.3', linestyle='dashed', linewidth=1, label='threshold')
+    axes.set(xlabel='block, bottom to top', ylabel='silhouette', xticks=range(1, first + 1))
+    axes.set_title(
+        f'{tuple(index.kept_depths)} of {tuple(depths)} blocks kept, alpha {index.alpha}, scope {index.scope}',
+        fontsize=10,
+    )
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=150)

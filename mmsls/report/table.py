@@ -1,0 +1,70 @@
+"""The table that ends a chain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.table import Table
+
+from mmsls.pipeline import Row
+
+PREFERRED = ('bbox_mAP', 'mAP', 'mIoU', 'accuracy/top1')
+HEADER = ('model', 'blocks', 'metric', 'total M', 'trained M', 'stored M', 'GMACs', 'ms', 'time')
+
+
+def headline(metrics: Mapping[str, float]) -> str | None:
+    """Choose the metric that the hosts report first.
+
+    Example:
+        >>> headline({'coco/bbox_mAP': 0.4, 'coco/bbox_mAP_50': 0.6})
+        'coco/bbox_mAP'
+    """
+    for wanted in PREFERRED:
+        for key in metrics:
+            if key == wanted or key.endswith(f'/{wanted}'):
+                return key
+    return next(iter(metrics), None)
+
+
+def cells(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return the header and one tuple of texts per row."""
+    key = next((headline(row.metrics) for row in rows if row.metrics), None)
+    header = tuple(key if name == 'metric' and key else name for name in HEADER)
+    return header, [row_cells(row, key, rows[0].latency) for row in rows]
+
+
+def row_cells(row: Row, key: str | None, full_latency: float) -> tuple[str, ...]:
+    """Return the texts of one row."""
+    counts = row.parameters
+    millions = (
+        ['-'] * 3 if counts is None else [f'{n / 1e6:.3f}' for n in (counts.total, counts.trained, counts.stored)]
+    )
+    metric = f'{row.metrics[key]:.3f}' if key in row.metrics else '-'
+    depths = '-'.join(map(str, row.depths))
+    return (
+        row.name,
+        depths,
+        metric,
+        *millions,
+        f'{row.macs / 1e9:.3f}',
+        f'{row.latency * 1e3:.1f}',
+        f'{row.latency / full_latency:.2f}',
+    )
+
+
+def rich_table(rows: Sequence[Row]) -> Table:
+    """Return the table for a terminal."""
+    header, body = cells(rows)
+    table = Table(title='millions of parameters (stored: all but the frozen base); time relative to full')
+    for name in header:
+        table.add_column(name, justify='left' if name == 'model' else 'right')
+    for line in body:
+        table.add_row(*line)
+    return table
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """Return the table as Markdown."""
+    header, body = cells(rows)
+    rule = ['---'] + ['---:'] * (len(header) - 1)
+    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in [header, rule, *body]) + '\n'

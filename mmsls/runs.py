@@ -1,0 +1,194 @@
+"""Single runs by config: train, test, score. One place for what every tool and the pipeline do with a config."""
+
+from __future__ import annotations
+
+import os.path as osp
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.dist import is_main_process
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from torch import nn
+
+from mmsls.block_scorer import BlockScorer, log_scores
+from mmsls.features.splits import reported_split_warning, unwrap_cfg
+from mmsls.hooks.slim_checkpoint_hook import unwrapped
+from mmsls.hooks.sls_hook import scorer_options
+from mmsls.pruning_index import PruningIndex
+
+SPLITS = ('train', 'val', 'test')
+RunnerAction = Callable[[Runner], None]
+
+
+def load_config(
+    path: str, work_dir: str | None = None, options: Mapping[str, Any] | None = None, launcher: str = 'none'
+) -> Config:
+    """Read a config and settle where its results go.
+
+    Args:
+        path: Config file.
+        work_dir: Overrides the config's own; without either, `work_dirs/<name of the file>`.
+        options: Settings that override the file's, dotted names allowed.
+        launcher: MMEngine's job launcher.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
+    cfg = Config.fromfile(path)
+    cfg.launcher = launcher
+    if options:
+        cfg.merge_from_dict(dict(options))
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('work_dirs', Path(path).stem)
+    return cfg
+
+
+def train(cfg: Config, prepare: RunnerAction | None = None) -> Runner:
+    """Train by config and return the finished runner; `prepare` sees the runner before it starts."""
+    runner = Runner.from_cfg(cfg)
+    if prepare:
+        prepare(runner)
+    runner.train()
+    return runner
+
+
+def test(cfg: Config, checkpoint: str, prepare: RunnerAction | None = None) -> dict[str, float]:
+    """Test a checkpoint by config and return the metrics."""
+    cfg = without_training(cfg)
+    cfg.load_from, cfg.resume = checkpoint, False
+    runner = Runner.from_cfg(cfg)
+    if prepare:
+        prepare(runner)
+    return {key: float(value) for key, value in runner.test().items() if is_number(value)}
+
+
+def score(
+    cfg: Config,
+    checkpoint: str,
+    split: str = 'val',
+    out_file: str | Path | None = None,
+    prepare: RunnerAction | None = None,
+    on_batch: Callable[[int, int], None] | None = None,
+    **overrides: Any,
+) -> PruningIndex:
+    """Score every block on one split with the test transform, and write the index.
+
+    Args:
+        cfg: A config with an mmsls backbone; settings come from its `SLSHook`, if it has one.
+        checkpoint: Weights to score.
+        split: `'train'`, `'val'` or `'test'`.
+        out_file: Where the index goes; by default `pruning_index.json` in the work directory.
+        prepare: Sees the runner before it starts.
+        on_batch: Called with (batches done, batches in all).
+        overrides: Settings of `BlockScorer` that override the hook's; None leaves one as it is.
+
+    Returns:
+        The index.
+
+    Raises:
+        ValueError: If the split, the backbone or the features don't allow it.
+    """
+    dataloader_cfg = split_dataloader(cfg, split)
+    options = scorer_options(sls_settings(cfg), cfg.get('default_scope'), overrides)
+    bare = without_training(cfg)
+    bare.load_from, bare.resume, bare.custom_hooks = checkpoint, False, []
+    # A runner with nothing but the model: no loop of the host would run without an evaluator.
+    bare.test_dataloader = bare.test_cfg = bare.test_evaluator = None
+    runner = Runner.from_cfg(bare)
+    if prepare:
+        prepare(runner)
+    runner.load_or_resume()
+    scorer = BlockScorer(unwrapped(runner), **options)
+    loader = Runner.build_dataloader(dataloader_cfg, seed=runner.seed)
+    walk(unwrapped(runner), loader, scorer, on_batch)
+    scores, index = scorer.finish(loader.dataset, split, reported_split_warning(cfg, dataloader_cfg['dataset']))
+    log_scores(scores, index)
+    if index is None:
+        raise ValueError(
+            f'kept_depths {scorer.backbone.kept_depths}: score the full-depth model, its index decides what to prune'
+        )
+    if is_main_process():
+        index.save(out_file or Path(runner.work_dir) / 'pruning_index.json')
+    return index
+
+
+@torch.no_grad()
+def walk(model: Any, loader: Sequence, scorer: BlockScorer, on_batch: Callable[[int, int], None] | None) -> None:
+    """Run the model over a data set once while the scorer collects."""
+    model.eval()
+    scorer.start()
+    for done, batch in enumerate(loader, start=1):
+        scorer.observe(model.test_step(batch))
+        if on_batch:
+            on_batch(done, len(loader))
+
+
+def split_dataloader(cfg: Config, split: str) -> ConfigDict:
+    """Return a data-loader config that walks a split in order with the test transform and ground truth.
+
+    Raises:
+        ValueError: If the split is unknown or not configured.
+    """
+    if split not in SPLITS:
+        raise ValueError(f'split must be one of {SPLITS}, got {split!r}')
+    wanted, like = cfg.get(f'{split}_dataloader'), cfg.get('val_dataloader') or cfg.get('test_dataloader')
+    if wanted is None or like is None:
+        raise ValueError(
+            f'split {split!r}: the config has no {split}_dataloader'
+            if wanted is None
+            else 'the config has no val_dataloader'
+        )
+    loader = deepcopy(like)
+    dataset = dict(deepcopy(unwrap_cfg(wanted['dataset'])))
+    dataset['pipeline'] = deepcopy(unwrap_cfg(like['dataset'])['pipeline'])
+    dataset['test_mode'] = True
+    loader['dataset'] = dataset
+    return loader
+
+
+def sls_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of the config's `SLSHook`, empty without one."""
+    for hook in cfg.get('custom_hooks') or []:
+        if str(hook.get('type')).removeprefix('mmsls.') == 'SLSHook':
+            return {key: value for key, value in hook.items() if key not in ('type', 'priority')}
+    return {}
+
+
+def without_training(cfg: Config) -> Config:
+    """Return a copy without the training and validation parts, so that a runner builds neither."""
+    cfg = deepcopy(cfg)
+    for name in (
+        'train_dataloader',
+        'train_cfg',
+        'optim_wrapper',
+        'param_scheduler',
+        'val_dataloader',
+        'val_cfg',
+        'val_evaluator',
+    ):
+        cfg[name] = None
+    return cfg
+
+
+def build_model(cfg: Config, checkpoint: str | None = None) -> nn.Module:
+    """Build a config's model in eval mode, with a checkpoint's weights where one is given."""
+    from mmengine.registry import MODELS
+    from mmengine.runner import load_checkpoint
+
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    model = MODELS.build(cfg.model)
+    if checkpoint is not None:
+        load_checkpoint(model, checkpoint, map_location='cpu')
+    return model.eval()
+
+
+def is_number(value: Any) -> bool:
+    """Whether a metric is a single number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

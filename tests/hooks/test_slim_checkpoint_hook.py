@@ -1,0 +1,276 @@
+"""Every door of a slim checkpoint, with real (tiny) mmdet runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import mmcv
+import pytest
+import torch
+from mmdet.apis import inference_detector, init_detector
+
+SLIM = {'type': 'mmsls.SlimCheckpointHook'}
+EMA = {'type': 'EMAHook', 'momentum': 0.3}
+# Without dropout nothing in the run is random but what its seed fixes.
+CONVPASS = {'type': 'mmsls.Convpass', 'rank': 4, 'dropout': 0.0}
+PRUNED = (2, 1, 2, 0)
+
+
+def load(path):
+    return torch.load(path, map_location='cpu', weights_only=True)
+
+
+def differing(left, right):
+    return [key for key in left.keys() | right.keys() if key not in left or key not in right or not torch.equal(left[key], right[key])]
+
+
+@pytest.fixture(scope='module')
+def tuned(detector_cfg, build_runner, tmp_path_factory):
+    """A finished run of two epochs: its folder, its config and its final model."""
+    folder = tmp_path_factory.mktemp('tuned')
+    cfg = detector_cfg(folder, backbone={'adapter': CONVPASS}, hooks=[SLIM])
+    runner = build_runner(cfg)
+    runner.train()
+    return folder, cfg, runner
+
+
+@pytest.fixture(scope='module')
+def tuned_ema(detector_cfg, build_runner, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('tuned_ema')
+    cfg = detector_cfg(folder, backbone={'adapter': CONVPASS}, hooks=[EMA, SLIM])
+    runner = build_runner(cfg)
+    runner.train()
+    return folder, cfg, runner
+
+
+# What is in the file.
+
+
+@pytest.mark.parametrize('run', ['tuned', 'tuned_ema'])
+def test_file_holds_no_base_and_loads_with_weights_only(run, request, base_state, base_file):
+    folder, _, runner = request.getfixturevalue(run)
+    for name in ('epoch_1.pth', 'epoch_2.pth'):
+        checkpoint = load(folder / name)
+        states = [(checkpoint['state_dict'], '')]
+        if run == 'tuned_ema':
+            states.append((checkpoint['ema_state_dict'], 'module.'))
+            assert checkpoint['ema_state_dict']['steps'] > 0
+        trained = {key for key, p in runner.model.named_parameters() if p.requires_grad}
+        for state, prefix in states:
+            assert {f'{prefix}{key}' for key in trained} | {f'{prefix}backbone._extra_state'} <= set(state)
+            assert not [key for key in state if key.removeprefix(f'{prefix}backbone.') in base_state]
+            assert sum(v.numel() for v in state.values()) < 1.1 * sum(p.numel() for p in runner.model.parameters() if p.requires_grad) + 2000
+    assert (folder / 'epoch_1.pth').stat().st_size < 4 * os.path.getsize(base_file)
+
+
+def test_meta_tells_people_where_it_belongs(tuned, base_file):
+    folder, _, runner = tuned
+    meta = load(folder / 'epoch_2.pth')['meta']
+    assert meta['epoch'] == 2
+    assert meta['dataset_meta']['classes'] == tuple('0123456789')
+    assert meta['mmsls']['backbones']['backbone'] == {
+        'base_checkpoint': base_file,
+        'base_sha256': runner.model.backbone.base_sha256,
+        'adapter': {'type': 'Convpass', 'rank': 4, 'scale': 1.0, 'dropout': 0.0, 'xavier_init': False},
+        'depths': [2, 2, 3, 2],
+        'kept_depths': [2, 2, 3, 2],
+    }
+
+
+def test_training_moved_what_it_should(tuned, detector_cfg, build_runner, tmp_path):
+    _, cfg, runner = tuned
+    torch.manual_seed(0)
+    fresh = build_runner(detector_cfg(tmp_path, backbone={'adapter': CONVPASS})).model
+    moved = set(differing(fresh.state_dict(), runner.model.state_dict()))
+    assert all('adapters.' in key or '.norm' in key for key in moved if key.startswith('backbone.'))
+    assert any('adapters.' in key for key in moved)
+
+
+# test
+
+
+def test_test_door(tuned, build_runner, tmp_path):
+    folder, cfg, runner = tuned
+    again = build_runner({**cfg, 'load_from': str(folder / 'epoch_2.pth'), 'work_dir': str(tmp_path)})
+    metrics = again.test()
+    assert 'coco/bbox_mAP' in metrics
+    assert differing(again.model.state_dict(), runner.model.state_dict()) == []
+
+
+def test_test_door_of_ema_has_the_averaged_weights(tuned_ema, build_runner, tmp_path):
+    folder, cfg, runner = tuned_ema
+    hooks = [hook for hook in cfg.custom_hooks if hook['type'] != 'EMAHook']
+    again = build_runner({**cfg, 'custom_hooks': hooks, 'load_from': str(folder / 'epoch_2.pth'), 'work_dir': str(tmp_path)})
+    again.test()
+    ema = next(hook for hook in runner.hooks if type(hook).__name__ == 'EMAHook').ema_model.module
+    assert differing(again.model.state_dict(), ema.state_dict()) == []
+    assert differing(ema.state_dict(), runner.model.state_dict()) != []
+
+
+@pytest.fixture(scope='module')
+def other_base(mmdet_host, randomise, tmp_path_factory):
+    path = tmp_path_factory.mktemp('other') / 'other.pth'
+    torch.save(randomise(mmdet_host.stock(), seed=9).state_dict(), path)
+    return str(path)
+
+
+def test_wrong_base_is_refused_by_every_door(tuned, detector_cfg, build_runner, tmp_path, other_base):
+    folder, _, _ = tuned
+    wrong = {'adapter': CONVPASS, 'base_checkpoint': other_base}
+    door = {'load_from': str(folder / 'epoch_2.pth')}
+    with pytest.raises(ValueError, match='base_checkpoint'):
+        build_runner(detector_cfg(tmp_path, backbone=wrong, **door)).test()
+    for resume in (False, True):
+        with pytest.raises(ValueError, match='base_checkpoint'):
+            build_runner(detector_cfg(tmp_path, backbone=wrong, hooks=[SLIM], resume=resume, **door)).train()
+    with pytest.raises(ValueError, match='base_checkpoint'):
+        init_detector(detector_cfg(tmp_path, backbone=wrong), door['load_from'], device='cpu')
+    with pytest.raises(ValueError, match='set base_checkpoint'):
+        init_detector(detector_cfg(tmp_path, backbone={'base_checkpoint': None, 'adapter': None}), door['load_from'], device='cpu')
+
+
+# init_detector
+
+
+@pytest.fixture(scope='module')
+def picture(scenes):
+    return str(scenes / 'val/00000.png')
+
+
+def detections(model, picture):
+    found = inference_detector(model, mmcv.imread(picture)).pred_instances
+    return [found.scores.tolist(), found.bboxes.tolist(), found.labels.tolist()]
+
+
+def test_init_detector_here_and_in_a_fresh_process(tuned, picture, tmp_path):
+    folder, cfg, runner = tuned
+    runner.model.cfg = cfg
+    expected = detections(runner.model.eval(), picture)
+    assert len(set(expected[0])) > 3
+    model = init_detector(cfg, str(folder / 'epoch_2.pth'), device='cpu')
+    assert detections(model, picture) == expected
+    assert model.dataset_meta['classes'] == tuple('0123456789')
+    # From files alone, with nothing of mmsls imported by the caller.
+    cfg.dump(tmp_path / 'config.py')
+    script = (
+        'import json, sys, mmcv\n'
+        'from mmdet.apis import inference_detector, init_detector\n'
+        'assert not [name for name in sys.modules if name.startswith("mmsls")]\n'
+        'model = init_detector(sys.argv[1], sys.argv[2], device="cpu")\n'
+        'found = inference_detector(model, mmcv.imread(sys.argv[3])).pred_instances\n'
+        'print(json.dumps([found.scores.tolist(), found.bboxes.tolist(), found.labels.tolist()]))\n'
+    )
+    command = [sys.executable, '-c', script, tmp_path / 'config.py', folder / 'epoch_2.pth', picture]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    fresh = json.loads(done.stdout.splitlines()[-1])
+    for ours, theirs in zip(fresh, expected, strict=True):
+        torch.testing.assert_close(torch.tensor(ours), torch.tensor(theirs))
+
+
+def test_init_detector_at_the_pruned_depths(tuned, picture, detector_cfg, tmp_path):
+    folder, cfg, runner = tuned
+    pruned = init_detector(
+        detector_cfg(tmp_path, backbone={'adapter': CONVPASS, 'kept_depths': PRUNED}), str(folder / 'epoch_2.pth'), device='cpu'
+    )
+    state, full = pruned.state_dict(), runner.model.state_dict()
+    assert [key for key in state if '_extra_state' not in key and not torch.equal(state[key], full[key])] == []
+    assert len(detections(pruned, picture)[0]) > 0
+
+
+# resume
+
+
+@pytest.mark.parametrize('run', ['tuned', 'tuned_ema'])
+def test_resume_goes_on_as_if_nothing_had_happened(run, request, build_runner, tmp_path):
+    """Weights, optimizer, schedule, EMA and log history come back: the second epoch ends bit by bit where it did."""
+    folder, cfg, _ = request.getfixturevalue(run)
+    resumed = build_runner({**cfg, 'resume': True, 'load_from': str(folder / 'epoch_1.pth'), 'work_dir': str(tmp_path)})
+    resumed.train()
+    before, after = load(folder / 'epoch_2.pth'), load(tmp_path / 'epoch_2.pth')
+    assert not (tmp_path / 'epoch_1.pth').exists()
+    for name in ('state_dict', 'ema_state_dict') if run == 'tuned_ema' else ('state_dict',):
+        assert differing(before[name], after[name]) == []
+    for old, new in zip(before['optimizer']['state'].values(), after['optimizer']['state'].values(), strict=True):
+        assert differing(old, new) == []
+    assert before['param_schedulers'] == after['param_schedulers']
+    for name in ('train/loss', 'train/lr', 'val/coco/bbox_mAP'):
+        assert before['message_hub']['log_scalars'][name] == after['message_hub']['log_scalars'][name]
+    assert len(after['message_hub']['log_scalars']['train/loss']['history']) == 4
+    assert resumed.message_hub.get_scalar('train/loss').mean() == pytest.approx(
+        sum(before['message_hub']['log_scalars']['train/loss']['history']) / 4
+    )
+
+
+@pytest.mark.parametrize('hooks', [[SLIM], [EMA, SLIM], []], ids=['slim', 'ema', 'none'])
+@pytest.mark.parametrize('kept', [PRUNED, (2, 2, 3, 1)])
+def test_resume_at_other_depths_is_refused(tuned, tuned_ema, detector_cfg, build_runner, tmp_path, kept, hooks):
+    folder = (tuned_ema if EMA in hooks else tuned)[0]
+    cfg = detector_cfg(
+        tmp_path,
+        backbone={'adapter': CONVPASS, 'kept_depths': kept},
+        hooks=hooks,
+        resume=True,
+        load_from=str(folder / 'epoch_1.pth'),
+    )
+    with pytest.raises(ValueError, match=r'kept_depths|parameter group'):
+        build_runner(cfg).train()
+
+
+def test_resume_of_a_shallower_run_is_refused(detector_cfg, build_runner, tmp_path):
+    pruned = {'adapter': CONVPASS, 'kept_depths': PRUNED}
+    build_runner(detector_cfg(tmp_path, backbone=pruned, hooks=[SLIM], epochs=1)).train()
+    door = {'resume': True, 'load_from': str(tmp_path / 'epoch_1.pth')}
+    with pytest.raises(ValueError, match='kept_depths'):
+        build_runner(detector_cfg(tmp_path, backbone={'adapter': CONVPASS}, hooks=[SLIM], **door)).train()
+    runner = build_runner(detector_cfg(tmp_path, backbone=pruned, hooks=[SLIM], **door))
+    runner.train()
+    assert runner.epoch == 2
+
+
+# load_from: the tuned model's weights are where retraining starts.
+
+
+@pytest.mark.parametrize('hooks', [[SLIM], [EMA, SLIM]], ids=['slim', 'ema'])
+def test_tuned_into_pruned_by_load_from(tuned, detector_cfg, build_runner, tmp_path, hooks):
+    folder, _, runner = tuned
+    still = {'type': 'OptimWrapper', 'optimizer': {'type': 'SGD', 'lr': 0.0}}
+    cfg = detector_cfg(
+        tmp_path,
+        backbone={'adapter': CONVPASS, 'kept_depths': PRUNED},
+        hooks=hooks,
+        epochs=1,
+        optim_wrapper=still,
+        load_from=str(folder / 'epoch_2.pth'),
+    )
+    build_runner(cfg).train()
+    full, stored = runner.model.state_dict(), load(tmp_path / 'epoch_1.pth')
+    for state, prefix in ((stored['state_dict'], ''), (stored.get('ema_state_dict', {}), 'module.')):
+        names = [key for key in state if key.startswith(prefix) and '_extra_state' not in key]
+        assert [key for key in names if not torch.equal(state[key], full[key.removeprefix(prefix)])] == []
+        assert not [key for key in names if 'stages.3.blocks' in key or 'stages.1.blocks.1' in key]
+    assert stored['meta']['mmsls']['backbones']['backbone']['kept_depths'] == list(PRUNED)
+
+
+def test_without_a_base_checkpoints_stay_complete(detector_cfg, build_runner, tmp_path):
+    cfg = detector_cfg(tmp_path, backbone={'base_checkpoint': None, 'adapter': None}, hooks=[SLIM], epochs=1)
+    runner = build_runner(cfg)
+    runner.train()
+    assert differing(load(tmp_path / 'epoch_1.pth')['state_dict'], runner.model.state_dict()) == []
+    assert 'no backbone has a base_checkpoint' in next(tmp_path.rglob('*.log')).read_text()
+
+
+# DDP
+
+
+def test_two_processes_train_without_find_unused_parameters(detector_cfg, two_processes, tmp_path):
+    cfg = detector_cfg(tmp_path, backbone={'kept_depths': PRUNED, 'with_cp': True}, hooks=[EMA, SLIM], epochs=3)
+    two_processes(cfg)
+    first, second = (load(tmp_path / f'rank{rank}.pth') for rank in (0, 1))
+    assert differing(first, second) == []
+    saved = load(tmp_path / 'epoch_3.pth')
+    assert not [key for key in saved['state_dict'] if 'attn.w_msa' in key]
+    sources = {key.removeprefix('module.'): value for key, value in saved['ema_state_dict'].items() if key.startswith('module.')}
+    assert all(torch.equal(first[key], value) for key, value in sources.items())

@@ -1,0 +1,105 @@
+"""The chain on a small scene set: real mmdet runs, one process."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from mmsls.pipeline import Chain, full_cfg, without_sls_hook
+from mmsls.pruning_index import PruningIndex
+
+HOOKS = [
+    {'type': 'mmsls.SLSHook', 'alpha': 0.3, 'scope': 'stage', 'max_samples': 100, 'n_jobs': 1},
+    {'type': 'mmsls.SlimCheckpointHook'},
+]
+DEPTHS = (2, 2, 3, 2)
+KEPT = (2, 2, 1, 1)
+
+
+class Stages:
+    """Remembers the stages, and breaks the chain off at one of them."""
+
+    def __init__(self, stop_at=None):
+        self.seen, self.stop_at, self.iterations = [], stop_at, 0
+
+    def stage(self, name, reused):
+        if name == self.stop_at:
+            raise KeyboardInterrupt(name)
+        self.seen.append((name, reused))
+        return self
+
+    def prepare(self, runner):
+        pass
+
+    def on_batch(self, done, total):
+        self.iterations = done
+
+
+@pytest.fixture
+def tune(tmp_path, detector_cfg, mmdet_host):
+    from mmdet.utils import register_all_modules
+
+    register_all_modules(init_default_scope=False)
+    return detector_cfg(tmp_path, hooks=HOOKS, epochs=1)
+
+
+def index_that_keeps(kept):
+    """An index whose scores make the rule keep `kept` of DEPTHS, stage by stage."""
+    scores = {(s, b): (-0.5 if b < k - 1 else 0.5) for s, (d, k) in enumerate(zip(DEPTHS, kept, strict=True)) for b in range(d)}
+    backbone = {'type': 'SwinTransformer', 'embed_dims': 8, 'depths': list(DEPTHS)}
+    index = PruningIndex.create(scores=scores, backbone=backbone, scope='stage', min_depth=1)
+    assert index.kept_depths == kept
+    return index
+
+
+def test_chain_prunes_retrains_and_reports(tmp_path, tune):
+    work_dir = tmp_path / 'chain'
+    work_dir.mkdir()
+    index_that_keeps(KEPT).save(work_dir / 'pruning_index.json')
+    rows = Chain(tune, work_dir, Stages(), baseline=full_cfg(tune)).run()
+    assert [(row.name, row.depths) for row in rows] == [('full', DEPTHS), ('tuned', DEPTHS), ('pruned', KEPT), ('retrained', KEPT)]
+    full, tuned, pruned, retrained = rows
+    assert all('coco/bbox_mAP' in row.metrics and row.latency > 0 for row in rows)
+    assert full.parameters.total < tuned.parameters.total
+    assert pruned.parameters.total < full.parameters.total
+    assert pruned.macs < full.macs < tuned.macs
+    assert retrained.parameters == pruned.parameters
+    stored = torch.load(work_dir / 'task/weights.pth', weights_only=True)
+    assert set(stored) == {'meta', 'state_dict'}
+    assert not any('qkv' in key for key in stored['state_dict'])
+    assert stored['meta']['mmsls']['backbones']['backbone']['kept_depths'] == list(KEPT)
+    assert PruningIndex.load(work_dir / 'task/pruning_index.json').kept_depths == KEPT
+    assert len(json.loads((work_dir / 'results.json').read_text())) == 4
+
+
+def test_broken_off_chain_goes_on_where_it_stopped(tmp_path, tune):
+    work_dir = tmp_path / 'chain'
+    with pytest.raises(KeyboardInterrupt):
+        Chain(tune, work_dir, Stages(stop_at='score')).run()
+    weights = sorted((work_dir / 'tuned').glob('*.pth'))
+    before = [path.stat().st_mtime_ns for path in weights]
+    again = Stages()
+    rows = Chain(tune, work_dir, again).run()
+    assert [path.stat().st_mtime_ns for path in weights] == before
+    assert ('tuned', True) in again.seen
+    assert ('score', False) in again.seen
+    assert again.iterations > 0  # the best checkpoint is scored, not the last validation's weights
+    assert rows[0].name == 'full'
+    assert rows[0].metrics == {}
+    assert PruningIndex.load(work_dir / 'pruning_index.json').provenance['split'] == 'val'
+
+
+def test_work_dir_of_another_config_is_refused(tmp_path, tune):
+    Chain(tune, tmp_path / 'chain', Stages())
+    tune.optim_wrapper.optimizer.lr = 0.5
+    with pytest.raises(ValueError, match='work_dir .* other configs'):
+        Chain(tune, tmp_path / 'chain', Stages())
+
+
+def test_derived_configs_leave_the_original_alone(tune):
+    assert [hook['type'] for hook in without_sls_hook(tune).custom_hooks] == ['mmsls.SlimCheckpointHook']
+    assert full_cfg(tune).model.backbone.adapter is None
+    assert tune.model.backbone.adapter.type == 'mmsls.Convpass'
+    assert len(tune.custom_hooks) == 2

@@ -1,0 +1,60 @@
+"""Runs by config: which split is scored and how."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmsls import runs
+from mmsls.features.splits import reported_split_warning
+
+HOOKS = [{'type': 'mmsls.SLSHook', 'alpha': 0.4, 'max_samples': 50, 'n_jobs': 1}]
+
+
+@pytest.fixture
+def cfg(tmp_path, detector_cfg, mmdet_host):
+    from mmdet.utils import register_all_modules
+
+    register_all_modules(init_default_scope=False)
+    return detector_cfg(tmp_path, hooks=HOOKS)
+
+
+def test_train_split_takes_the_test_transform_and_the_innermost_data_set(cfg):
+    cfg.train_dataloader.dataset = {'type': 'RepeatDataset', 'times': 3, 'dataset': cfg.train_dataloader.dataset}
+    loader = runs.split_dataloader(cfg, 'train')
+    assert loader['dataset']['type'] == 'CocoDataset'
+    assert loader['dataset']['ann_file'] == 'annotations/train.json'
+    assert loader['dataset']['pipeline'] == cfg.val_dataloader.dataset.pipeline
+    assert loader['dataset']['test_mode'] is True
+    assert loader['sampler']['shuffle'] is False
+
+
+def test_unknown_split_is_refused(cfg):
+    with pytest.raises(ValueError, match=r"split must be one of .*'all'"):
+        runs.split_dataloader(cfg, 'all')
+
+
+def test_score_writes_an_index_with_the_hooks_settings_and_overrides(cfg, tmp_path, build_runner):
+    runner = build_runner({**cfg, 'custom_hooks': []})
+    runner.save_checkpoint(str(tmp_path), 'now.pth', save_optimizer=False, save_param_scheduler=False)
+    seen = []
+    index = runs.score(
+        cfg, str(tmp_path / 'now.pth'), 'train', tmp_path / 'index.json', on_batch=lambda *done: seen.append(done), alpha=0.7
+    )
+    assert (index.alpha, index.scope, index.provenance['split'], index.provenance['max_samples']) == (0.7, 'stage', 'train', 50)
+    assert index.provenance['warning'] is None
+    assert seen == [(1, 2), (2, 2)]
+    assert (tmp_path / 'index.json').stat().st_size < 8192
+
+
+def test_scoring_the_reported_split_is_remarked(cfg):
+    assert 'optimistic' in reported_split_warning(cfg, cfg.val_dataloader.dataset)
+    assert reported_split_warning(cfg, cfg.train_dataloader.dataset) is None
+
+
+def test_pruned_backbone_is_not_scored_into_an_index(cfg, tmp_path, build_runner):
+    cfg.model.backbone.kept_depths = (2, 2, 2, 1)
+    runner = build_runner({**cfg, 'custom_hooks': []})
+    runner.save_checkpoint(str(tmp_path), 'now.pth', save_optimizer=False, save_param_scheduler=False)
+    with pytest.raises(ValueError, match='kept_depths'):
+        runs.score(cfg, str(tmp_path / 'now.pth'), 'val', tmp_path / 'index.json')
+    assert not (tmp_path / 'index.json').exists()

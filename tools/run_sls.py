@@ -1,0 +1,91 @@
+"""Tune, score, prune, retrain and evaluate one config; run the same command again to go on after an interruption."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from mmengine.config import DictAction
+from mmengine.dist import is_main_process
+
+from mmsls import pipeline, runs
+from mmsls.pruning_index import PruningIndex
+from mmsls.report.progress import ChainProgress, terminal
+from mmsls.report.score_curve import draw_score_curve
+from mmsls.report.table import markdown_table, rich_table
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config that tunes adapters at full depth')
+    parser.add_argument('--pruned', help='config of the retraining (default: the tuning config at the kept depths)')
+    parser.add_argument(
+        '--baseline', help='config of the frozen backbone with a trained head, for the metric of the row "full"'
+    )
+    parser.add_argument('--work-dir', help="where everything goes (default: the config's, or work_dirs/<its name>)")
+    parser.add_argument('--alpha', type=float, help='threshold factor, in (0, 1]')
+    parser.add_argument(
+        '--scope', choices=('model', 'stage'), help="the paper's walk over all blocks, or each stage on its own"
+    )
+    parser.add_argument('--min-depth', type=int, help='fewest blocks kept in every stage')
+    parser.add_argument(
+        '--reference', choices=('top', 'peak'), help='threshold relative to the top or to the best block'
+    )
+    parser.add_argument('--restart', action='store_true', help='forget an earlier run in the work directory')
+    parser.add_argument('--verbose', action='store_true', help="show the host's log lines too")
+    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='key=value settings for every config of the chain'
+    )
+    return parser.parse_args()
+
+
+STAGES = ('full', 'tuned', 'score', 'pruned', 'retrained', 'task')
+
+
+def forget(work_dir: Path) -> None:
+    """Remove what a chain left in its work directory, and nothing else."""
+    for name in STAGES:
+        shutil.rmtree(work_dir / name, ignore_errors=True)
+    for name in ('chain.json', pipeline.INDEX_FILE, 'results.json', 'results.md', 'score_curve.png'):
+        (work_dir / name).unlink(missing_ok=True)
+
+
+def summary(index: PruningIndex) -> str:
+    """Say in one or two lines what was decided, and how sure that is."""
+    lines = [
+        f'kept {index.kept_depths} of {tuple(index.backbone["depths"])} blocks at alpha {index.alpha}, scope {index.scope}'
+    ]
+    if index.borderline:
+        lines.append(
+            f'close calls, within 0.05 of their threshold: (stage, block) {", ".join(map(str, index.borderline))}'
+        )
+    lines += [text for text in (index.note, index.provenance.get('warning')) if text]
+    return '\n'.join(lines)
+
+
+def main() -> None:
+    args = parse_args()
+    console = terminal()
+    tune, pruned, baseline = (
+        None if path is None else runs.load_config(path, args.work_dir, args.cfg_options, args.launcher)
+        for path in (args.config, args.pruned, args.baseline)
+    )
+    work_dir = Path(tune.work_dir)
+    if args.restart:
+        forget(work_dir)
+    decision = {'alpha': args.alpha, 'scope': args.scope, 'min_depth': args.min_depth, 'reference': args.reference}
+    with ChainProgress(console, args.verbose) as progress:
+        rows = pipeline.Chain(tune, work_dir, progress, pruned, baseline, decision).run()
+    if is_main_process():
+        draw_score_curve(PruningIndex.load(work_dir / pipeline.INDEX_FILE), work_dir / 'score_curve.png')
+        (work_dir / 'results.md').write_text(markdown_table(rows))
+        console.print(rich_table(rows))
+        console.print(
+            f'table {work_dir}/results.md, scores {work_dir}/score_curve.png, what the task stores {work_dir}/task/'
+        )
+
+
+if __name__ == '__main__':
+    main()

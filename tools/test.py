@@ -1,0 +1,30 @@
+"""Test a checkpoint by config, on any host: the config's default_scope says which."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmengine.config import DictAction
+
+from mmsls import runs
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config')
+    parser.add_argument('checkpoint')
+    parser.add_argument('--work-dir', help="where logs go (default: the config's, or work_dirs/<its name>)")
+    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='key=value settings that override the config'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    runs.test(runs.load_config(args.config, args.work_dir, args.cfg_options, args.launcher), args.checkpoint)
+
+
+if __name__ == '__main__':
+    main()
