@@ -113,7 +113,7 @@ class BlockScorer:
             The score of every block, and the index; None on a pruned backbone, whose scores decide nothing. The same in every process.
 
         Raises:
-            ValueError: In every process alike, if the features cannot be scored.
+            ValueError: In every process alike, if the features cannot be scored; so does any other failure.
         """
         self.recorder.detach()
         self.bank.gather()
@@ -121,10 +121,10 @@ class BlockScorer:
         if is_main_process():
             try:
                 shared[0] = self._score(dataset, split, warning)
-            except ValueError as error:
+            except Exception as error:  # whatever it is, the other processes wait for word
                 shared[0] = error
         broadcast_object_list(shared)
-        if isinstance(shared[0], ValueError):
+        if isinstance(shared[0], Exception):
             raise shared[0]
         return shared[0]
 

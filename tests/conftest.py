@@ -112,7 +112,9 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few digit scenes with COCO annotations: 4 images to train on, 7 to validate on."""
     from mmsls.demo.digit_scenes import SceneSettings, make_digit_scenes
 
-    settings = SceneSettings(num_images={'train': 4, 'val': 7}, image_size=(96, 96), digits_per_image=(3, 4), digit_size=(20, 32))
+    settings = SceneSettings(
+        num_images={'train': 4, 'val': 7}, image_size=(96, 96), digits_per_image=(3, 4), digit_size=(20, 32)
+    )
     return make_digit_scenes(tmp_path_factory.mktemp('data') / 'scenes', settings)
 
 
@@ -130,7 +132,11 @@ def digit_loader(scenes: Path, split: str, batch_size: int) -> dict[str, Any]:
             'data_prefix': {'img': f'{split}/'},
             'metainfo': {'classes': tuple('0123456789')},
             'test_mode': split != 'train',
-            'pipeline': [*load, {'type': 'LoadAnnotations', 'with_bbox': True}, {'type': 'PackDetInputs', 'meta_keys': keys}],
+            'pipeline': [
+                *load,
+                {'type': 'LoadAnnotations', 'with_bbox': True},
+                {'type': 'PackDetInputs', 'meta_keys': keys},
+            ],
         },
     }
 
@@ -139,7 +145,12 @@ def retinanet(backbone: Mapping[str, Any]) -> dict[str, Any]:
     anchors = {'octave_base_scale': 4, 'scales_per_octave': 1, 'ratios': [1.0], 'strides': [4, 8, 16, 32]}
     return {
         'type': 'RetinaNet',
-        'data_preprocessor': {'type': 'DetDataPreprocessor', 'mean': [0, 0, 0], 'std': [255, 255, 255], 'pad_size_divisor': 32},
+        'data_preprocessor': {
+            'type': 'DetDataPreprocessor',
+            'mean': [0, 0, 0],
+            'std': [255, 255, 255],
+            'pad_size_divisor': 32,
+        },
         'backbone': {'type': 'PrunedSwinTransformer', **TINY_SWIN, **backbone},
         'neck': {'type': 'FPN', 'in_channels': [8, 16, 32, 64], 'out_channels': 8, 'num_outs': 4},
         'bbox_head': {
@@ -166,7 +177,12 @@ def detector_cfg(scenes: Path, base_file: str) -> Callable[..., Config]:
     """A function that writes the config of a whole, tiny mmdet training run with validation."""
 
     def run(
-        work_dir: Path, *, backbone: Mapping[str, Any] = {}, hooks: Sequence[Mapping[str, Any]] = (), epochs: int = 2, **more: Any
+        work_dir: Path,
+        *,
+        backbone: Mapping[str, Any] = {},
+        hooks: Sequence[Mapping[str, Any]] = (),
+        epochs: int = 2,
+        **more: Any,
     ) -> Config:
         frozen = {'base_checkpoint': base_file, 'adapter': {'type': 'mmsls.Convpass', 'rank': 4}}
         annotations = str(scenes / 'annotations/val.json')
@@ -183,7 +199,10 @@ def detector_cfg(scenes: Path, base_file: str) -> Callable[..., Config]:
                 'train_cfg': {'type': 'EpochBasedTrainLoop', 'max_epochs': epochs, 'val_interval': 1},
                 'val_cfg': {'type': 'ValLoop'},
                 'test_cfg': {'type': 'TestLoop'},
-                'optim_wrapper': {'type': 'OptimWrapper', 'optimizer': {'type': 'AdamW', 'lr': 0.001, 'weight_decay': 0.05}},
+                'optim_wrapper': {
+                    'type': 'OptimWrapper',
+                    'optimizer': {'type': 'AdamW', 'lr': 0.001, 'weight_decay': 0.05},
+                },
                 'param_scheduler': [{'type': 'LinearLR', 'start_factor': 0.5, 'by_epoch': False, 'begin': 0, 'end': 3}],
                 'default_hooks': {
                     'logger': {'type': 'LoggerHook', 'interval': 1},

@@ -27,7 +27,10 @@ def test_fused_attention_has_the_hosts_macs(mmdet_host):
 
 def test_stored_parameters_leave_the_base_out(mmdet_host, base_file):
     model = nn.ModuleDict(
-        {'backbone': mmdet_host.pruned(base_checkpoint=base_file, adapter={'type': 'Convpass'}), 'head': nn.Linear(2, 3)}
+        {
+            'backbone': mmdet_host.pruned(base_checkpoint=base_file, adapter={'type': 'Convpass'}),
+            'head': nn.Linear(2, 3),
+        }
     )
     model['head'].bias.requires_grad_(False)
     counts = count_parameters(model)

@@ -47,7 +47,11 @@ def tune(tmp_path, detector_cfg, mmdet_host):
 
 def index_that_keeps(kept):
     """An index whose scores make the rule keep `kept` of DEPTHS, stage by stage."""
-    scores = {(s, b): (-0.5 if b < k - 1 else 0.5) for s, (d, k) in enumerate(zip(DEPTHS, kept, strict=True)) for b in range(d)}
+    scores = {
+        (s, b): (-0.5 if b < k - 1 else 0.5)
+        for s, (d, k) in enumerate(zip(DEPTHS, kept, strict=True))
+        for b in range(d)
+    }
     backbone = {'type': 'SwinTransformer', 'embed_dims': 8, 'depths': list(DEPTHS)}
     index = PruningIndex.create(scores=scores, backbone=backbone, scope='stage', min_depth=1)
     assert index.kept_depths == kept
@@ -59,7 +63,12 @@ def test_chain_prunes_retrains_and_reports(tmp_path, tune):
     work_dir.mkdir()
     index_that_keeps(KEPT).save(work_dir / 'pruning_index.json')
     rows = Chain(tune, work_dir, Stages(), baseline=full_cfg(tune)).run()
-    assert [(row.name, row.depths) for row in rows] == [('full', DEPTHS), ('tuned', DEPTHS), ('pruned', KEPT), ('retrained', KEPT)]
+    assert [(row.name, row.depths) for row in rows] == [
+        ('full', DEPTHS),
+        ('tuned', DEPTHS),
+        ('pruned', KEPT),
+        ('retrained', KEPT),
+    ]
     full, tuned, pruned, retrained = rows
     assert all('coco/bbox_mAP' in row.metrics and row.latency > 0 for row in rows)
     assert full.parameters.total < tuned.parameters.total
@@ -94,7 +103,7 @@ def test_broken_off_chain_goes_on_where_it_stopped(tmp_path, tune):
 def test_work_dir_of_another_config_is_refused(tmp_path, tune):
     Chain(tune, tmp_path / 'chain', Stages())
     tune.optim_wrapper.optimizer.lr = 0.5
-    with pytest.raises(ValueError, match='work_dir .* other configs'):
+    with pytest.raises(ValueError, match=r'work_dir .* other configs'):
         Chain(tune, tmp_path / 'chain', Stages())
 
 

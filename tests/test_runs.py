@@ -38,9 +38,19 @@ def test_score_writes_an_index_with_the_hooks_settings_and_overrides(cfg, tmp_pa
     runner.save_checkpoint(str(tmp_path), 'now.pth', save_optimizer=False, save_param_scheduler=False)
     seen = []
     index = runs.score(
-        cfg, str(tmp_path / 'now.pth'), 'train', tmp_path / 'index.json', on_batch=lambda *done: seen.append(done), alpha=0.7
+        cfg,
+        str(tmp_path / 'now.pth'),
+        'train',
+        tmp_path / 'index.json',
+        on_batch=lambda *done: seen.append(done),
+        alpha=0.7,
     )
-    assert (index.alpha, index.scope, index.provenance['split'], index.provenance['max_samples']) == (0.7, 'stage', 'train', 50)
+    assert (index.alpha, index.scope, index.provenance['split'], index.provenance['max_samples']) == (
+        0.7,
+        'stage',
+        'train',
+        50,
+    )
     assert index.provenance['warning'] is None
     assert seen == [(1, 2), (2, 2)]
     assert (tmp_path / 'index.json').stat().st_size < 8192

@@ -120,7 +120,6 @@ def unpartition(windows: Tensor, shape: torch.Size) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-@torch.inference_mode(False)  # what is cached must serve in training too
 def shift_mask(height: int, width: int, size: int, shift: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Return what is added to the attention scores of a shifted window partition, (nW, 1, size^2, size^2).
 

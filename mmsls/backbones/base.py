@@ -266,7 +266,7 @@ def unpack(packed: Tensor) -> dict[str, Any]:
         content = json.loads(bytes(packed.cpu().to(torch.uint8).tolist()))
     except ValueError as error:
         raise ValueError(f'{EXTRA_STATE}: this checkpoint was not written by mmsls, or is damaged ({error})') from error
-    if not isinstance(content, dict) or not IDENTITY_KEYS <= set(content):
+    if not isinstance(content, dict) or not set(content).issuperset(IDENTITY_KEYS):
         raise ValueError(
             f'{EXTRA_STATE}: this checkpoint was not written by mmsls, or is damaged: {str(content)[:100]!r} lacks {sorted(IDENTITY_KEYS)}'
         )

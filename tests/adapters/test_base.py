@@ -50,7 +50,7 @@ def test_linear_after_is_the_two_layers_in_one(with_bias):
 def test_quick_gelu_is_near_gelu():
     x = torch.linspace(-5, 5, 101)
     assert (quick_gelu(x) - nn.functional.gelu(x)).abs().max() < 0.025
-    assert quick_gelu(torch.tensor(1.0)).item() == pytest.approx(1 / (1 + 2.718281828 ** -1.702))
+    assert quick_gelu(torch.tensor(1.0)).item() == pytest.approx(1 / (1 + 2.718281828**-1.702))
 
 
 class Double(Adapter):

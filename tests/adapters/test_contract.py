@@ -230,7 +230,9 @@ def test_merge_or_clear_refusal(host, cfg, tmp_path, randomise, size, qkv_bias):
         merge_block(block)
         assert len(block.adapters) == 0
     assert not any(p.requires_grad for _, block in model.iter_blocks() for p in block.parameters())
-    stock.load_state_dict({key: value for key, value in model.state_dict().items() if key != '_extra_state'}, strict=True)
+    stock.load_state_dict(
+        {key: value for key, value in model.state_dict().items() if key != '_extra_state'}, strict=True
+    )
     with torch.no_grad():
         assert gap(model(image(size)), before) < 1e-5
         assert gap(stock(image(size)), before) < 1e-5

@@ -122,7 +122,8 @@ def test_misshapen_trained_tensor_is_refused(build, tuned, load):
 
 
 @pytest.mark.parametrize(
-    'adapter', [None, {**CONVPASS, 'rank': 8}, {**CONVPASS, 'scale': 1.0}, {'type': 'RepAdapter', 'rank': 4, 'scale': 0.5}]
+    'adapter',
+    [None, {**CONVPASS, 'rank': 8}, {**CONVPASS, 'scale': 1.0}, {'type': 'RepAdapter', 'rank': 4, 'scale': 0.5}],
 )
 def test_other_adapter_rank_or_scale_is_refused(build, tuned, load, adapter):
     with pytest.raises(ValueError, match='adapter: this checkpoint holds'):
@@ -147,7 +148,9 @@ def test_tuned_into_pruned_drops_the_surplus(build, tuned, load, slim, kept, cap
     assert unpack(pruned.state_dict()[f'backbone.{EXTRA_STATE}'])['kept_depths'] == list(kept)
 
 
-@pytest.mark.parametrize(('stored', 'wanted'), [((2, 1, 2, 1), None), ((2, 1, 3, 0), (1, 1, 1, 1)), ((2, 2, 1, 1), (1, 1, 2, 1))])
+@pytest.mark.parametrize(
+    ('stored', 'wanted'), [((2, 1, 2, 1), None), ((2, 1, 3, 0), (1, 1, 1, 1)), ((2, 2, 1, 1), (1, 1, 2, 1))]
+)
 def test_fewer_blocks_than_the_model_are_refused(build, load, stored, wanted):
     with pytest.raises(ValueError, match='kept_depths: this checkpoint holds'):
         load(build(kept_depths=wanted), state_of(build(kept_depths=stored)))

@@ -84,17 +84,22 @@ def test_parameters_really_fall(host, base_file):
     full, cut = (host.pruned(base_checkpoint=base_file, kept_depths=kept) for kept in (None, (2, 2, 1, 0)))
     removed = [*full.stages[2].blocks[1:], *full.stages[3].blocks]
     size = sum(p.numel() for p in full.parameters())
-    assert size - sum(p.numel() for p in cut.parameters()) == sum(p.numel() for b in removed for p in b.parameters()) > 0
+    assert (
+        size - sum(p.numel() for p in cut.parameters()) == sum(p.numel() for b in removed for p in b.parameters()) > 0
+    )
     assert cut.is_pruned
     assert not full.is_pruned
-    assert cut.fingerprint() == full.fingerprint() == {'type': 'SwinTransformer', 'embed_dims': 8, 'depths': [2, 2, 3, 2]}
+    assert (
+        cut.fingerprint() == full.fingerprint() == {'type': 'SwinTransformer', 'embed_dims': 8, 'depths': [2, 2, 3, 2]}
+    )
 
 
 # Arguments.
 
 
 @pytest.mark.parametrize(
-    'kept', [(2, 2, 3), (2, 2, 4, 2), (2, 2, -1, 2), (0, 0, 0, 0), (2, 2, 1.5, 2), (2, 2, True, 2), 'abcd', 3, (2, 2, 3, 2, 1)]
+    'kept',
+    [(2, 2, 3), (2, 2, 4, 2), (2, 2, -1, 2), (0, 0, 0, 0), (2, 2, 1.5, 2), (2, 2, True, 2), 'abcd', 3, (2, 2, 3, 2, 1)],
 )
 def test_depths_that_do_not_fit_are_refused(mmdet_host, kept):
     with pytest.raises(ValueError, match='kept_depths'):
@@ -194,6 +199,14 @@ def test_init_cfg_loads_a_full_checkpoint(host, full_checkpoint, kept):
     assert all(p.requires_grad for p in model.parameters())
 
 
+def test_init_cfg_set_after_construction_counts(mmdet_host, full_checkpoint):
+    path, source = full_checkpoint
+    model = mmdet_host.pruned(kept_depths=(2, 1, 2, 0))
+    model.init_cfg = ConfigDict(type='Pretrained', checkpoint=path)
+    model.init_weights()
+    assert torch.equal(model.patch_embed.projection.weight, source.patch_embed.projection.weight)
+
+
 @pytest.mark.parametrize('kept', [None, (2, 1, 2, 0)])
 def test_init_from_scratch_works_without_init_cfg(host, kept):
     model = host.pruned(kept_depths=kept)
@@ -203,7 +216,9 @@ def test_init_from_scratch_works_without_init_cfg(host, kept):
     assert model.stages[0].blocks[0].ffn.layers[1].weight.std().item() == pytest.approx(0.02, rel=0.3)
 
 
-@pytest.mark.parametrize('inherited', [{'init_cfg': {'type': 'Pretrained', 'checkpoint': 'absent.pth'}}, {'pretrained': 'absent.pth'}])
+@pytest.mark.parametrize(
+    'inherited', [{'init_cfg': {'type': 'Pretrained', 'checkpoint': 'absent.pth'}}, {'pretrained': 'absent.pth'}]
+)
 def test_with_a_base_init_weights_does_nothing_and_init_cfg_is_ignored(host, base_file, randomise, inherited, caplog):
     model = randomise(host.pruned(base_checkpoint=base_file, adapter=CONVPASS, **inherited), only_trainable=True)
     before = copy.deepcopy(model.state_dict())
@@ -217,7 +232,9 @@ def test_init_weights_of_a_whole_model_leaves_base_and_adapters_alone(mmdet_host
     class Parent(BaseModule):
         def __init__(self):
             super().__init__()
-            self.backbone = randomise(mmdet_host.pruned(base_checkpoint=base_file, adapter=CONVPASS), only_trainable=True)
+            self.backbone = randomise(
+                mmdet_host.pruned(base_checkpoint=base_file, adapter=CONVPASS), only_trainable=True
+            )
             self.head = nn.Linear(2, 2)
 
     parent = Parent()
@@ -264,7 +281,9 @@ def test_frozen_base_without_adapters_is_deterministic_in_train_mode(host, base_
 
 @pytest.mark.parametrize('frozen_stages', [0, 2, 4])
 def test_frozen_stages_do_not_freeze_adapters(host, base_file, frozen_stages):
-    models = [host.pruned(base_checkpoint=base_file, adapter=CONVPASS, frozen_stages=n).train() for n in (-1, frozen_stages)]
+    models = [
+        host.pruned(base_checkpoint=base_file, adapter=CONVPASS, frozen_stages=n).train() for n in (-1, frozen_stages)
+    ]
     trained = [[name for name, p in model.named_parameters() if p.requires_grad] for model in models]
     assert trained[0] == trained[1]
     modes = [[name for name, m in model.named_modules() if m.training] for model in models]
@@ -290,7 +309,9 @@ def test_recorded_tokens_are_what_the_host_puts_out(host, base_file):
     with FeatureRecorder(model) as recorder, torch.no_grad():
         outs = model(image((61, 83)))
         (recorded,) = recorder.take()
-    assert list(recorded) == [block_id for block_id, _ in model.iter_blocks()] == [(0, 0), (0, 1), (1, 0), (2, 0), (2, 1)]
+    assert (
+        list(recorded) == [block_id for block_id, _ in model.iter_blocks()] == [(0, 0), (0, 1), (1, 0), (2, 0), (2, 1)]
+    )
     assert [tokens.stride for tokens in recorded.values()] == [4, 4, 8, 16, 16]
     assert [tokens.hw_shape for tokens in recorded.values()] == [(16, 21), (16, 21), (8, 11), (4, 6), (4, 6)]
     for stage, top in ((0, 1), (1, 0), (2, 1)):

@@ -22,7 +22,9 @@ def test_the_reported_split_is_recognised_however_it_is_written(dataset):
     assert 'score another split' in reported_split_warning(cfg(), dataset)
 
 
-@pytest.mark.parametrize('dataset', [{'data_root': 'data', 'ann_file': 'annotations/val.json'}, {'data_root': 'other'}, {}, None])
+@pytest.mark.parametrize(
+    'dataset', [{'data_root': 'data', 'ann_file': 'annotations/val.json'}, {'data_root': 'other'}, {}, None]
+)
 def test_another_split_is_fine(dataset):
     assert reported_split_warning(cfg(), dataset) is None
 
@@ -36,4 +38,7 @@ def test_image_folders_tell_splits_apart_where_there_are_no_annotations():
     test = cfg(ann_file='', data_prefix={'img_path': 'img/test', 'seg_map_path': 'ann/test'})
     same = {'data_root': 'data', 'data_prefix': {'img_path': 'img/test', 'seg_map_path': 'ann/test'}}
     assert reported_split_warning(test, same) is not None
-    assert reported_split_warning(test, {**same, 'data_prefix': {'img_path': 'img/val', 'seg_map_path': 'ann/val'}}) is None
+    assert (
+        reported_split_warning(test, {**same, 'data_prefix': {'img_path': 'img/val', 'seg_map_path': 'ann/val'}})
+        is None
+    )

@@ -1,4 +1,7 @@
-"""Train (or test, where there is a load_from) under DDP; every process leaves its weights: `ddp_worker.py CONFIG FOLDER`, started by torch.distributed.run."""
+"""Run a config under DDP, started by torch.distributed.run: `ddp_worker.py CONFIG FOLDER`.
+
+It trains, or tests where there is a load_from; every process leaves its weights in the folder.
+"""
 
 import os
 import sys

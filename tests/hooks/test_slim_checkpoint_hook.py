@@ -24,7 +24,11 @@ def load(path):
 
 
 def differing(left, right):
-    return [key for key in left.keys() | right.keys() if key not in left or key not in right or not torch.equal(left[key], right[key])]
+    return [
+        key
+        for key in left.keys() | right.keys()
+        if key not in left or key not in right or not torch.equal(left[key], right[key])
+    ]
 
 
 @pytest.fixture(scope='module')
@@ -62,7 +66,10 @@ def test_file_holds_no_base_and_loads_with_weights_only(run, request, base_state
         for state, prefix in states:
             assert {f'{prefix}{key}' for key in trained} | {f'{prefix}backbone._extra_state'} <= set(state)
             assert not [key for key in state if key.removeprefix(f'{prefix}backbone.') in base_state]
-            assert sum(v.numel() for v in state.values()) < 1.1 * sum(p.numel() for p in runner.model.parameters() if p.requires_grad) + 2000
+            assert (
+                sum(v.numel() for v in state.values())
+                < 1.1 * sum(p.numel() for p in runner.model.parameters() if p.requires_grad) + 2000
+            )
     assert (folder / 'epoch_1.pth').stat().st_size < 4 * os.path.getsize(base_file)
 
 
@@ -81,7 +88,7 @@ def test_meta_tells_people_where_it_belongs(tuned, base_file):
 
 
 def test_training_moved_what_it_should(tuned, detector_cfg, build_runner, tmp_path):
-    _, cfg, runner = tuned
+    _, _, runner = tuned
     torch.manual_seed(0)
     fresh = build_runner(detector_cfg(tmp_path, backbone={'adapter': CONVPASS})).model
     moved = set(differing(fresh.state_dict(), runner.model.state_dict()))
@@ -103,7 +110,9 @@ def test_test_door(tuned, build_runner, tmp_path):
 def test_test_door_of_ema_has_the_averaged_weights(tuned_ema, build_runner, tmp_path):
     folder, cfg, runner = tuned_ema
     hooks = [hook for hook in cfg.custom_hooks if hook['type'] != 'EMAHook']
-    again = build_runner({**cfg, 'custom_hooks': hooks, 'load_from': str(folder / 'epoch_2.pth'), 'work_dir': str(tmp_path)})
+    again = build_runner(
+        {**cfg, 'custom_hooks': hooks, 'load_from': str(folder / 'epoch_2.pth'), 'work_dir': str(tmp_path)}
+    )
     again.test()
     ema = next(hook for hook in runner.hooks if type(hook).__name__ == 'EMAHook').ema_model.module
     assert differing(again.model.state_dict(), ema.state_dict()) == []
@@ -129,7 +138,9 @@ def test_wrong_base_is_refused_by_every_door(tuned, detector_cfg, build_runner, 
     with pytest.raises(ValueError, match='base_checkpoint'):
         init_detector(detector_cfg(tmp_path, backbone=wrong), door['load_from'], device='cpu')
     with pytest.raises(ValueError, match='set base_checkpoint'):
-        init_detector(detector_cfg(tmp_path, backbone={'base_checkpoint': None, 'adapter': None}), door['load_from'], device='cpu')
+        init_detector(
+            detector_cfg(tmp_path, backbone={'base_checkpoint': None, 'adapter': None}), door['load_from'], device='cpu'
+        )
 
 
 # init_detector
@@ -164,16 +175,20 @@ def test_init_detector_here_and_in_a_fresh_process(tuned, picture, tmp_path):
         'print(json.dumps([found.scores.tolist(), found.bboxes.tolist(), found.labels.tolist()]))\n'
     )
     command = [sys.executable, '-c', script, tmp_path / 'config.py', folder / 'epoch_2.pth', picture]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, 'OMP_NUM_THREADS': '1'}
+    )
     fresh = json.loads(done.stdout.splitlines()[-1])
     for ours, theirs in zip(fresh, expected, strict=True):
         torch.testing.assert_close(torch.tensor(ours), torch.tensor(theirs))
 
 
 def test_init_detector_at_the_pruned_depths(tuned, picture, detector_cfg, tmp_path):
-    folder, cfg, runner = tuned
+    folder, _, runner = tuned
     pruned = init_detector(
-        detector_cfg(tmp_path, backbone={'adapter': CONVPASS, 'kept_depths': PRUNED}), str(folder / 'epoch_2.pth'), device='cpu'
+        detector_cfg(tmp_path, backbone={'adapter': CONVPASS, 'kept_depths': PRUNED}),
+        str(folder / 'epoch_2.pth'),
+        device='cpu',
     )
     state, full = pruned.state_dict(), runner.model.state_dict()
     assert [key for key in state if '_extra_state' not in key and not torch.equal(state[key], full[key])] == []
@@ -215,7 +230,7 @@ def test_resume_at_other_depths_is_refused(tuned, tuned_ema, detector_cfg, build
         resume=True,
         load_from=str(folder / 'epoch_1.pth'),
     )
-    with pytest.raises(ValueError, match=r'kept_depths|parameter group'):
+    with pytest.raises(ValueError, match='resume: the checkpoint' if hooks else 'parameter group'):
         build_runner(cfg).train()
 
 
@@ -272,5 +287,9 @@ def test_two_processes_train_without_find_unused_parameters(detector_cfg, two_pr
     assert differing(first, second) == []
     saved = load(tmp_path / 'epoch_3.pth')
     assert not [key for key in saved['state_dict'] if 'attn.w_msa' in key]
-    sources = {key.removeprefix('module.'): value for key, value in saved['ema_state_dict'].items() if key.startswith('module.')}
+    sources = {
+        key.removeprefix('module.'): value
+        for key, value in saved['ema_state_dict'].items()
+        if key.startswith('module.')
+    }
     assert all(torch.equal(first[key], value) for key, value in sources.items())

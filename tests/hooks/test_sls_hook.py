@@ -83,7 +83,9 @@ def test_scores_are_in_the_log(trained):
     assert 'coco/bbox_mAP' in line
     for (stage, block), score in index.scores.items():
         assert line[f'sls/stage{stage}_block{block}'] == pytest.approx(score, abs=1e-4)
-    assert not any('sls' in name for name in torch.load(folder / 'epoch_2.pth', weights_only=True)['message_hub']['log_scalars'])
+    assert not any(
+        'sls' in name for name in torch.load(folder / 'epoch_2.pth', weights_only=True)['message_hub']['log_scalars']
+    )
     # The warning about the split that is reported is there, and what to do.
     assert 'score another split' in next(folder.rglob('*.log')).read_text()
 
@@ -150,7 +152,10 @@ def test_two_processes_write_the_same_index(trained, detector_cfg, two_processes
     """Seven images over two processes: the padded duplicate must not count. (Batches of one: others differ in the last bits.)"""
     folder, _, _, _ = trained
     two_processes(detector_cfg(tmp_path, hooks=[SLS], load_from=str(folder / 'epoch_2.pth')))
-    index, expected = PruningIndex.load(tmp_path / 'pruning_index.json'), PruningIndex.load(folder / 'pruning_index.json')
+    index, expected = (
+        PruningIndex.load(tmp_path / 'pruning_index.json'),
+        PruningIndex.load(folder / 'pruning_index.json'),
+    )
     assert index.scores == expected.scores
     assert index.provenance['samples'] == expected.provenance['samples']
     assert index.provenance['order_hash'] == expected.provenance['order_hash']
@@ -159,7 +164,9 @@ def test_two_processes_write_the_same_index(trained, detector_cfg, two_processes
 def test_ema_weights_are_those_scored(detector_cfg, build_runner, tmp_path):
     lively = {'type': 'OptimWrapper', 'optimizer': {'type': 'AdamW', 'lr': 0.03}}
     cfg = detector_cfg(
-        tmp_path / 'train', hooks=[{'type': 'EMAHook', 'momentum': 0.2}, SLS, {'type': 'mmsls.SlimCheckpointHook'}], optim_wrapper=lively
+        tmp_path / 'train',
+        hooks=[{'type': 'EMAHook', 'momentum': 0.2}, SLS, {'type': 'mmsls.SlimCheckpointHook'}],
+        optim_wrapper=lively,
     )
     build_runner(cfg).train()
     trained = PruningIndex.load(tmp_path / 'train/pruning_index.json')
@@ -167,7 +174,14 @@ def test_ema_weights_are_those_scored(detector_cfg, build_runner, tmp_path):
     found = {}
     for name, state in (
         ('averaged', saved['state_dict']),
-        ('last', {key.removeprefix('module.'): value for key, value in saved['ema_state_dict'].items() if key.startswith('module.')}),
+        (
+            'last',
+            {
+                key.removeprefix('module.'): value
+                for key, value in saved['ema_state_dict'].items()
+                if key.startswith('module.')
+            },
+        ),
     ):
         torch.save({'state_dict': state, 'meta': {}}, tmp_path / f'{name}.pth')
         build_runner(detector_cfg(tmp_path / name, hooks=[SLS], load_from=str(tmp_path / f'{name}.pth'))).test()
@@ -181,7 +195,9 @@ def test_ema_weights_are_those_scored(detector_cfg, build_runner, tmp_path):
 
 def test_validation_without_ground_truth_is_a_clear_error(detector_cfg, build_runner, tmp_path):
     cfg = detector_cfg(tmp_path, hooks=[SLS], epochs=1)
-    cfg.val_dataloader.dataset.pipeline = [step for step in cfg.val_dataloader.dataset.pipeline if step['type'] != 'LoadAnnotations']
+    cfg.val_dataloader.dataset.pipeline = [
+        step for step in cfg.val_dataloader.dataset.pipeline if step['type'] != 'LoadAnnotations'
+    ]
     with pytest.raises(ValueError, match='LoadAnnotations'):
         build_runner(cfg).train()
     assert not (tmp_path / 'pruning_index.json').exists()

@@ -10,7 +10,14 @@ from mmsls.report.table import headline, markdown_table, rich_table
 
 ROWS = [
     Row('full', (2, 2), {}, ParameterCounts(2_000_000, 500_000, 500_000), 3_000_000_000, 0.2),
-    Row('retrained', (2, 1), {'coco/bbox_mAP_50': 0.9, 'coco/bbox_mAP': 0.5}, ParameterCounts(10**6, 10**5, 10**5), 10**9, 0.1),
+    Row(
+        'retrained',
+        (2, 1),
+        {'coco/bbox_mAP_50': 0.9, 'coco/bbox_mAP': 0.5},
+        ParameterCounts(10**6, 10**5, 10**5),
+        10**9,
+        0.1,
+    ),
 ]
 
 
@@ -36,6 +43,8 @@ def test_headline_prefers_what_the_hosts_report_first():
 def test_score_curve_is_a_picture(tmp_path):
     scores = {(0, 0): -0.2, (0, 1): 0.1, (1, 0): 0.3, (1, 1): 0.5}
     for scope in ('model', 'stage'):
-        index = PruningIndex.create(scores=scores, backbone={'type': 'SwinTransformer', 'embed_dims': 8, 'depths': [2, 2]}, scope=scope)
+        index = PruningIndex.create(
+            scores=scores, backbone={'type': 'SwinTransformer', 'embed_dims': 8, 'depths': [2, 2]}, scope=scope
+        )
         draw_score_curve(index, tmp_path / f'{scope}.png')
         assert (tmp_path / f'{scope}.png').read_bytes().startswith(b'\x89PNG')

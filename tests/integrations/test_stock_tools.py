@@ -1,0 +1,43 @@
+"""A config with mmsls in it runs with MMDetection's own unmodified train.py and test.py."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mmdet
+import torch
+
+from mmsls.pruning_index import PruningIndex
+
+TOOLS = Path(mmdet.__file__).parent / '.mim' / 'tools'
+HOOKS = [
+    {'type': 'mmsls.SLSHook', 'max_samples': 100, 'n_jobs': 1},
+    {'type': 'mmsls.SlimCheckpointHook'},
+]
+
+
+def run(*command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, *command],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_stock_train_and_test(tmp_path, detector_cfg):
+    cfg = detector_cfg(tmp_path / 'run', hooks=HOOKS, epochs=1)
+    config = str(tmp_path / 'config.py')
+    cfg.dump(config)
+    run(str(TOOLS / 'train.py'), config)
+    index = PruningIndex.load(tmp_path / 'run' / 'pruning_index.json')
+    assert index.provenance['sampler'] == 'InstanceSampler'
+    checkpoint = tmp_path / 'run' / 'epoch_1.pth'
+    assert not any('qkv' in key for key in torch.load(checkpoint, weights_only=True)['state_dict'])
+    run(str(TOOLS / 'test.py'), config, str(checkpoint), '--work-dir', str(tmp_path / 'test'))
+    assert PruningIndex.load(tmp_path / 'test' / 'pruning_index.json').provenance['split'] == 'test'
