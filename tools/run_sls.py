@@ -11,6 +11,7 @@ from mmengine.dist import is_main_process
 
 from mmsls import pipeline, runs
 from mmsls.pruning_index import PruningIndex
+from mmsls.report.errors import one_line_errors
 from mmsls.report.progress import ChainProgress, terminal
 from mmsls.report.score_curve import draw_score_curve
 from mmsls.report.table import markdown_table, rich_table
@@ -76,16 +77,19 @@ def main() -> None:
     if args.restart:
         forget(work_dir)
     decision = {'alpha': args.alpha, 'scope': args.scope, 'min_depth': args.min_depth, 'reference': args.reference}
-    with ChainProgress(console, args.verbose) as progress:
+    with ChainProgress(console, None if args.verbose else work_dir / 'console.log') as progress:
         rows = pipeline.Chain(tune, work_dir, progress, pruned, baseline, decision).run()
     if is_main_process():
-        draw_score_curve(PruningIndex.load(work_dir / pipeline.INDEX_FILE), work_dir / 'score_curve.png')
+        index = PruningIndex.load(work_dir / pipeline.INDEX_FILE)
+        draw_score_curve(index, work_dir / 'score_curve.png')
         (work_dir / 'results.md').write_text(markdown_table(rows))
         console.print(rich_table(rows))
+        console.print(summary(index), highlight=False, soft_wrap=True)
         console.print(
-            f'table {work_dir}/results.md, scores {work_dir}/score_curve.png, what the task stores {work_dir}/task/'
+            f'In {work_dir}: results.md, score_curve.png, console.log, task/ (what one task stores)', highlight=False
         )
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

@@ -7,6 +7,7 @@ import argparse
 from mmengine.config import DictAction
 
 from mmsls import runs
+from mmsls.report.errors import one_line_errors
 from mmsls.report.progress import ChainProgress, terminal
 
 
@@ -47,4 +48,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

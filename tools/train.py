@@ -7,6 +7,7 @@ import argparse
 from mmengine.config import DictAction
 
 from mmsls import runs
+from mmsls.report.errors import one_line_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,4 +41,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

@@ -1,0 +1,2 @@
+# Retraining a pruned model, and controls without scoring.
+custom_hooks = [dict(type='mmsls.SlimCheckpointHook')]

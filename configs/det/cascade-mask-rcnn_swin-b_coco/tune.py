@@ -1,0 +1,12 @@
+# Cascade Mask R-CNN, Swin-B, COCO: tune adapters on the frozen base. Fill in: data/coco. Then:
+# python tools/train.py configs/det/cascade-mask-rcnn_swin-b_coco/tune.py
+_base_ = [
+    'mmdet::_base_/models/cascade-mask-rcnn_r50_fpn.py',
+    'mmdet::_base_/datasets/coco_instance.py',
+    *['../../_base_/' + part for part in ('det_1x.py', 'backbones/swin_b.py', 'adapters/convpass.py')],
+]
+model = dict(
+    backbone=dict(_delete_=True, **_base_.backbone, adapter=_base_.adapter),
+    neck=dict(in_channels=[128, 256, 512, 1024]),
+)
+work_dir = 'work_dirs/cascade-mask-rcnn_swin-b_coco/tune'

@@ -1,0 +1,12 @@
+# Mask R-CNN, Swin-T, COCO: tune adapters on the frozen base. Fill in: data/coco. Then:
+# python tools/train.py configs/det/mask-rcnn_swin-t_coco/tune.py
+_base_ = [
+    'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
+    'mmdet::_base_/datasets/coco_instance.py',
+    *['../../_base_/' + part for part in ('det_1x.py', 'backbones/swin_t.py', 'adapters/convpass.py')],
+]
+model = dict(
+    backbone=dict(_delete_=True, **_base_.backbone, adapter=_base_.adapter),
+    neck=dict(in_channels=[96, 192, 384, 768]),
+)
+work_dir = 'work_dirs/mask-rcnn_swin-t_coco/tune'

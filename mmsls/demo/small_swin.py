@@ -1,0 +1,233 @@
+"""A small Swin, pre-trained by classification on three small public data sets: the base of the BCCD configs."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import print_log
+from mmengine.registry import MODELS
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmsls.demo.digits import load_digit_pools
+from mmsls.demo.nano_swin import MEAN, STD, single_digits
+
+SMALL_SWIN: dict[str, Any] = {
+    'embed_dims': 32,
+    'depths': (2, 2, 6, 2),
+    'num_heads': (1, 2, 4, 8),
+    'window_size': 7,
+}
+"""What configs must repeat so that the base fits."""
+_SIDE = 64
+_DOMINANT = 0.6
+_CAMVID_CLASSES = 11
+
+Source = Callable[[int, np.random.Generator], tuple[Tensor, Tensor]]
+"""Draws n normalised images, (n, 3, 64, 64), and their classes, (n,)."""
+
+
+@dataclass(frozen=True)
+class SmallSwinSettings:
+    """How the small Swin is pre-trained.
+
+    Attributes:
+        steps: Optimisation steps.
+        batch_size: Images per step, in equal parts of every source.
+        lr: Peak learning rate of AdamW; 10 % warm-up, then a cosine to 0.
+        weight_decay: Of AdamW.
+        seed: Of weights and images.
+    """
+
+    steps: int = 600
+    batch_size: int = 48
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    seed: int = 0
+
+
+class _Classifier(nn.Module):
+    """The Swin, an average pool and a linear layer over the classes of all sources."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        importlib.import_module('mmsls.integrations.mmdet')
+        self.backbone = MODELS.build(
+            {'type': 'mmdet.PrunedSwinTransformer', **SMALL_SWIN, 'out_indices': (3,), 'drop_path_rate': 0.05}
+        )
+        self.backbone.init_weights()
+        self.head = nn.Linear(self.backbone.num_features[-1], num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.backbone(images)[0].mean((2, 3)))
+
+
+def pretrain_small_swin(
+    path: str | Path, data_root: str | Path, settings: SmallSwinSettings | None = None
+) -> dict[str, float]:
+    """Pre-train a small Swin on digits, sign-language digits and street-scene patches, unless ``path`` holds the same base already.
+
+    One softmax over 31 classes: scikit-learn's bundled digits (10), hands of the Sign Language Digits data set (10), and CamVid patches by
+    their dominant class (11). Training splits only.
+
+    Args:
+        path: File of the base, an ordinary OpenMMLab checkpoint without output norms. It is whole or absent.
+        data_root: Folder with ``sign_digits`` and ``camvid``.
+        settings: How to train.
+
+    Returns:
+        Accuracy by source on its val split, 0 to 1.
+
+    Raises:
+        FileNotFoundError: If a data set is not there.
+    """
+    path, settings = Path(path), settings or SmallSwinSettings()
+    if path.is_file():
+        meta = torch.load(path, map_location='cpu', weights_only=True).get('meta', {})
+        if meta.get('settings') == asdict(settings):
+            return meta['accuracy']
+    torch.manual_seed(settings.seed)
+    model = _Classifier(10 + 10 + _CAMVID_CLASSES)
+    _train(model, sources(data_root, 'train'), settings)
+    accuracy = {name: _accuracy(model, source) for name, source in sources(data_root, 'val').items()}
+    shares = ', '.join(f'{name} {share:.0%}' for name, share in accuracy.items())
+    print_log(f'small Swin: accuracy on val splits: {shares}', 'current')
+    _save(model.backbone, path, {'settings': asdict(settings), 'accuracy': accuracy})
+    return accuracy
+
+
+def sources(data_root: str | Path, split: str) -> dict[str, Source]:
+    """Open the three data sets; their classes follow each other.
+
+    Args:
+        data_root: Folder with ``sign_digits`` and ``camvid``.
+        split: ``train`` or ``val``.
+
+    Raises:
+        FileNotFoundError: If a data set is not there.
+    """
+    root, augment = Path(data_root), split == 'train'
+    listing = {'train': 'train800.txt', 'val': 'val200.txt'}[split]
+    return {
+        'digits': _digit_source(split),
+        'sign_digits': _sign_source(_existing(root / 'sign_digits' / listing), augment),
+        'camvid': _patch_source(_existing(root / 'camvid' / 'img_dir' / split), augment),
+    }
+
+
+def _existing(path: Path) -> Path:
+    """Return a path that is there."""
+    if not path.exists():
+        raise FileNotFoundError(f'data_root: no {str(path)!r}; give the folder that holds sign_digits and camvid')
+    return path
+
+
+def _digit_source(split: str) -> Source:
+    pool = load_digit_pools()[split]
+
+    def draw(count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        rows = rng.integers(len(pool.labels), size=count)
+        images = F.interpolate(single_digits(pool, rows, rng), (_SIDE, _SIDE), mode='bilinear')
+        return images, torch.from_numpy(pool.labels[rows])
+
+    return draw
+
+
+def _sign_source(listing: Path, augment: bool) -> Source:
+    lines = [line.rsplit(' ', 1) for line in listing.read_text().splitlines()]
+    photos = [Image.open(listing.parent / name).convert('RGB') for name, _ in lines]
+    labels = np.array([int(label) for _, label in lines]) + 10
+
+    def draw(count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        rows = rng.integers(len(photos), size=count)
+        crops = [_crop(photos[row], rng.uniform(0.75, 1.0) if augment else 1.0, rng)[0] for row in rows]
+        return _normalised(crops, augment, rng), torch.from_numpy(labels[rows])
+
+    return draw
+
+
+def _patch_source(folder: Path, augment: bool) -> Source:
+    files = sorted(folder.iterdir())
+    photos = [Image.open(file).convert('RGB') for file in files]
+    maps = folder.parent.parent / 'ann_dir' / folder.name
+    labels = [Image.open(maps / f'{file.stem}.png') for file in files]
+
+    def one(rng: np.random.Generator) -> tuple[Image.Image, int]:
+        while True:
+            row = rng.integers(len(photos))
+            crop, box = _crop(photos[row], rng.uniform(0.15, 0.5), rng)
+            counts = np.bincount(np.asarray(labels[row].crop(box)).ravel(), minlength=_CAMVID_CLASSES)
+            # Road, building and sky fill most patches: a class is drawn less often the more common it is.
+            best = int(counts[:_CAMVID_CLASSES].argmax())
+            if counts[best] >= _DOMINANT * counts.sum() and rng.random() < (0.3 if best in (0, 1, 3) else 1):
+                return crop, best + 20
+
+    def draw(count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        crops, classes = zip(*(one(rng) for _ in range(count)), strict=True)
+        return _normalised(list(crops), augment, rng), torch.tensor(classes)
+
+    return draw
+
+
+def _crop(photo: Image.Image, share: float, rng: np.random.Generator) -> tuple[Image.Image, tuple[int, int, int, int]]:
+    """Cut a square of ``share`` of the shorter side at a random place; return it at 64 x 64, and its box."""
+    side = int(min(photo.size) * share)
+    left, top = (int(rng.integers(length - side + 1)) for length in photo.size)
+    box = (left, top, left + side, top + side)
+    return photo.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR, box=box), box
+
+
+def _normalised(crops: list[Image.Image], augment: bool, rng: np.random.Generator) -> Tensor:
+    """Stack to (n, 3, 64, 64), normalised; when augmenting, jitter brightness and contrast per channel."""
+    pixels = torch.from_numpy(np.stack([np.asarray(crop, np.float32) for crop in crops])).permute(0, 3, 1, 2)
+    if augment:
+        gain, shift = (torch.from_numpy(rng.uniform(-0.2, 0.2, (len(crops), 3, 1, 1)).astype(np.float32)) for _ in 'ab')
+        pixels = (pixels * (1 + gain) + 128 * shift).clamp(0, 255)
+    return (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+
+
+def _train(model: nn.Module, drawn: Mapping[str, Source], settings: SmallSwinSettings) -> None:
+    """Run the training loop, logging every twentieth of it."""
+    rng = np.random.default_rng(settings.seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.lr, total_steps=settings.steps, pct_start=0.1)
+    period = max(1, settings.steps // 20)
+    losses: list[float] = []
+    model.train()
+    for step in range(1, settings.steps + 1):
+        parts = [draw(settings.batch_size // len(drawn), rng) for draw in drawn.values()]
+        images, labels = (torch.cat(part) for part in zip(*parts, strict=True))
+        loss = F.cross_entropy(model(images), labels, label_smoothing=0.1)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        losses.append(loss.item())
+        if step % period == 0:
+            print_log(f'small Swin: step {step}/{settings.steps}, loss {np.mean(losses[-period:]):.3f}', 'current')
+
+
+@torch.no_grad()
+def _accuracy(model: nn.Module, draw: Source) -> float:
+    """Measure the share of right answers on 300 images."""
+    model.eval()
+    images, labels = draw(300, np.random.default_rng(0))
+    answers = torch.cat([model(batch).argmax(1) for batch in images.split(100)])
+    return (answers == labels).float().mean().item()
+
+
+def _save(backbone: nn.Module, path: Path, meta: dict[str, Any]) -> None:
+    """Write the backbone without its output norm, whole or not at all."""
+    state = {key: value for key, value in backbone.state_dict().items() if not key.startswith('norm')}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f'{path.name}.partial')
+    torch.save({'meta': meta, 'state_dict': state}, partial)
+    os.replace(partial, path)

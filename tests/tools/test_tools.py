@@ -1,0 +1,92 @@
+"""The command-line tools, each as a process of its own, as a user calls them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmsls.pruning_index import PruningIndex
+
+ROOT = Path(__file__).resolve().parents[2]
+HOOKS = [
+    {'type': 'mmsls.SLSHook', 'max_samples': 100, 'n_jobs': 1},
+    {'type': 'mmsls.SlimCheckpointHook'},
+]
+
+
+def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / 'tools' / name), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        check=False,
+    )
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory, detector_cfg):
+    folder = tmp_path_factory.mktemp('tools')
+    cfg = detector_cfg(folder / 'run', hooks=HOOKS, epochs=1)
+    cfg.default_hooks.checkpoint.pop('save_best')
+    cfg.dump(folder / 'config.py')
+    return folder / 'config.py'
+
+
+def test_chain_and_its_second_call(config, tmp_path):
+    done = run('run_sls.py', config, '--work-dir', tmp_path, '--alpha', 0.5)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for text in ('tuned', 'score', 'measure', 'GMACs', 'kept ('):
+        assert text in done.stdout
+    assert 'Average Precision' not in done.stdout
+    assert 'Average Precision' in (tmp_path / 'console.log').read_text()
+    assert PruningIndex.load(tmp_path / 'pruning_index.json').alpha == 0.5
+    for name in ('results.md', 'results.json', 'score_curve.png', 'task/weights.pth', 'task/pruning_index.json'):
+        assert (tmp_path / name).stat().st_size > 0
+    again = run('run_sls.py', config, '--work-dir', tmp_path, '--alpha', 0.5)
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert 'tuned (done before)' in again.stdout
+    other = run('run_sls.py', config, '--work-dir', tmp_path, '--alpha', 0.4)
+    assert other.returncode != 0
+    assert other.stderr.splitlines()[-1].startswith('error: work_dir')
+    assert 'Traceback' not in other.stderr
+
+
+def test_train_score_test(config, tmp_path):
+    for command in (
+        ('train.py', config, '--work-dir', tmp_path),
+        (
+            'score.py',
+            config,
+            tmp_path / 'epoch_1.pth',
+            '--split',
+            'train',
+            '--out',
+            tmp_path / 'train.json',
+            '--work-dir',
+            tmp_path,
+        ),
+        ('test.py', config, tmp_path / 'epoch_1.pth', '--work-dir', tmp_path / 'test'),
+    ):
+        done = run(*command)
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert PruningIndex.load(tmp_path / 'train.json').provenance['split'] == 'train'
+    assert PruningIndex.load(tmp_path / 'pruning_index.json').provenance['split'] == 'val'
+    assert PruningIndex.load(tmp_path / 'test/pruning_index.json').provenance['split'] == 'test'
+
+
+def test_wrong_input_is_one_line(config, tmp_path):
+    done = run('train.py', config, '--work-dir', tmp_path, '--cfg-options', 'model.backbone.adapter.rank=0')
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == 'error: adapter.rank must be a positive integer, got 0'
+    assert 'Traceback' not in done.stderr
+
+
+def test_unexpected_errors_keep_their_traceback(config, tmp_path):
+    done = run('train.py', config, '--work-dir', tmp_path, '--cfg-options', 'model.neck.type=NoSuchNeck')
+    assert done.returncode == 1
+    assert 'Traceback' in done.stderr

@@ -1,0 +1,24 @@
+"""Make the small Swin base of configs/bccd by classification (31 classes of three small data sets), about 6 minutes on 2 cores."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmengine.logging import MMLogger
+
+from mmsls.demo.small_swin import SmallSwinSettings, pretrain_small_swin
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--data-root', default='../shared/data', help='folder with sign_digits and camvid')
+    parser.add_argument('--out', default='work_dirs/bccd_base/small_swin.pth', help='the base')
+    parser.add_argument('--steps', type=int, default=SmallSwinSettings.steps)
+    parser.add_argument('--seed', type=int, default=SmallSwinSettings.seed)
+    args = parser.parse_args()
+    MMLogger.get_instance('mmsls')
+    pretrain_small_swin(args.out, args.data_root, SmallSwinSettings(steps=args.steps, seed=args.seed))
+
+
+if __name__ == '__main__':
+    main()
