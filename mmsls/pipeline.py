@@ -9,6 +9,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +27,7 @@ from mmsls.pruning_index import PruningIndex
 
 INDEX_FILE = 'pruning_index.json'
 DONE_FILE = 'done.json'
+_NAMES = count()
 
 
 class Progress(Protocol):
@@ -201,6 +203,9 @@ class Chain:
         """Return a copy of a config that works in its stage's folder, under a name of its own."""
         cfg = deepcopy(cfg)
         cfg.work_dir, cfg.experiment_name = str(self._dir(name)), name
+        if cfg.get('visualizer'):
+            # Hosts call theirs 'visualizer', and mmengine 0.10 hands a second runner of that name the first one's files.
+            cfg.visualizer.name = f'{name}_{next(_NAMES)}'
         return cfg
 
     def _pruned_cfg(self) -> Config:

@@ -42,7 +42,8 @@ def tune(tmp_path, detector_cfg, mmdet_host):
     from mmdet.utils import register_all_modules
 
     register_all_modules(init_default_scope=False)
-    return detector_cfg(tmp_path, hooks=HOOKS, epochs=1)
+    visualizer = {'type': 'DetLocalVisualizer', 'vis_backends': [{'type': 'LocalVisBackend'}], 'name': 'visualizer'}
+    return detector_cfg(tmp_path, hooks=HOOKS, epochs=1, visualizer=visualizer)
 
 
 def index_that_keeps(kept):
@@ -81,6 +82,8 @@ def test_chain_prunes_retrains_and_reports(tmp_path, tune):
     assert stored['meta']['mmsls']['backbones']['backbone']['kept_depths'] == list(KEPT)
     assert PruningIndex.load(work_dir / 'task/pruning_index.json').kept_depths == KEPT
     assert len(json.loads((work_dir / 'results.json').read_text())) == 4
+    for name in ('full', 'tuned', 'retrained'):  # each run's scalars are in its own folder
+        assert list((work_dir / name).glob('*/vis_data/scalars.json'))
 
 
 def test_broken_off_chain_goes_on_where_it_stopped(tmp_path, tune):
