@@ -52,7 +52,8 @@ def test_score_writes_an_index_with_the_hooks_settings_and_overrides(cfg, tmp_pa
         50,
     )
     assert index.provenance['warning'] is None
-    assert seen == [(1, 2), (2, 2)]
+    assert len(seen) > 1
+    assert seen == [(done, len(seen)) for done in range(1, len(seen) + 1)]
     assert (tmp_path / 'index.json').stat().st_size < 8192
 
 
