@@ -20,6 +20,10 @@ demo: setup
 	$(PY) -m mmsls.demo
 	$(PY) tools/run_sls.py configs/demo/tune.py --baseline configs/demo/baseline.py --pruned configs/demo/pruned.py
 
+bccd: setup
+	$(PY) tools/pretrain_swin.py
+	$(PY) tools/run_sls.py configs/bccd/tune.py --baseline configs/bccd/baseline.py --pruned configs/bccd/pruned.py --work-dir work_dirs/bccd
+
 test: setup
 	$(PY) -m pytest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from contextlib import ExitStack, redirect_stdout
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 from mmengine.runner import Runner
@@ -84,7 +84,9 @@ class ChainProgress:
     def __enter__(self) -> ChainProgress:
         if self.log is not None:
             self.log.parent.mkdir(parents=True, exist_ok=True)
-            self.files.enter_context(redirect_stdout(self.files.enter_context(self.log.open('a'))))
+            log = self.files.enter_context(self.log.open('a'))
+            self.files.enter_context(redirect_stdout(log))
+            self.files.enter_context(redirect_stderr(log))
         self.bars.start()
         return self
 
@@ -93,6 +95,8 @@ class ChainProgress:
             self.current.finish()
         self.bars.stop()
         self.files.close()
+        if exc_info[0] is not None and self.log is not None:
+            self.console.print(f'broken off; what was printed meanwhile is in {self.log}', highlight=False)
 
 
 def terminal() -> Console:
