@@ -39,10 +39,10 @@ class SceneSettings:
         ValueError: A value that no scene can be drawn from.
     """
 
-    num_images: Mapping[str, int] = field(default_factory=lambda: {'train': 600, 'val': 150, 'test': 150})
+    num_images: Mapping[str, int] = field(default_factory=lambda: {'train': 500, 'val': 120, 'test': 120})
     image_size: tuple[int, int] = (128, 128)
-    digits_per_image: tuple[int, int] = (2, 5)
-    digit_size: tuple[int, int] = (24, 56)
+    digits_per_image: tuple[int, int] = (3, 6)
+    digit_size: tuple[int, int] = (22, 44)
     max_angle: float = 15.0
     clutter: tuple[int, int] = (4, 10)
     seed: int = 0

@@ -100,5 +100,8 @@ class ChainProgress:
 
 
 def terminal() -> Console:
-    """Return a console on the terminal, wide enough for the table where the output goes to a file."""
-    return Console() if sys.stdout.isatty() else Console(file=sys.stdout, width=120)
+    """Return a console on the terminal, wide enough for the table where the output goes to a file.
+
+    It holds on to the stream of this moment: without `file`, rich follows `sys.stdout` into the log.
+    """
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120)

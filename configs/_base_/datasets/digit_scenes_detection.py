@@ -17,7 +17,7 @@ test_pipeline = [
 ]
 # Images are tiny, so loading them in the training process costs less than worker processes on two cores.
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=8,
     num_workers=0,
     persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=True),
@@ -31,7 +31,7 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=25,
+    batch_size=20,
     num_workers=0,
     persistent_workers=False,
     drop_last=False,
@@ -47,7 +47,7 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = dict(
-    batch_size=25,
+    batch_size=20,
     num_workers=0,
     persistent_workers=False,
     drop_last=False,
