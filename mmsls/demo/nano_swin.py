@@ -1,8 +1,7 @@
-"""A nano Swin, pre-trained on single handwritten digits: the demo's stand-in for an ImageNet base."""
+"""A nano Swin, pre-trained on plain sheets of handwritten digits: the demo's stand-in for an ImageNet base."""
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +19,8 @@ from mmsls.demo.digits import DigitPool, load_digit_pools, render_digit
 NANO_SWIN: dict[str, Any] = dict(embed_dims=24, depths=(2, 2, 6, 2), num_heads=(1, 2, 4, 8), window_size=4)
 """What configs must repeat so that the base fits."""
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-_CANVAS, _SIZES, _JITTER = 48, (26, 44), 2  # pixels
+_GRID, _CELL, _SIZES = 2, 48, (28, 44)  # digits a side of a sheet; pixels of a cell; pixels an 8x8 digit is enlarged to
+_STAGES = (2, 3)  # those that learn to tell digits apart
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class PretrainSettings:
 
     Attributes:
         epochs: Passes over the 1198 training digits.
-        batch_size: Images per step.
+        batch_size: Digits per step, a multiple of the 4 of a sheet.
         lr: Peak learning rate of AdamW; one warm-up epoch, then a cosine to 0.
         weight_decay: Of AdamW.
         seed: Of weights, order and the look of the digits.
         max_steps: Stop after so many steps, for tests; None runs all epochs.
     """
 
-    epochs: int = 16
+    epochs: int = 34
     batch_size: int = 48
     lr: float = 1e-3
     weight_decay: float = 0.05
@@ -45,22 +45,28 @@ class PretrainSettings:
 
 
 class _Classifier(nn.Module):
-    """The official Swin, an average pool and a linear layer."""
+    """The official Swin; on each of its two upper stages a linear layer reads the mean token inside a digit's box."""
 
     def __init__(self) -> None:
         super().__init__()
         self.backbone = MODELS.build(
-            dict(type='mmdet.SwinTransformer', **NANO_SWIN, out_indices=(3,), drop_path_rate=0.05)
+            dict(type='mmdet.SwinTransformer', **NANO_SWIN, out_indices=_STAGES, drop_path_rate=0.0)
         )
         self.backbone.init_weights()
-        self.head = nn.Linear(self.backbone.num_features[-1], 10)
+        self.heads = nn.ModuleList(nn.Linear(self.backbone.num_features[stage], 10) for stage in _STAGES)
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.backbone(images)[0].mean((2, 3)))
+    def forward(self, sheets: Tensor, boxes: Tensor) -> Tensor:
+        """Classify the digits of sheets (n, 3, H, W) in boxes (n, 4, H, W), 1 inside and 0 outside: (stages, n * 4, 10)."""
+        logits = []
+        for head, tokens in zip(self.heads, self.backbone(sheets), strict=True):
+            share = F.adaptive_avg_pool2d(boxes, tokens.shape[-2:])
+            share = share / share.sum((2, 3), keepdim=True)
+            logits.append(head(torch.einsum('ndhw,nchw->ndc', share, tokens)).flatten(0, 1))
+        return torch.stack(logits)
 
 
 def pretrain_nano_swin(path: str | Path, settings: PretrainSettings | None = None) -> float:
-    """Pre-train a nano Swin on single digits, white on black, unless ``path`` holds the same base already.
+    """Pre-train a nano Swin on sheets of 2x2 digits, white on black, unless ``path`` holds the same base already.
 
     The training digits are those of the training scenes' pool, so no digit of a val or test scene is ever seen. The file is an
     ordinary OpenMMLab checkpoint: ``state_dict`` holds the backbone alone, without output norms, as ImageNet bases do. It
@@ -82,30 +88,42 @@ def pretrain_nano_swin(path: str | Path, settings: PretrainSettings | None = Non
     pools, model = load_digit_pools(), _Classifier()
     _train(model, pools['train'], settings)
     accuracy = _accuracy(model, pools['val'])
-    print_log(f'nano Swin: accuracy {accuracy:.1%} on unseen single digits', logger='current')
+    print_log(f'nano Swin: accuracy {accuracy:.1%} on unseen digits', logger='current')
     _save(model.backbone, path, dict(settings=asdict(settings), accuracy=accuracy))
     return accuracy
 
 
-def single_digits(pool: DigitPool, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
-    """Draw digits alone, white on black, roughly centred, of several sizes; normalised, shape (n, 3, 48, 48)."""
-    canvas = np.zeros((len(rows), _CANVAS, _CANVAS), np.float32)
-    for image, row in zip(canvas, rows, strict=True):
-        glyph = render_digit(pool.images[row], int(rng.integers(*_SIZES, endpoint=True)))[:_CANVAS, :_CANVAS]
-        shift = rng.integers(-_JITTER, _JITTER, 2, endpoint=True)
+def digit_sheets(pool: DigitPool, rows: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Draw sheets of 2x2 digits, white on black, each anywhere in its cell.
+
+    Args:
+        pool: Where the digits come from.
+        rows: Which ones, (n, 4).
+        rng: Sizes and places.
+
+    Returns:
+        Normalised sheets, (n, 3, 96, 96), and the digits' boxes, (n, 4, 96, 96), 1 inside and 0 outside.
+    """
+    side = _GRID * _CELL
+    ink, boxes = np.zeros((len(rows), side, side), np.float32), np.zeros((*rows.shape, side, side), np.float32)
+    for sheet, cell in np.ndindex(*rows.shape):
+        glyph = render_digit(pool.images[rows[sheet, cell]], int(rng.integers(*_SIZES, endpoint=True)))[:_CELL, :_CELL]
         top, left = (
-            int(np.clip((_CANVAS - side) // 2 + by, 0, _CANVAS - side))
-            for side, by in zip(glyph.shape, shift, strict=True)
+            corner * _CELL + int(rng.integers(_CELL - length + 1))
+            for corner, length in zip(divmod(cell, _GRID), glyph.shape, strict=True)
         )
-        image[top : top + glyph.shape[0], left : left + glyph.shape[1]] = glyph
-    pixels = torch.from_numpy(canvas * 255)[:, None]
-    return (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+        place = slice(top, top + glyph.shape[0]), slice(left, left + glyph.shape[1])
+        ink[(sheet, *place)], boxes[(sheet, cell, *place)] = glyph, 1
+    pixels = torch.from_numpy(ink * 255)[:, None]
+    sheets = (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    return sheets, torch.from_numpy(boxes)
 
 
 def _train(model: nn.Module, pool: DigitPool, settings: PretrainSettings) -> None:
     """Run the training loop, logging every epoch."""
     rng = np.random.default_rng(settings.seed)
-    steps = math.ceil(len(pool.labels) / settings.batch_size)
+    per_sheet = _GRID**2
+    steps = len(pool.labels) // settings.batch_size
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.lr, total_steps=settings.epochs * steps, pct_start=1 / settings.epochs
@@ -113,10 +131,11 @@ def _train(model: nn.Module, pool: DigitPool, settings: PretrainSettings) -> Non
     model.train()
     for step in range(min(settings.epochs * steps, settings.max_steps or settings.epochs * steps)):
         if step % steps == 0:
-            batches = np.array_split(rng.permutation(len(pool.labels)), steps)
-        rows = batches[step % steps]
-        logits = model(single_digits(pool, rows, rng))
-        loss = F.cross_entropy(logits, torch.from_numpy(pool.labels[rows]))
+            order = rng.permutation(len(pool.labels))[: steps * settings.batch_size].reshape(steps, -1, per_sheet)
+        rows = order[step % steps]
+        logits = model(*digit_sheets(pool, rows, rng))
+        target = torch.from_numpy(pool.labels[rows]).flatten()
+        loss = torch.stack([F.cross_entropy(stage, target) for stage in logits]).sum()
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
@@ -128,11 +147,13 @@ def _train(model: nn.Module, pool: DigitPool, settings: PretrainSettings) -> Non
 
 @torch.no_grad()
 def _accuracy(model: nn.Module, pool: DigitPool) -> float:
-    """Measure the share of right answers on one drawing of every digit."""
+    """Measure the share of right answers of both stages together on one drawing of every digit."""
     model.eval()
-    images = single_digits(pool, np.arange(len(pool.labels)), np.random.default_rng(0))
-    answers = torch.cat([model(batch).argmax(1) for batch in images.split(100)])
-    return (answers == torch.from_numpy(pool.labels)).float().mean().item()
+    rows = np.arange(len(pool.labels) // _GRID**2 * _GRID**2).reshape(-1, _GRID**2)
+    sheets, boxes = digit_sheets(pool, rows, np.random.default_rng(0))
+    parts = zip(sheets.split(25), boxes.split(25), strict=True)
+    answers = torch.cat([model(*part).sum(0).argmax(1) for part in parts])
+    return (answers == torch.from_numpy(pool.labels[rows]).flatten()).float().mean().item()
 
 
 def _save(backbone: nn.Module, path: Path, meta: dict[str, Any]) -> None:

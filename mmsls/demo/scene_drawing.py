@@ -96,7 +96,7 @@ def _background(image_size: tuple[int, int], num_clutter: int, rng: np.random.Ge
     """Draw smooth colour clouds, clutter and grain; float32 of shape (H, W, 3)."""
     height, width = image_size
     # One colour with gentle clouds: full-range clouds would drown the digits.
-    clouds = np.clip(rng.integers(40, 216, 3) + rng.normal(0, 30, (4, 4, 3)), 0, 255).astype(np.uint8)
+    clouds = np.clip(rng.integers(16, 112, 3) + rng.normal(0, 30, (4, 4, 3)), 0, 255).astype(np.uint8)
     picture = Image.fromarray(clouds).resize((width, height), Image.Resampling.BICUBIC)
     pen = ImageDraw.Draw(picture)
     for _ in range(num_clutter):
@@ -141,9 +141,9 @@ def _has_room(digit: SceneDigit, others: Sequence[SceneDigit]) -> bool:
 
 
 def _contrasting_colour(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Pick a colour whose mean grey level is far from that of the RGB colour it will lie on."""
+    """Pick a colour clearly brighter than the RGB colour it will lie on: light on dark, as the nano Swin's sheets."""
     for _ in range(_MAX_TRIES):
         colour = rng.integers(0, 256, 3).astype(np.float32)
-        if abs(colour.mean() - ground.mean()) >= _MIN_CONTRAST:
+        if colour.mean() - ground.mean() >= _MIN_CONTRAST:
             return colour
-    return np.full(3, 255.0 if ground.mean() < 128 else 0.0, np.float32)
+    return np.full(3, 255.0, np.float32)

@@ -17,8 +17,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmsls.demo.digits import load_digit_pools
-from mmsls.demo.nano_swin import MEAN, STD, single_digits
+from mmsls.demo.digits import DigitPool, load_digit_pools, render_digit
+from mmsls.demo.nano_swin import MEAN, STD
 
 SMALL_SWIN: dict[str, Any] = {
     'embed_dims': 32,
@@ -30,6 +30,7 @@ SMALL_SWIN: dict[str, Any] = {
 _SIDE = 64
 _DOMINANT = 0.6
 _CAMVID_CLASSES = 11
+_CANVAS, _SIZES, _JITTER = 48, (26, 44), 2  # pixels of a drawn digit
 
 Source = Callable[[int, np.random.Generator], tuple[Tensor, Tensor]]
 """Draws n normalised images, (n, 3, 64, 64), and their classes, (n,)."""
@@ -128,6 +129,21 @@ def _existing(path: Path) -> Path:
     if not path.exists():
         raise FileNotFoundError(f'data_root: no {str(path)!r}; give the folder that holds sign_digits and camvid')
     return path
+
+
+def single_digits(pool: DigitPool, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
+    """Draw digits alone, white on black, roughly centred, of several sizes; normalised, shape (n, 3, 48, 48)."""
+    canvas = np.zeros((len(rows), _CANVAS, _CANVAS), np.float32)
+    for image, row in zip(canvas, rows, strict=True):
+        glyph = render_digit(pool.images[row], int(rng.integers(*_SIZES, endpoint=True)))[:_CANVAS, :_CANVAS]
+        shift = rng.integers(-_JITTER, _JITTER, 2, endpoint=True)
+        top, left = (
+            int(np.clip((_CANVAS - side) // 2 + by, 0, _CANVAS - side))
+            for side, by in zip(glyph.shape, shift, strict=True)
+        )
+        image[top : top + glyph.shape[0], left : left + glyph.shape[1]] = glyph
+    pixels = torch.from_numpy(canvas * 255)[:, None]
+    return (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
 
 
 def _digit_source(split: str) -> Source:

@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from mmsls.demo import nano_swin
 from mmsls.demo.digits import load_digit_pools
-from mmsls.demo.nano_swin import NANO_SWIN, PretrainSettings, pretrain_nano_swin, single_digits
+from mmsls.demo.nano_swin import NANO_SWIN, PretrainSettings, digit_sheets, pretrain_nano_swin
 
 QUICK = PretrainSettings(epochs=1, batch_size=8, max_steps=3)
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -72,14 +72,18 @@ def test_only_train_digits_are_learnt(base, tmp_path, monkeypatch):
     assert sorted(seen) == sorted(pools['train'].indices)
 
 
-def test_single_digits_are_white_on_black():
+def test_sheets_are_white_on_black_and_boxes_hold_the_ink():
     pool = load_digit_pools()['train']
-    images = single_digits(pool, np.arange(4), np.random.default_rng(0))
-    assert images.shape == (4, 3, 48, 48)
+    sheets, boxes = digit_sheets(pool, np.arange(12).reshape(3, 4), np.random.default_rng(0))
+    assert sheets.shape == (3, 3, 96, 96)
+    assert boxes.shape == (3, 4, 96, 96)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (nano_swin.MEAN, nano_swin.STD))
-    pixels = images * std + mean
+    pixels = sheets * std + mean
     torch.testing.assert_close(torch.stack([pixels.min(), pixels.max()]), torch.tensor([0.0, 255.0]), atol=1e-2, rtol=0)
     torch.testing.assert_close(pixels[:, 0], pixels[:, 2], atol=1e-2, rtol=0)
+    assert boxes.sum(1).max() == 1  # no two overlap
+    assert (pixels[:, 0][boxes.sum(1) == 0] < 1e-2).all()
+    assert (pixels[:, 0] * boxes[:, 3]).amax((1, 2)).min() > 200
 
 
 @pytest.mark.parametrize('name', ['tune', 'baseline'])
