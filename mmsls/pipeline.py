@@ -17,10 +17,10 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 from mmengine.fileio import dump
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmsls import runs
+from mmsls.block_scorer import find_backbone
 from mmsls.checkpoint import strip_training_state
 from mmsls.complexity import ParameterCounts, count_macs, count_parameters, latencies
 from mmsls.pruning_index import PruningIndex
@@ -181,7 +181,7 @@ class Chain:
         for row in rows:
             model = runs.build_model(self._cfg_of(row.name), self._weights_of(row))
             row.parameters = count_parameters(model)
-            forwards[row.name] = partial(test_once, model, batch)
+            forwards[row.name] = partial(run_once, model, batch)
             row.macs = count_macs(forwards[row.name])
         seconds = latencies(forwards)
         for row in rows:
@@ -225,8 +225,6 @@ class Chain:
         return self._checkpoint('tuned' if row.name == 'pruned' else row.name)
 
     def _depths(self, cfg: Config) -> tuple[int, ...]:
-        from mmsls.block_scorer import find_backbone
-
         return find_backbone(runs.build_model(cfg)).kept_depths
 
     def _checkpoint(self, name: str) -> str:
@@ -254,31 +252,6 @@ class Chain:
             dump({'configs': ours}, str(path))
 
 
-class ProgressHook(Hook):
-    """Report every training and test iteration of a runner to a callback.
-
-    Args:
-        callback: Called with (done, total, what), where what is `train`, `val` or `test`.
-    """
-
-    priority = 'VERY_LOW'
-
-    def __init__(self, callback: Callable[[int, int, str], None]) -> None:
-        self.callback = callback
-
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Report a training iteration."""
-        self.callback(runner.iter + 1, runner.max_iters, 'train')
-
-    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Report a validation iteration."""
-        self.callback(batch_idx + 1, len(runner.val_dataloader), 'val')
-
-    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Report a test iteration."""
-        self.callback(batch_idx + 1, len(runner.test_dataloader), 'test')
-
-
 def without_sls_hook(cfg: Config) -> Config:
     """Return a copy of a config that does not score."""
     cfg = deepcopy(cfg)
@@ -295,7 +268,7 @@ def full_cfg(cfg: Config) -> Config:
 
 
 @torch.no_grad()
-def test_once(model: Any, batch: Any) -> None:
+def run_once(model: Any, batch: Any) -> None:
     """Run a model on a batch that stays as it is (data preprocessors work in place)."""
     model.test_step(deepcopy(batch))
 

@@ -6,39 +6,25 @@ import argparse
 import shutil
 from pathlib import Path
 
-from mmengine.config import DictAction
 from mmengine.dist import is_main_process
 
 from mmsls import pipeline, runs
+from mmsls.command_line import add_rule_options, chosen, config_parser, one_line_errors
 from mmsls.pruning_index import PruningIndex
-from mmsls.report.errors import one_line_errors
 from mmsls.report.progress import ChainProgress, terminal
 from mmsls.report.score_curve import draw_score_curve
 from mmsls.report.table import markdown_table, rich_table
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config that tunes adapters at full depth')
+    parser = config_parser(__doc__, 'config that tunes adapters at full depth')
     parser.add_argument('--pruned', help='config of the retraining (default: the tuning config at the kept depths)')
     parser.add_argument(
         '--baseline', help='config of the frozen backbone with a trained head, for the metric of the row "full"'
     )
-    parser.add_argument('--work-dir', help="where everything goes (default: the config's, or work_dirs/<its name>)")
-    parser.add_argument('--alpha', type=float, help='threshold factor, in (0, 1]')
-    parser.add_argument(
-        '--scope', choices=('model', 'stage'), help="the paper's walk over all blocks, or each stage on its own"
-    )
-    parser.add_argument('--min-depth', type=int, help='fewest blocks kept in every stage')
-    parser.add_argument(
-        '--reference', choices=('top', 'peak'), help='threshold relative to the top or to the best block'
-    )
+    add_rule_options(parser)
     parser.add_argument('--restart', action='store_true', help='forget an earlier run in the work directory')
     parser.add_argument('--verbose', action='store_true', help="show the host's log lines too")
-    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='key=value settings for every config of the chain'
-    )
     return parser.parse_args()
 
 
@@ -76,9 +62,8 @@ def main() -> None:
     work_dir = Path(tune.work_dir)
     if args.restart:
         forget(work_dir)
-    decision = {'alpha': args.alpha, 'scope': args.scope, 'min_depth': args.min_depth, 'reference': args.reference}
     with ChainProgress(console, None if args.verbose else work_dir / 'console.log') as progress:
-        rows = pipeline.Chain(tune, work_dir, progress, pruned, baseline, decision).run()
+        rows = pipeline.Chain(tune, work_dir, progress, pruned, baseline, chosen(args)).run()
     if is_main_process():
         index = PruningIndex.load(work_dir / pipeline.INDEX_FILE)
         draw_score_curve(index, work_dir / 'score_curve.png')

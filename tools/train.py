@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import DictAction
-
 from mmsls import runs
-from mmsls.report.errors import one_line_errors
+from mmsls.command_line import config_parser, one_line_errors
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config')
-    parser.add_argument(
-        '--work-dir', help="where logs and checkpoints go (default: the config's, or work_dirs/<its name>)"
-    )
+    parser = config_parser(__doc__)
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -23,10 +17,6 @@ def parse_args() -> argparse.Namespace:
         help='go on from a checkpoint, or from the latest one in the work directory',
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
-    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='key=value settings that override the config'
-    )
     return parser.parse_args()
 
 

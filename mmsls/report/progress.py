@@ -5,14 +5,40 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from mmsls.pipeline import ProgressHook
+
+class ProgressHook(Hook):
+    """Report every training and test iteration of a runner to a callback.
+
+    Args:
+        callback: Called with (done, total, what), where what is `train`, `val` or `test`.
+    """
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, callback: Callable[[int, int, str], None]) -> None:
+        self.callback = callback
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Report a training iteration."""
+        self.callback(runner.iter + 1, runner.max_iters, 'train')
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Report a validation iteration."""
+        self.callback(batch_idx + 1, len(runner.val_dataloader), 'val')
+
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Report a test iteration."""
+        self.callback(batch_idx + 1, len(runner.test_dataloader), 'test')
 
 
 class StageProgress:

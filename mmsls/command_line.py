@@ -1,0 +1,53 @@
+"""What the command-line tools share: arguments, and errors as their users want them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import DictAction
+
+PACKAGE = Path(__file__).resolve().parent
+RULE_OPTIONS = ('alpha', 'scope', 'min_depth', 'reference')
+
+
+def config_parser(description: str | None, config_help: str | None = None) -> argparse.ArgumentParser:
+    """Return a parser with what every tool takes: a config, where results go, launcher, overriding settings."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument('config', help=config_help)
+    parser.add_argument('--work-dir', help="where results go (default: the config's, or work_dirs/<its name>)")
+    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='key=value settings that override the config'
+    )
+    return parser
+
+
+def add_rule_options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings of the rule; what is not given stays as the config's hook has it."""
+    parser.add_argument('--alpha', type=float, help='threshold factor, in (0, 1]')
+    parser.add_argument('--scope', choices=('model', 'stage'), help="the paper's walk over all blocks, or each stage")
+    parser.add_argument('--min-depth', type=int, help='fewest blocks kept in every stage')
+    parser.add_argument('--reference', choices=('top', 'peak'), help='threshold relative to the top or the best block')
+
+
+def chosen(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return the named arguments as a dict, those of the rule where none are named."""
+    return {name: getattr(args, name) for name in names or RULE_OPTIONS}
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End the program with one line where mmsls itself refused an input; let any other error keep its traceback."""
+    try:
+        yield
+    except (ValueError, FileNotFoundError) as error:
+        raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename).resolve()
+        if PACKAGE not in raised_in.parents:
+            raise
+        sys.exit(f'error: {error}')
