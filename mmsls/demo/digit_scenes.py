@@ -39,12 +39,12 @@ class SceneSettings:
         ValueError: A value that no scene can be drawn from.
     """
 
-    num_images: Mapping[str, int] = field(default_factory=lambda: {'train': 500, 'val': 120, 'test': 120})
+    num_images: Mapping[str, int] = field(default_factory=lambda: {'train': 500, 'val': 400, 'test': 150})
     image_size: tuple[int, int] = (128, 128)
-    digits_per_image: tuple[int, int] = (3, 6)
-    digit_size: tuple[int, int] = (22, 44)
-    max_angle: float = 15.0
-    clutter: tuple[int, int] = (4, 10)
+    digits_per_image: tuple[int, int] = (1, 3)
+    digit_size: tuple[int, int] = (40, 60)
+    max_angle: float = 8.0
+    clutter: tuple[int, int] = (0, 4)
     seed: int = 0
 
     def __post_init__(self) -> None:

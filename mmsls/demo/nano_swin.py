@@ -1,4 +1,4 @@
-"""A nano Swin, pre-trained on plain sheets of handwritten digits: the demo's stand-in for an ImageNet base."""
+"""A nano Swin, pre-trained on sheets of handwritten digits without clutter: the demo's stand-in for an ImageNet base."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmsls.demo.digits import DigitPool, load_digit_pools, render_digit
+from mmsls.demo.scene_drawing import background, paint
 
 NANO_SWIN: dict[str, Any] = dict(embed_dims=24, depths=(2, 2, 6, 2), num_heads=(1, 2, 4, 8), window_size=4)
 """What configs must repeat so that the base fits."""
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-_GRID, _CELL, _SIZES = 2, 48, (28, 44)  # digits a side of a sheet; pixels of a cell; pixels an 8x8 digit is enlarged to
+_GRID, _CELL = 2, 64  # digits a side of a sheet; pixels of a cell
+_SIZES, _MAX_ANGLE = (34, 60), 8.0  # pixels an 8x8 digit is enlarged to; degrees
 _STAGES = (2, 3)  # those that learn to tell digits apart
 
 
@@ -36,9 +38,9 @@ class PretrainSettings:
         max_steps: Stop after so many steps, for tests; None runs all epochs.
     """
 
-    epochs: int = 34
+    epochs: int = 50
     batch_size: int = 48
-    lr: float = 1e-3
+    lr: float = 2e-3
     weight_decay: float = 0.05
     seed: int = 0
     max_steps: int | None = None
@@ -66,7 +68,7 @@ class _Classifier(nn.Module):
 
 
 def pretrain_nano_swin(path: str | Path, settings: PretrainSettings | None = None) -> float:
-    """Pre-train a nano Swin on sheets of 2x2 digits, white on black, unless ``path`` holds the same base already.
+    """Pre-train a nano Swin on sheets of 2x2 digits, light on dark, unless ``path`` holds the same base already.
 
     The training digits are those of the training scenes' pool, so no digit of a val or test scene is ever seen. The file is an
     ordinary OpenMMLab checkpoint: ``state_dict`` holds the backbone alone, without output norms, as ImageNet bases do. It
@@ -94,29 +96,40 @@ def pretrain_nano_swin(path: str | Path, settings: PretrainSettings | None = Non
 
 
 def digit_sheets(pool: DigitPool, rows: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Draw sheets of 2x2 digits, white on black, each anywhere in its cell.
+    """Draw sheets of 2x2 digits in the colours of the scenes, without clutter, each digit anywhere in its cell.
 
     Args:
         pool: Where the digits come from.
         rows: Which ones, (n, 4).
-        rng: Sizes and places.
+        rng: Colours, sizes and places.
 
     Returns:
-        Normalised sheets, (n, 3, 96, 96), and the digits' boxes, (n, 4, 96, 96), 1 inside and 0 outside.
+        Normalised sheets, (n, 3, 128, 128), and the digits' boxes, (n, 4, 128, 128), 1 inside and 0 outside.
     """
     side = _GRID * _CELL
-    ink, boxes = np.zeros((len(rows), side, side), np.float32), np.zeros((*rows.shape, side, side), np.float32)
-    for sheet, cell in np.ndindex(*rows.shape):
-        glyph = render_digit(pool.images[rows[sheet, cell]], int(rng.integers(*_SIZES, endpoint=True)))[:_CELL, :_CELL]
-        top, left = (
-            corner * _CELL + int(rng.integers(_CELL - length + 1))
-            for corner, length in zip(divmod(cell, _GRID), glyph.shape, strict=True)
-        )
-        place = slice(top, top + glyph.shape[0]), slice(left, left + glyph.shape[1])
-        ink[(sheet, *place)], boxes[(sheet, cell, *place)] = glyph, 1
-    pixels = torch.from_numpy(ink * 255)[:, None]
-    sheets = (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
-    return sheets, torch.from_numpy(boxes)
+    boxes = np.zeros((*rows.shape, side, side), np.float32)
+    pictures = []
+    for sheet, row in enumerate(rows):
+        canvas = background((side, side), 0, rng)
+        for cell, number in enumerate(row):
+            glyph, place = _in_cell(pool.images[number], cell, rng)
+            opacity = np.zeros((side, side), np.float32)
+            opacity[place], boxes[(sheet, cell, *place)] = glyph, 1
+            canvas = paint(canvas, opacity, rng)
+        pictures.append(np.clip(canvas, 0, 255).astype(np.float32))
+    pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+    return (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1), torch.from_numpy(boxes)
+
+
+def _in_cell(ink: np.ndarray, cell: int, rng: np.random.Generator) -> tuple[np.ndarray, tuple[slice, slice]]:
+    """Enlarge and turn a digit at random, and find it a place in its cell: the glyph and its rows and columns."""
+    size, angle = int(rng.integers(*_SIZES, endpoint=True)), float(rng.uniform(-_MAX_ANGLE, _MAX_ANGLE))
+    glyph = render_digit(ink, size, angle)[:_CELL, :_CELL]
+    top, left = (
+        corner * _CELL + int(rng.integers(_CELL - length + 1))
+        for corner, length in zip(divmod(cell, _GRID), glyph.shape, strict=True)
+    )
+    return glyph, (slice(top, top + glyph.shape[0]), slice(left, left + glyph.shape[1]))
 
 
 def _train(model: nn.Module, pool: DigitPool, settings: PretrainSettings) -> None:

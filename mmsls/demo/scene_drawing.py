@@ -62,7 +62,7 @@ def draw_scene(
     Returns:
         The image, uint8 of shape (H, W, 3), RGB, and its digits.
     """
-    canvas = _background(image_size, num_clutter, rng)
+    canvas = background(image_size, num_clutter, rng)
     digits: list[SceneDigit] = []
     for _ in range(num_digits):
         row = int(rng.integers(len(pool.labels)))
@@ -71,8 +71,7 @@ def draw_scene(
             opacity = _place(render_digit(pool.images[row], size, angle), image_size, rng)
             digit = SceneDigit(int(pool.labels[row]), opacity >= 0.5, int(pool.indices[row]))
             if _has_room(digit, digits):
-                colour = _contrasting_colour(canvas[digit.mask].mean(0), rng)
-                canvas = canvas + opacity[..., None] * (colour - canvas)
+                canvas = paint(canvas, opacity, rng)
                 digits.append(digit)
                 break
     return np.clip(np.round(canvas), 0, 255).astype(np.uint8), digits
@@ -92,8 +91,8 @@ def semantic_map(digits: Sequence[SceneDigit], image_size: tuple[int, int]) -> n
     return labels
 
 
-def _background(image_size: tuple[int, int], num_clutter: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw smooth colour clouds, clutter and grain; float32 of shape (H, W, 3)."""
+def background(image_size: tuple[int, int], num_clutter: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw smooth colour clouds, clutter and grain; float32 of shape (H, W, 3), grey levels."""
     height, width = image_size
     # One colour with gentle clouds: full-range clouds would drown the digits.
     clouds = np.clip(rng.integers(16, 112, 3) + rng.normal(0, 30, (4, 4, 3)), 0, 255).astype(np.uint8)
@@ -102,6 +101,12 @@ def _background(image_size: tuple[int, int], num_clutter: int, rng: np.random.Ge
     for _ in range(num_clutter):
         _clutter(pen, image_size, rng)
     return np.asarray(picture, np.float32) + rng.normal(0, 6, (height, width, 1)).astype(np.float32)
+
+
+def paint(canvas: np.ndarray, opacity: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Paint a glyph of the given opacity, (H, W), in one colour that stands out from what it covers; (H, W, 3)."""
+    colour = _contrasting_colour(canvas[opacity >= 0.5].mean(0), rng)
+    return canvas + opacity[..., None] * (colour - canvas)
 
 
 def _clutter(pen: ImageDraw.ImageDraw, image_size: tuple[int, int], rng: np.random.Generator) -> None:
@@ -141,7 +146,7 @@ def _has_room(digit: SceneDigit, others: Sequence[SceneDigit]) -> bool:
 
 
 def _contrasting_colour(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Pick a colour clearly brighter than the RGB colour it will lie on: light on dark, as the nano Swin's sheets."""
+    """Pick a colour clearly brighter than the RGB colour it will lie on: light on dark."""
     for _ in range(_MAX_TRIES):
         colour = rng.integers(0, 256, 3).astype(np.float32)
         if colour.mean() - ground.mean() >= _MIN_CONTRAST:

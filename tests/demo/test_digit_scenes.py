@@ -63,7 +63,7 @@ def test_boxes_are_those_of_the_masks(root):
 
 def test_sizes_vary(root):
     heights = [annotation['bbox'][3] for annotation in coco(root, 'train')['annotations']]
-    assert max(heights) > 1.5 * min(heights)
+    assert max(heights) > 1.3 * min(heights)
 
 
 def test_semantic_maps_are_the_masks(root):

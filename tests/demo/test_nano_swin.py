@@ -72,18 +72,19 @@ def test_only_train_digits_are_learnt(base, tmp_path, monkeypatch):
     assert sorted(seen) == sorted(pools['train'].indices)
 
 
-def test_sheets_are_white_on_black_and_boxes_hold_the_ink():
+def test_sheets_are_light_on_dark_and_boxes_hold_the_ink():
     pool = load_digit_pools()['train']
     sheets, boxes = digit_sheets(pool, np.arange(12).reshape(3, 4), np.random.default_rng(0))
-    assert sheets.shape == (3, 3, 96, 96)
-    assert boxes.shape == (3, 4, 96, 96)
+    assert sheets.shape == (3, 3, 128, 128)
+    assert boxes.shape == (3, 4, 128, 128)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (nano_swin.MEAN, nano_swin.STD))
-    pixels = sheets * std + mean
-    torch.testing.assert_close(torch.stack([pixels.min(), pixels.max()]), torch.tensor([0.0, 255.0]), atol=1e-2, rtol=0)
-    torch.testing.assert_close(pixels[:, 0], pixels[:, 2], atol=1e-2, rtol=0)
+    grey = (sheets * std + mean).mean(1)
+    assert grey.min() >= -1e-2
+    assert grey.max() <= 255 + 1e-2
     assert boxes.sum(1).max() == 1  # no two overlap
-    assert (pixels[:, 0][boxes.sum(1) == 0] < 1e-2).all()
-    assert (pixels[:, 0] * boxes[:, 3]).amax((1, 2)).min() > 200
+    for sheet, cells in zip(grey, boxes, strict=True):
+        paper = sheet[cells.sum(0) == 0]
+        assert all((sheet * cell).amax() > paper.quantile(0.99) + 20 for cell in cells)
 
 
 @pytest.mark.parametrize('name', ['tune', 'baseline'])
