@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,19 @@ TINY_SWIN = {
     'drop_path_rate': 0.3,
     'drop_rate': 0.1,
 }
+TINY_VIT = {
+    'img_size': 64,
+    'patch_size': 8,
+    'patch_bias': True,
+    'embed_dims': 16,
+    'num_layers': 4,
+    'num_heads': 2,
+    'mlp_ratio': 2,
+    'final_norm': True,
+    'out_indices': (0, 1, 3),
+    'drop_path_rate': 0.3,
+    'drop_rate': 0.1,
+}
 
 
 @pytest.fixture(scope='session')
@@ -35,43 +50,106 @@ def shared() -> Path:
 
 @dataclass(frozen=True)
 class Host:
-    """One toolbox: its own Swin and ours."""
+    """One toolbox's backbone and ours.
+
+    Attributes:
+        name: Toolbox and family, as in COLUMNS.
+        stock_class: The host's class.
+        pruned_class: Ours.
+        tiny: Arguments of a tiny one with every block put out, or read by a block that is.
+        output_norms: Names of the trainable norms, which a base lacks.
+        kept: Depths for tests that prune.
+    """
 
     name: str
     stock_class: type[nn.Module]
     pruned_class: type[nn.Module]
+    tiny: Mapping[str, Any]
+    output_norms: tuple[str, ...]
+    kept: tuple[int, ...]
 
     def stock(self, **arguments: Any) -> nn.Module:
         """Build the host's own backbone, tiny."""
-        return self.stock_class(**{**TINY_SWIN, **arguments})
+        return self.stock_class(**{**self.tiny, **arguments})
 
-    def pruned(self, **arguments: Any) -> nn.Module:
+    def pruned(self, **arguments: Any) -> Any:
         """Build ours, tiny."""
-        return self.pruned_class(**{**TINY_SWIN, **arguments})
+        return self.pruned_class(**{**self.tiny, **arguments})
+
+    def base_of(self, stock: nn.Module) -> dict[str, torch.Tensor]:
+        """Return the tensors that a pre-trained base would hold."""
+        norms = tuple(f'{norm}.' for norm in self.output_norms)
+        return {key: value for key, value in stock.state_dict().items() if not norms or not key.startswith(norms)}
 
 
-def load_host(name: str) -> Host:
-    if name == 'mmdet':
-        from mmdet.models.backbones import SwinTransformer
-
-        from mmsls.integrations.mmdet import PrunedSwinTransformer
-    else:
-        from mmseg.models.backbones import SwinTransformer
-
-        from mmsls.integrations.mmseg import PrunedSwinTransformer
-    return Host(name, SwinTransformer, PrunedSwinTransformer)
+def swin_of(toolbox: str) -> Host:
+    backbones = import_module(f'{toolbox}.models.backbones')
+    ours = import_module(f'mmsls.integrations.{toolbox}')
+    norms = ('norm0', 'norm1', 'norm2', 'norm3')
+    return Host(
+        f'{toolbox}-swin', backbones.SwinTransformer, ours.PrunedSwinTransformer, TINY_SWIN, norms, (2, 1, 2, 0)
+    )
 
 
-@pytest.fixture(scope='session', params=['mmdet', 'mmseg'])
+def mmseg_vit() -> Host:
+    backbones, ours = import_module('mmseg.models.backbones'), import_module('mmsls.integrations.mmseg')
+    return Host('mmseg-vit', backbones.VisionTransformer, ours.PrunedVisionTransformer, TINY_VIT, (), (3,))
+
+
+def mmpretrain_swin() -> Host:
+    arch = {key: TINY_SWIN[key] for key in ('embed_dims', 'depths', 'num_heads')}
+    rest = {key: TINY_SWIN[key] for key in ('window_size', 'drop_path_rate', 'drop_rate')}
+    # Windows of 4 and maps of 2: padded, as in the dense hosts. Its output norms are all in its bases, or trained where they are not.
+    tiny = {'arch': arch, **rest, 'img_size': 64, 'out_indices': (0, 1, 2, 3), 'pad_small_map': True}
+    return replace(swin_of('mmpretrain'), tiny=tiny)
+
+
+def mmpretrain_vit() -> Host:
+    backbones, ours = import_module('mmpretrain.models.backbones'), import_module('mmsls.integrations.mmpretrain')
+    arch = {'embed_dims': 16, 'num_layers': 4, 'num_heads': 2, 'feedforward_channels': 32}
+    tiny = {'arch': arch, 'img_size': 64, 'patch_size': 8, 'out_type': 'raw', 'out_indices': (0, 1, 3)}
+    rest = {'drop_path_rate': 0.3, 'drop_rate': 0.1}
+    return Host('mmpretrain-vit', backbones.VisionTransformer, ours.PrunedVisionTransformer, {**tiny, **rest}, (), (3,))
+
+
+# A new host's backbone is one line here: the contract table gets a column.
+COLUMNS: dict[str, Callable[[], Host]] = {
+    'mmdet-swin': lambda: swin_of('mmdet'),
+    'mmseg-swin': lambda: swin_of('mmseg'),
+    'mmseg-vit': mmseg_vit,
+    'mmpretrain-swin': mmpretrain_swin,
+    'mmpretrain-vit': mmpretrain_vit,
+}
+
+
+@pytest.fixture(scope='session')
+def columns() -> dict[str, Callable[[], Host]]:
+    """Every host's backbone by name."""
+    return COLUMNS
+
+
+@pytest.fixture(scope='session', params=COLUMNS)
+def column(request: pytest.FixtureRequest) -> Host:
+    """Each host's backbone in turn: the columns of the contract table."""
+    return COLUMNS[request.param]()
+
+
+@pytest.fixture(scope='session', params=['mmdet-swin', 'mmseg-swin'])
 def host(request: pytest.FixtureRequest) -> Host:
-    """Each host in turn."""
-    return load_host(request.param)
+    """Each host's Swin in turn, where the key style is that of `base_file`."""
+    return COLUMNS[request.param]()
 
 
 @pytest.fixture(scope='session')
 def mmdet_host() -> Host:
-    """MMDetection alone, where the host makes no difference."""
-    return load_host('mmdet')
+    """MMDetection's Swin alone, where the host makes no difference."""
+    return COLUMNS['mmdet-swin']()
+
+
+@pytest.fixture(scope='session')
+def mmseg_vit_host() -> Host:
+    """MMSegmentation's ViT alone."""
+    return mmseg_vit()
 
 
 @pytest.fixture(scope='session')
@@ -85,7 +163,8 @@ def randomise() -> Callable[..., nn.Module]:
                 if parameter.requires_grad or not only_trainable:
                     # Attention hardly feels small position biases.
                     noise = torch.randn(parameter.shape, generator=generator) * (1.0 if 'bias_table' in name else 0.1)
-                    parameter.copy_(noise + 1 if 'norm' in name and name.endswith('weight') else noise)
+                    scales = re.search(r'(norm|ln)[^.]*\.weight$', name)
+                    parameter.copy_(noise + 1 if scales else noise)
         return module
 
     return run
@@ -94,8 +173,7 @@ def randomise() -> Callable[..., nn.Module]:
 @pytest.fixture(scope='session')
 def base_file(tmp_path_factory: pytest.TempPathFactory, mmdet_host: Host, randomise: Callable[..., nn.Module]) -> str:
     """A base checkpoint for TINY_SWIN in OpenMMLab's style, without output norms as ImageNet bases are."""
-    model = randomise(mmdet_host.stock())
-    state = {key: value for key, value in model.state_dict().items() if not key.startswith('norm')}
+    state = mmdet_host.base_of(randomise(mmdet_host.stock()))
     path = tmp_path_factory.mktemp('base') / 'tiny_swin.pth'
     torch.save({'state_dict': state, 'meta': {}}, path)
     return str(path)
@@ -209,6 +287,95 @@ def detector_cfg(scenes: Path, base_file: str) -> Callable[..., Config]:
                     'checkpoint': {'type': 'CheckpointHook', 'interval': 1, 'save_best': 'auto'},
                 },
                 'custom_hooks': [dict(hook) for hook in hooks],
+                'work_dir': str(work_dir),
+                'randomness': {'seed': 0},
+                'log_level': 'WARNING',
+                **more,
+            }
+        )
+
+    return run
+
+
+def semantic_loader(scenes: Path, split: str, batch_size: int) -> dict[str, Any]:
+    sampler = 'InfiniteSampler' if split == 'train' else 'DefaultSampler'
+    load, resize = {'type': 'LoadAnnotations'}, {'type': 'Resize', 'scale': (64, 64)}
+    return {
+        'batch_size': batch_size,
+        'num_workers': 0,
+        'sampler': {'type': sampler, 'shuffle': split == 'train'},
+        'dataset': {
+            'type': 'BaseSegDataset',
+            'data_root': str(scenes),
+            'data_prefix': {'img_path': split, 'seg_map_path': f'semantic/{split}'},
+            'img_suffix': '.png',
+            'seg_map_suffix': '.png',
+            'metainfo': {'classes': (*'0123456789', 'background'), 'palette': [[20 * i, i, i] for i in range(11)]},
+            'test_mode': split != 'train',
+            'pipeline': [
+                {'type': 'LoadImageFromFile'},
+                *([load, resize] if split == 'train' else [resize, load]),
+                {'type': 'PackSegInputs'},
+            ],
+        },
+    }
+
+
+def upernet(backbone: Mapping[str, Any]) -> dict[str, Any]:
+    preprocessor = {'type': 'SegDataPreProcessor', 'mean': [0] * 3, 'std': [255] * 3, 'size': (64, 64)}
+    head = {'num_classes': 11, 'channels': 8, 'norm_cfg': {'type': 'BN'}, 'align_corners': False}
+    return {
+        'type': 'EncoderDecoder',
+        'data_preprocessor': preprocessor,
+        'backbone': {'type': 'PrunedSwinTransformer', **TINY_SWIN, **backbone},
+        'decode_head': {
+            'type': 'UPerHead',
+            'in_channels': [8, 16, 32, 64],
+            'in_index': [0, 1, 2, 3],
+            'pool_scales': (1, 2),
+            **head,
+        },
+        'train_cfg': {},
+        'test_cfg': {'mode': 'whole'},
+    }
+
+
+@pytest.fixture(scope='session')
+def segmentor_cfg(scenes: Path, base_file: str) -> Callable[..., Config]:
+    """A function that writes the config of a whole, tiny mmseg training run with validation, counted in iterations."""
+
+    def run(
+        work_dir: Path,
+        *,
+        backbone: Mapping[str, Any] = {},
+        hooks: Sequence[Mapping[str, Any]] = (),
+        iterations: int = 4,
+        **more: Any,
+    ) -> Config:
+        frozen = {'base_checkpoint': base_file, 'adapter': {'type': 'mmsls.Convpass', 'rank': 4}}
+        evaluator = {'type': 'IoUMetric', 'iou_metrics': ['mIoU']}
+        checkpoint = {'type': 'CheckpointHook', 'by_epoch': False, 'interval': 2, 'save_best': 'mIoU'}
+        return Config(
+            {
+                'default_scope': 'mmseg',
+                'custom_imports': {'imports': ['mmsls.integrations.mmseg'], 'allow_failed_imports': False},
+                'model': upernet({**frozen, **backbone}),
+                'train_dataloader': semantic_loader(scenes, 'train', 2),
+                'val_dataloader': semantic_loader(scenes, 'val', 1),
+                'test_dataloader': semantic_loader(scenes, 'val', 1),
+                'val_evaluator': evaluator,
+                'test_evaluator': evaluator,
+                'train_cfg': {'type': 'IterBasedTrainLoop', 'max_iters': iterations, 'val_interval': 2},
+                'val_cfg': {'type': 'ValLoop'},
+                'test_cfg': {'type': 'TestLoop'},
+                'optim_wrapper': {'type': 'OptimWrapper', 'optimizer': {'type': 'AdamW', 'lr': 0.001}},
+                'param_scheduler': [{'type': 'PolyLR', 'begin': 0, 'end': iterations, 'by_epoch': False}],
+                'default_hooks': {
+                    'logger': {'type': 'LoggerHook', 'interval': 1, 'log_metric_by_epoch': False},
+                    'checkpoint': checkpoint,
+                },
+                'custom_hooks': [dict(hook) for hook in hooks],
+                'log_processor': {'by_epoch': False},
                 'work_dir': str(work_dir),
                 'randomness': {'seed': 0},
                 'log_level': 'WARNING',

@@ -9,7 +9,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from mmsls.adapters.placement import PLACEMENT, normalise_placement
 from mmsls.registry import ADAPTERS
+
+GIVEN = frozenset({'embed_dims', 'slot', 'weight', 'bias'})
+"""Arguments of an adapter's constructor that the block gives, not the config."""
 
 
 class Adapter(nn.Module):
@@ -25,6 +29,8 @@ class Adapter(nn.Module):
     | `stream`   | `adapter(x + op(h))`                | the new residual stream   |
 
     A subclass names its slots as `'{branch}_{place}'` and gets one instance per slot and block. A new adapter is the identity of the block.
+    Two kinds have other places: `LayerAdapter` sits at a layer of a branch (`norm`, `qkv`, `proj`; `norm`, `fc1`, `fc2`) and changes the
+    weight and bias that it sees; `Selection` has no slots and trains parameters of the base.
 
     Args:
         embed_dims: Width C of the block.
@@ -46,6 +52,16 @@ class Adapter(nn.Module):
             raise ValueError(f'adapter.rank must be a positive integer, got {rank!r}')
         self.embed_dims, self.rank, self.scale = embed_dims, rank, float(scale)
 
+    @classmethod
+    def slots_for(cls, **arguments: Any) -> tuple[str, ...]:  # noqa: ARG003
+        """Return the slots that a config's arguments ask for."""
+        return cls.slots
+
+    @classmethod
+    def for_slot(cls, slot: str, embed_dims: int, layer: Any, **arguments: Any) -> Adapter:  # noqa: ARG003
+        """Build the instance of one slot; `layer` is where a `LayerAdapter` sits, else None."""
+        return cls(embed_dims, **arguments)
+
     def reset_parameters(self) -> None:
         """Initialise as published; afterwards the adapter is the identity of the block."""
         raise NotImplementedError
@@ -62,7 +78,7 @@ class Adapter(nn.Module):
         """
         raise NotImplementedError
 
-    def merged(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    def merged(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Fold this adapter into the linear layer that follows its slot.
 
         Args:
@@ -96,11 +112,19 @@ def adapter_class(cfg: Mapping[str, Any]) -> type[Adapter]:
     return found
 
 
+def config_parameters(cls: type[Adapter]) -> dict[str, inspect.Parameter]:
+    """Return the constructor's arguments that a config may set: all but those that the block gives."""
+    return {name: spec for name, spec in inspect.signature(cls).parameters.items() if name not in GIVEN}
+
+
 def normalise_adapter_cfg(cfg: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Spell an adapter config out: short type name and every argument with its default, JSON-able.
 
+    Besides the method's own arguments it may hold `stages` and `blocks`: which blocks get an adapter, counted from 0, `blocks` within each
+    stage.
+
     Raises:
-        ValueError: If the type is unknown or an argument does not exist.
+        ValueError: If the type is unknown, an argument does not exist, or `stages` or `blocks` hold anything but numbers.
 
     Example:
         >>> from mmsls.adapters import normalise_adapter_cfg
@@ -110,22 +134,26 @@ def normalise_adapter_cfg(cfg: Mapping[str, Any] | None) -> dict[str, Any] | Non
     if cfg is None:
         return None
     cls = adapter_class(cfg)
-    signature = inspect.signature(cls)
+    known = config_parameters(cls)
+    placement = normalise_placement(cfg)
     try:
-        bound = signature.bind(embed_dims=0, **{key: value for key, value in cfg.items() if key != 'type'})
+        bound = inspect.Signature(list(known.values())).bind(
+            **{key: value for key, value in cfg.items() if key not in ('type', *PLACEMENT)}
+        )
     except TypeError as error:
-        known = ', '.join(name for name in signature.parameters if name != 'embed_dims')
-        raise ValueError(f'adapter: {error} for {cls.__name__}; its arguments are {known}') from error
+        names = ', '.join((*known, *PLACEMENT))
+        raise ValueError(f'adapter: {error} for {cls.__name__}; its arguments are {names}') from error
     bound.apply_defaults()
-    bound.arguments.pop('embed_dims')
-    return {'type': cls.__name__, **bound.arguments}
+    # As JSON gives it back: a checkpoint's config is compared with the model's.
+    arguments = {key: list(value) if isinstance(value, tuple) else value for key, value in bound.arguments.items()}
+    return {'type': cls.__name__, **arguments, **placement}
 
 
-def build_adapters(cfg: Mapping[str, Any], embed_dims: int) -> dict[str, Adapter]:
-    """Build one adapter per slot of the method, for one block of width `embed_dims`."""
+def build_adapters(cfg: Mapping[str, Any], embed_dims: int, layers: Mapping[str, Any]) -> dict[str, Adapter]:
+    """Build one adapter per slot of the method, for one block of width `embed_dims` whose layers lie at `layers`."""
     cls = adapter_class(cfg)
-    arguments = {key: value for key, value in cfg.items() if key != 'type'}
-    return {slot: cls(embed_dims, **arguments) for slot in cls.slots}
+    arguments = {key: value for key, value in cfg.items() if key not in ('type', *PLACEMENT)}
+    return {slot: cls.for_slot(slot, embed_dims, layers.get(slot), **arguments) for slot in cls.slots_for(**arguments)}
 
 
 def split_extra_tokens(x: Tensor, hw_shape: tuple[int, int]) -> tuple[Tensor, Tensor]:

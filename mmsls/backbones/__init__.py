@@ -2,5 +2,6 @@
 
 from mmsls.backbones.base import PrunedBackbone
 from mmsls.backbones.swin import PrunedSwinMixin
+from mmsls.backbones.vit import PrunedViTMixin
 
-__all__ = ['PrunedBackbone', 'PrunedSwinMixin']
+__all__ = ['PrunedBackbone', 'PrunedSwinMixin', 'PrunedViTMixin']

@@ -33,6 +33,8 @@ class FusedWindowAttention(nn.Module):
         super().__init__()
         self.window_size: int = attention.window_size
         self.shift_size: int = attention.shift_size
+        # Of mmpretrain alone: mmdet and mmseg always shift, and pad a map smaller than a window.
+        self.pads_small_maps: bool = getattr(attention, 'pad_small_map', True)
         self.w_msa = attention.w_msa
         self.drop = attention.drop
         self.fixed_table = fixed_table
@@ -50,7 +52,7 @@ class FusedWindowAttention(nn.Module):
         """
         batch, _, channels = query.shape
         height, width = hw_shape
-        size, shift = self.window_size, self.shift_size
+        size, shift = self.window_size, self._shift(height, width)
         pad_h, pad_w = -height % size, -width % size
         grid = query.view(batch, height, width, channels)
         if pad_h or pad_w:
@@ -58,7 +60,7 @@ class FusedWindowAttention(nn.Module):
         if shift:
             grid = grid.roll((-shift, -shift), (1, 2))
         windows = partition(grid, size)
-        windows = self._attend(windows, self._mask(windows.dtype, batch, grid.shape[1:3], query.device))
+        windows = self._attend(windows, self._mask(windows.dtype, batch, grid.shape[1:3], query.device, shift))
         grid = unpartition(windows, grid.shape)
         if shift:
             grid = grid.roll((shift, shift), (1, 2))
@@ -74,25 +76,40 @@ class FusedWindowAttention(nn.Module):
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask.to(q.dtype), dropout_p=dropout, scale=msa.scale)
         return msa.proj_drop(msa.proj(out.transpose(1, 2).reshape(windows.shape)))
 
-    def _mask(self, dtype: torch.dtype, batch: int, padded: torch.Size, device: torch.device) -> Tensor:
+    def _shift(self, height: int, width: int) -> int:
+        """Return the cyclic shift for a grid; classification hosts leave it out where one window covers an axis."""
+        smaller = min(height, width)
+        if self.pads_small_maps or smaller > self.window_size:
+            return self.shift_size
+        if smaller < self.window_size:
+            raise ValueError(
+                f'window_size is {self.window_size}, but the token grid is {height} x {width}: '
+                'set pad_small_map=True, a smaller window_size, or a larger input'
+            )
+        return 0
+
+    def _mask(self, dtype: torch.dtype, batch: int, padded: torch.Size, device: torch.device, shift: int) -> Tensor:
         """Return bias plus shift mask, broadcastable to (B * nW, heads, N, N)."""
         bias = self._position_bias(dtype)
-        if not self.shift_size:
+        if not shift:
             return bias
-        both = bias + shift_mask(padded[0], padded[1], self.window_size, self.shift_size, device, dtype)
+        make = shift_mask.__wrapped__ if torch.compiler.is_compiling() else shift_mask
+        both = bias + make(padded[0], padded[1], self.window_size, shift, device, dtype)
         return both if batch == 1 else both.repeat(batch, 1, 1, 1)
 
     def _position_bias(self, dtype: torch.dtype) -> Tensor:
         """Return the bias table as (1, heads, N, N); a fixed one is expanded once."""
         table = self.w_msa.relative_position_bias_table
-        if not self.fixed_table or table.requires_grad or table.is_inference():
+        # An exporter traces stand-ins for tensors: they have no address, and nothing made of them may be kept.
+        if not self.fixed_table or table.requires_grad or table.is_inference() or torch.compiler.is_compiling():
             return self._expanded(table, dtype)
         key = (table.data_ptr(), table._version, table.device, dtype)
-        if self._bias is None or self._bias[0] != key:
+        cached = self._bias  # another thread may replace it meanwhile
+        if cached is None or cached[0] != key:
             # A tensor made in inference mode could not be used in training later.
             with torch.inference_mode(False):
-                self._bias = (key, self._expanded(table, dtype).detach())
-        return self._bias[1]
+                self._bias = cached = (key, self._expanded(table, dtype).detach())
+        return cached[1]
 
     def _expanded(self, table: Tensor, dtype: torch.dtype) -> Tensor:
         tokens = self.window_size**2

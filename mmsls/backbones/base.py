@@ -14,12 +14,17 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from mmsls.adapters.base import Adapter, adapter_class, normalise_adapter_cfg
-from mmsls.backbones.base_weights import SHOWN, StateDict, load_base, read_base
+from mmsls.adapters.placement import PLACEMENT, chosen_blocks
+from mmsls.adapters.selections import Selection, selected_parameters
+from mmsls.backbones.base_files import StateDict, read_base
+from mmsls.backbones.base_weights import SHOWN, load_base
 from mmsls.backbones.surgery import freeze, resolve_kept_depths, set_mode, truncate, warn_of_differences
 from mmsls.backbones.tokens import BlockTokens
 from mmsls.scoring import BlockId
 
 EXTRA_STATE = '_extra_state'
+NAMED_BASE = 'sha256:'
+"""Starts a `base_checkpoint` that names the base without a file: its weights come with a full checkpoint (tools/merge.py)."""
 IDENTITY_KEYS = frozenset({'base_sha256', 'kept_depths', 'adapter'})
 
 
@@ -39,12 +44,20 @@ class PrunedBackbone(nn.Module):
     """Matches the state-dict key of a block's tensor; groups `stage` (optional) and `block`."""
     not_in_base: ClassVar[re.Pattern[str]]
     """Finds state-dict keys that a base need not hold: output norms and tables that the model computes."""
+    base_hints: ClassVar[Mapping[str, str]] = {}
+    """What to set when a base does not fit: pattern of a problem as `load_base` words it, and the advice."""
 
     depths: tuple[int, ...]
     kept_depths: tuple[int, ...]
     base_sha256: str | None = None
     adapter_cfg: dict[str, Any] | None = None
     base_checkpoint: str | None = None
+    selected: frozenset[str] = frozenset()
+    """Parameters of the base that a `Selection` trains."""
+    _awaits_base: bool = False
+    _host_arguments: tuple[tuple[Any, ...], dict[str, Any]]
+    """Positional and keyword arguments that the family's constructor handed to the host's."""
+    init_cfg: Any
 
     # What a family provides.
 
@@ -83,7 +96,7 @@ class PrunedBackbone(nn.Module):
         base_checkpoint: str | None,
         adapter: Mapping[str, Any] | None,
         pruning_index: str | None,
-        kept_depths: Sequence[int] | None,
+        kept_depths: int | Sequence[int] | None,
     ) -> None:
         """Truncate, load and freeze the base, insert adapters. The order matters: a base never meets adapters or removed blocks.
 
@@ -104,21 +117,33 @@ class PrunedBackbone(nn.Module):
             self._insert_adapters(self.adapter_cfg)
         if base_checkpoint is not None:
             freeze(self, self.trainable_modules().values())
+            for name in self.selected:
+                self.get_parameter(name).requires_grad_(True)
             self.train(self.training)
         if index is not None:
             warn_of_differences(index, self.adapter_cfg, self.base_sha256)
 
     def _load_base(self, location: str) -> None:
+        if location.startswith(NAMED_BASE):
+            self.base_sha256, self.base_checkpoint = location.removeprefix(NAMED_BASE), location
+            self._awaits_base = True
+            self.register_forward_pre_hook(self._refuse_without_base)
+            return
         state, sha256 = read_base(location)
-        load_base(self, self.base_keys(state), location, optional=self.not_in_base.search, ignored=self._is_removed)
+        state = self.base_keys(state)
+        load_base(self, state, location, self.not_in_base.search, self._is_removed, self.base_hints)
         self.base_sha256, self.base_checkpoint = sha256, location
         print_log(f'{type(self).__name__}: frozen base {location} (sha256 {sha256[:12]})', 'current')
 
     def _insert_adapters(self, cfg: Mapping[str, Any]) -> None:
-        adapter_class(cfg)
-        for stage, blocks in enumerate(self.block_lists()):
-            for position, block in enumerate(blocks):
-                blocks[position] = self.adapted(block, stage, cfg)
+        cls, chosen = adapter_class(cfg), chosen_blocks(cfg, self.depths)
+        if issubclass(cls, Selection):
+            here = [block for block_id, block in self.iter_blocks() if block_id in chosen]
+            self.selected = selected_parameters(cls, self, here if set(PLACEMENT) & set(cfg) else [self])
+            return
+        for (stage, position), block in list(self.iter_blocks()):
+            if (stage, position) in chosen:
+                self.block_lists()[stage][position] = self.adapted(block, stage, cfg)
 
     # What others ask of it.
 
@@ -149,10 +174,28 @@ class PrunedBackbone(nn.Module):
         return [
             key
             for key in nn.Module.state_dict(self)
-            if key.startswith(prefixes) or key in unfrozen or key == EXTRA_STATE
+            if key.startswith(prefixes) or key in unfrozen or key in self.selected or key == EXTRA_STATE
         ]
 
     # Host methods with our meaning.
+
+    def init_weights(self) -> None:
+        """Initialise as the host does; with a base there is nothing to do.
+
+        The host's code cannot load a full checkpoint into fewer blocks (mmdet 3.3: KeyError), so a pruned backbone without a base loads
+        through a full-depth copy that is thrown away.
+        """
+        if self.base_sha256 is not None:
+            return
+        if not self.is_pruned:
+            super().init_weights()  # type: ignore[misc]  # the host's, next in line
+            return
+        args, kwargs = self._host_arguments
+        full: Any = type(self)(*args, **kwargs)
+        full.init_cfg = self.init_cfg
+        full.init_weights()
+        own = self.state_dict()
+        self.load_state_dict({key: value for key, value in full.state_dict().items() if key in own})
 
     def train(self, mode: bool = True) -> PrunedBackbone:
         """Set train or eval mode, frozen parts staying in eval mode, and return self (the hosts return None)."""
@@ -177,7 +220,10 @@ class PrunedBackbone(nn.Module):
             self._check_identity(packed)
             self._drop_removed(state_dict, prefix)
             self._check_trained(state_dict, prefix)
-            self._complete(state_dict, prefix)
+            if self._awaits_base:
+                self._take_base(state_dict, prefix)
+            else:
+                self._complete(state_dict, prefix)
         elif packed is not None:
             raise ValueError(
                 f'this checkpoint was trained on a frozen base (sha256 {unpack(packed)["base_sha256"]}), '
@@ -236,6 +282,22 @@ class PrunedBackbone(nn.Module):
                 f'this checkpoint lacks trained tensors of {type(self).__name__}: {"; ".join(problems[:SHOWN])}'
             )
 
+    def _take_base(self, state_dict: Mapping[str, Any], prefix: str) -> None:
+        """See that a full checkpoint brings the whole base along."""
+        missing = [key for key in nn.Module.state_dict(self) if key != EXTRA_STATE and prefix + key not in state_dict]
+        if missing:
+            raise ValueError(
+                f'base_checkpoint={self.base_checkpoint!r} names no file, and this checkpoint does not hold the base '
+                f'({", ".join(missing[:SHOWN])} missing): set base_checkpoint to the file, or load the full checkpoint first'
+            )
+        self._awaits_base = False
+
+    def _refuse_without_base(self, *_: Any) -> None:
+        if self._awaits_base:
+            raise RuntimeError(
+                f'base_checkpoint={self.base_checkpoint!r} names no file: load the full checkpoint before using the model'
+            )
+
     def _complete(self, state_dict: MutableMapping[str, Any], prefix: str) -> None:
         """Put the base's own tensors in, so that a slim checkpoint is complete and a full one cannot overwrite the base."""
         trained = set(self.trained_keys())
@@ -275,7 +337,12 @@ def unpack(packed: Tensor) -> dict[str, Any]:
 
 def ignore_init_cfg(arguments: MutableMapping[str, Any]) -> None:
     """Remove an inherited `init_cfg` or `pretrained`: with a base, the weights come from `base_checkpoint` in the constructor."""
-    for name in ('init_cfg', 'pretrained'):
-        value = arguments.pop(name, None)
-        if value is not None:
+    ignore_arguments(arguments, {'init_cfg': None, 'pretrained': None})
+
+
+def ignore_arguments(arguments: MutableMapping[str, Any], idle: Mapping[str, Any]) -> None:
+    """Remove host arguments that a frozen base makes idle, and say so where one was set to more than its idle value."""
+    for name, nothing in idle.items():
+        value = arguments.pop(name, nothing)
+        if value != nothing:
             print_log(f'{name}={value} is ignored: base_checkpoint is set', 'current', logging.WARNING)

@@ -1,99 +1,18 @@
-"""Reading and checking the frozen base: which file, which key style, does every key fit."""
+"""Checking the frozen base, does every key fit, and Swin's key styles."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from urllib.parse import urlparse
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-StateDict = dict[str, Tensor]
+from mmsls.backbones.base_files import StateDict
+
 SHOWN = 5
 """How many keys an error names."""
 POSITION_TABLE = 'relative_position_bias_table'
-
-
-def local_path(location: str) -> Path:
-    """Return the file of a base checkpoint, downloading a URL to torch's hub cache first.
-
-    Raises:
-        FileNotFoundError: If a local file does not exist.
-    """
-    if urlparse(location).scheme in ('http', 'https'):
-        path = Path(torch.hub.get_dir()) / 'checkpoints' / Path(urlparse(location).path).name
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(location, str(path))
-        return path
-    path = Path(location).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(
-            f'base_checkpoint: no file at {location!r}; give the path or URL of the pre-trained backbone'
-        )
-    return path
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hex digits."""
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def read_base(location: str) -> tuple[StateDict, str]:
-    """Read the tensors of a base checkpoint without running any code that it may carry.
-
-    Args:
-        location: Path or URL.
-
-    Returns:
-        The backbone's tensors under their own keys (wrappers and prefixes removed), and the file's SHA-256.
-
-    Raises:
-        FileNotFoundError: If a local file does not exist.
-        ValueError: If the file is no PyTorch checkpoint, holds more than tensors, or no tensors at all.
-    """
-    path = local_path(location)
-    try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # any bytes may stand in the file, and the unpickler fails on them in as many ways
-        raise ValueError(
-            f'base_checkpoint: {location!r} does not load with weights_only=True ({reason_of(error)}); it is damaged or holds more than tensors. '
-            'Save its state_dict alone with torch.save'
-        ) from error
-    return unwrap(content, location), sha256_of(path)
-
-
-def reason_of(error: Exception) -> str:
-    """Return the line of torch's long message that says what is wrong with a file."""
-    text = str(error).strip() or type(error).__name__
-    found = re.search(r'WeightsUnpickler error: .*|.*\bGLOBAL\b.*', text)
-    return (found[0] if found else text.splitlines()[0]).strip()[:200]
-
-
-def unwrap(content: object, location: str) -> StateDict:
-    """Find the backbone's tensors in a loaded checkpoint: inside `state_dict` or `model`, after `module.` and `backbone.`."""
-    for key in ('state_dict', 'model'):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
-    for prefix in ('module.', 'backbone.'):
-        if any(key.startswith(prefix) for key in tensors):
-            tensors = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
-    if not tensors:
-        raise ValueError(
-            f'base_checkpoint: {location!r} holds no tensors of a model (looked for `state_dict`, `model`, or tensors)'
-        )
-    return tensors
 
 
 def load_base(
@@ -102,6 +21,7 @@ def load_base(
     location: str,
     optional: Callable[[str], object],
     ignored: Callable[[str], object],
+    hints: Mapping[str, str] | None = None,
 ) -> None:
     """Load a base into a module, and refuse it if any key does not fit.
 
@@ -111,6 +31,7 @@ def load_base(
         location: Where they came from, for the error.
         optional: Which keys of the module may be missing.
         ignored: Which keys of the state may be left over.
+        hints: Pattern found in a problem, such as `left over x`, to what the user can set; the first that fits ends the error.
 
     Raises:
         ValueError: If a key is missing, left over or misshapen; the first ones are named, with both shapes. Nothing is loaded then.
@@ -129,8 +50,10 @@ def load_base(
     ]
     if problems:
         more = f' and {len(problems) - SHOWN} more' if len(problems) > SHOWN else ''
+        advice = [text for pattern, text in (hints or {}).items() if any(re.match(pattern, p) for p in problems)]
         raise ValueError(
             f'base_checkpoint: {location!r} does not fit this backbone: {"; ".join(problems[:SHOWN])}{more}'
+            + ''.join(f'. Try: {text}' for text in advice[:1])
         )
     nn.Module.load_state_dict(module, {**own, **{k: v for k, v in state.items() if k in own}})
 

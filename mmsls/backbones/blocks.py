@@ -3,13 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmsls.adapters.base import Adapter
+from mmsls.adapters.layer_adapter import LayerAdapter
+from mmsls.backbones.adapted_layers import forget, see_through
+
+
+@dataclass(frozen=True)
+class LinearLayer:
+    """Where a linear layer keeps its parameters; `nn.MultiheadAttention` has no `nn.Linear` for q, k and v.
+
+    Attributes:
+        module: The module that owns them.
+        weight_name: Name of the weight, (out, in).
+        bias_name: Name of the bias, (out,); the parameter may be None.
+    """
+
+    module: nn.Module
+    weight_name: str = 'weight'
+    bias_name: str = 'bias'
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight itself, (out, in), not what an adapter makes of it."""
+        return cast(Tensor, self.module._parameters[self.weight_name])
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The bias, (out,), or None."""
+        return self.module._parameters[self.bias_name]
 
 
 class AdaptedBlock(nn.Module):
@@ -27,12 +55,21 @@ class AdaptedBlock(nn.Module):
     padded_branches: frozenset[str] = frozenset()
     """Branches that pad their input with zeros."""
 
-    def __init__(self, block: Any, adapters: Mapping[str, Adapter]) -> None:
+    def __init__(self, block: Any, adapters: Mapping[str, Adapter] | None = None) -> None:
         super().__init__()
         for name, child in block.named_children():
             self.add_module(name, child)
-        self.with_cp: bool = block.with_cp
-        self.adapters = nn.ModuleDict(adapters)
+        self.with_cp: bool = getattr(block, 'with_cp', False)  # mmpretrain's ViT has none
+        self.adapters = nn.ModuleDict()
+        self.insert(adapters or {})
+
+    def insert(self, adapters: Mapping[str, Adapter]) -> None:
+        """Add adapters by slot."""
+        self.adapters.update(adapters)
+        for slot, adapter in adapters.items():
+            if isinstance(adapter, LayerAdapter):
+                layer = self.layers()[slot]
+                see_through(layer.module, (layer.weight_name, layer.bias_name), adapter)
 
     def norm(self, branch: str) -> Any:
         """Return the norm before a branch."""
@@ -42,9 +79,13 @@ class AdaptedBlock(nn.Module):
         """Return `identity + branch(h)`, drop path included."""
         raise NotImplementedError
 
-    def input_linear(self, branch: str) -> Any:
-        """Return the module whose weight first meets the branch's input."""
+    def layers(self) -> dict[str, LinearLayer]:
+        """Return the slots of `LayerAdapter`: `attn_norm`, `attn_qkv` (rows in this order), `attn_proj`, `ffn_norm`, `ffn_fc1`, `ffn_fc2`."""
         raise NotImplementedError
+
+    def input_linear(self, branch: str) -> LinearLayer:
+        """Return the linear layer that first meets the branch's input."""
+        return self.layers()['attn_qkv' if branch == 'attn' else 'ffn_fc1']
 
     def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         """Run the block on (B, L, C) tokens over the grid `hw_shape`."""
@@ -90,16 +131,19 @@ class AdaptedSwinBlock(AdaptedBlock):
             return self.attn(h, hw_shape) + identity
         return self.ffn(h, identity=identity)
 
-    def input_linear(self, branch: str) -> Any:
-        """Return the linear layer that first meets the branch's input."""
-        return self.attn.w_msa.qkv if branch == 'attn' else self.ffn.layers[0][0]
+    def layers(self) -> dict[str, LinearLayer]:
+        """Return where the block's layers keep their parameters."""
+        msa, ffn = self.attn.w_msa, self.ffn.layers
+        attn = {'attn_norm': self.norm1, 'attn_qkv': msa.qkv, 'attn_proj': msa.proj}
+        found = {**attn, 'ffn_norm': self.norm2, 'ffn_fc1': ffn[0][0], 'ffn_fc2': ffn[1]}
+        return {slot: LinearLayer(module) for slot, module in found.items()}
 
 
 def merge_block(block: AdaptedBlock) -> None:
-    """Fold the block's input adapters into the linear layers that follow them, in place.
+    """Fold the block's adapters into the layers that they sit at, or that follow them, in place.
 
-    A branch that pads its input with zeros (`padded_branches`) must not see its linear layer's bias change, or the padding would: there
-    the shift goes into the norm before the adapter instead.
+    A branch that pads its input with zeros (`padded_branches`) must not see its linear layer's bias change, or the padding would, and a
+    layer without a bias must not get one, or the base would no longer fit the host: there the shift goes into the norm before the adapter.
 
     Raises:
         ValueError: If an adapter of the block has no exact merge; the block is unchanged then.
@@ -107,6 +151,7 @@ def merge_block(block: AdaptedBlock) -> None:
     folded = {slot: merged_tensors(block, slot) for slot in block.adapters}
     for slot, tensors in folded.items():
         for (module, name), value in tensors.items():
+            forget(module)
             old = getattr(module, name)
             trainable = old is not None and old.requires_grad
             setattr(module, name, nn.Parameter(value, requires_grad=trainable))
@@ -122,15 +167,20 @@ def merged_tensors(block: AdaptedBlock, slot: str) -> dict[tuple[nn.Module, str]
     """
     branch, _, place = slot.partition('_')
     adapter: Any = block.adapters[slot]
-    linear = block.input_linear(branch)
+    at_layer = isinstance(adapter, LayerAdapter)
+    linear = block.layers()[slot] if at_layer else block.input_linear(branch)
     weight, bias = adapter.merged(linear.weight, linear.bias)
+    if at_layer:
+        tensors = {(linear.module, linear.weight_name): weight, (linear.module, linear.bias_name): bias}
+        return {owner: tensor for owner, tensor in tensors.items() if tensor is not None}
     if place != 'input':
         raise ValueError(f'adapter.type: {type(adapter).__name__} at {slot!r} has no linear layer to merge into')
-    if branch not in block.padded_branches:
-        return {(linear, 'weight'): weight, (linear, 'bias'): bias}
+    new_weight = {(linear.module, linear.weight_name): weight}
+    if linear.bias is not None and branch not in block.padded_branches:
+        return {**new_weight, (linear.module, linear.bias_name): bias}
     norm = block.norm(branch)
     shift = shift_before(weight, bias if linear.bias is None else bias - linear.bias)
-    return {(linear, 'weight'): weight, (norm, 'bias'): (norm.bias + shift).to(norm.bias.dtype)}
+    return {**new_weight, (norm, 'bias'): (norm.bias + shift).to(norm.bias.dtype)}
 
 
 def shift_before(weight: Tensor, shift: Tensor) -> Tensor:

@@ -12,14 +12,14 @@ from mmsls.pruning_index import PruningIndex
 
 
 def resolve_kept_depths(
-    fingerprint: Mapping[str, Any], pruning_index: str | None, kept_depths: Sequence[int] | None
+    fingerprint: Mapping[str, Any], pruning_index: str | None, kept_depths: int | Sequence[int] | None
 ) -> tuple[tuple[int, ...], PruningIndex | None]:
     """Decide how many blocks each stage keeps.
 
     Args:
         fingerprint: `type`, `embed_dims` and `depths` of the full backbone.
         pruning_index: Path of an index file, or None.
-        kept_depths: Blocks kept per stage, or None.
+        kept_depths: Blocks kept per stage, as a number where there is one stage, or None.
 
     Returns:
         The kept depths, and the index where one was read.

@@ -1,4 +1,4 @@
-"""Swin: the mixin for mmdet's and mmseg's `SwinTransformer`."""
+"""Swin: the mixin for the hosts' `SwinTransformer`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,6 @@ class PrunedSwinMixin(PrunedBackbone):
     # The host's own children.
     patch_embed: Any
     stages: Any
-    num_features: list[int]
     out_indices: Sequence[int]
     block_pattern = re.compile(r'stages\.(?P<stage>\d+)\.blocks\.(?P<block>\d+)\.')
     not_in_base = re.compile(r'^norm\d+\.|\.relative_position_index$')
@@ -68,35 +67,20 @@ class PrunedSwinMixin(PrunedBackbone):
                     block.attn = FusedWindowAttention(block.attn, fixed_table=base_checkpoint is not None)
         self.set_up(base_checkpoint, adapter, pruning_index, kept_depths)
 
-    def init_weights(self) -> None:
-        """Initialise as the host does; with a base there is nothing to do.
-
-        The host's code cannot load a full checkpoint into fewer blocks (mmdet 3.3: KeyError), so a pruned backbone without a base loads
-        through a full-depth copy that is thrown away.
-        """
-        if self.base_sha256 is not None:
-            return
-        if not self.is_pruned:
-            super().init_weights()  # type: ignore[misc]  # the host's, next in line
-            return
-        args, kwargs = self._host_arguments
-        full = type(self)(*args, **kwargs)
-        full.init_cfg = self.init_cfg
-        full.init_weights()
-        own = self.state_dict()
-        self.load_state_dict({key: value for key, value in full.state_dict().items() if key in own})
-
     def block_lists(self) -> list[nn.ModuleList]:
         """Return each stage's list of blocks, bottom first."""
         return [stage.blocks for stage in self.stages]
 
     def base_width(self) -> int:
         """Return the width C of the first stage."""
-        return self.num_features[0]
+        return self.patch_embed.embed_dims
 
-    def adapted(self, block: nn.Module, stage: int, cfg: Mapping[str, Any]) -> nn.Module:
+    def adapted(self, block: Any, stage: int, cfg: Mapping[str, Any]) -> nn.Module:  # noqa: ARG002
         """Return a block with adapters around the host's block."""
-        return AdaptedSwinBlock(block, build_adapters(cfg, self.num_features[stage]))
+        width = block.attn.w_msa.embed_dims  # not num_features: mmpretrain counts those after the merging if asked to
+        adapted = AdaptedSwinBlock(block)
+        adapted.insert(build_adapters(cfg, width, adapted.layers()))
+        return adapted
 
     def base_keys(self, state: StateDict) -> StateDict:
         """Translate to the hosts' keys; head, final norm, masks and index tables are never loaded, output norms only if all are there."""

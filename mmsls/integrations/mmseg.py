@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from mmseg.models.backbones import SwinTransformer
+from mmseg.models.backbones import SwinTransformer, VisionTransformer
 from mmseg.registry import MODELS
 
 import mmsls.hooks  # noqa: F401 (registers the hooks)
 from mmsls.backbones.swin import PrunedSwinMixin
+from mmsls.backbones.vit import PrunedViTMixin
 
 
 @MODELS.register_module()
 class PrunedSwinTransformer(PrunedSwinMixin, SwinTransformer):
     __doc__ = PrunedSwinMixin.__doc__
+
+
+@MODELS.register_module()
+class PrunedVisionTransformer(PrunedViTMixin, VisionTransformer):
+    __doc__ = PrunedViTMixin.__doc__

@@ -12,7 +12,8 @@ import timm
 import torch
 from timm.models.swin_transformer import SwinTransformer as TimmSwin
 
-from mmsls.backbones.base_weights import fit, read_base, swin_keys, unfold_order
+from mmsls.backbones.base_files import read_base
+from mmsls.backbones.base_weights import fit, swin_keys, unfold_order
 
 TINY = {'embed_dims': 8, 'depths': (2, 2, 3, 2), 'num_heads': (1, 2, 2, 4), 'window_size': 4}
 

@@ -15,10 +15,21 @@ from mmengine.config import Config
 PICTURE = np.random.default_rng(0).integers(0, 255, (60, 83, 3), dtype=np.uint8)
 
 
+@pytest.fixture(scope='module', params=['mmseg-swin', 'mmseg-vit'])
+def family(request, columns, randomise, tmp_path_factory):
+    """A backbone's config and the keys of its base."""
+    host = columns[request.param]()
+    base = tmp_path_factory.mktemp('base') / 'base.pth'
+    state = host.base_of(randomise(host.stock()))
+    torch.save(state, base)
+    return {**host.tiny, 'type': host.pruned_class.__name__, 'base_checkpoint': str(base)}, set(state)
+
+
 @pytest.fixture(scope='module')
-def cfg(scenes, base_file, tmp_path_factory, mmdet_host):
+def cfg(scenes, family, tmp_path_factory):
     classes = (*'0123456789', 'background')
-    swin = {'embed_dims': 8, 'depths': (2, 2, 3, 2), 'num_heads': (1, 2, 2, 4), 'window_size': 4}
+    backbone = family[0]
+    widths = [8, 16, 32, 64] if 'Swin' in backbone['type'] else [16, 16, 16]
     dataset = {
         'type': 'BaseSegDataset',
         'data_root': str(scenes),
@@ -30,7 +41,7 @@ def cfg(scenes, base_file, tmp_path_factory, mmdet_host):
     }
     norm = {'type': 'BN'}
     head = {
-        'in_index': [0, 1, 2, 3],
+        'in_index': list(range(len(widths))),
         'pool_scales': (1, 2),
         'channels': 8,
         'num_classes': 11,
@@ -50,13 +61,8 @@ def cfg(scenes, base_file, tmp_path_factory, mmdet_host):
                     'size': (96, 96),
                     'pad_val': 0,
                 },
-                'backbone': {
-                    'type': 'PrunedSwinTransformer',
-                    **swin,
-                    'base_checkpoint': base_file,
-                    'adapter': {'type': 'mmsls.RepAdapter', 'rank': 4},
-                },
-                'decode_head': {'type': 'UPerHead', 'in_channels': [8, 16, 32, 64], **head},
+                'backbone': {**backbone, 'adapter': {'type': 'mmsls.RepAdapter', 'rank': 4}},
+                'decode_head': {'type': 'UPerHead', 'in_channels': widths, **head},
                 'train_cfg': {},
                 'test_cfg': {'mode': 'whole'},
             },
@@ -97,12 +103,12 @@ def logits(model):
     return inference_model(model, PICTURE).seg_logits.data
 
 
-def test_init_model_brings_the_trained_model_back(runner, cfg, base_state):
+def test_init_model_brings_the_trained_model_back(runner, cfg, family):
     from mmseg.apis import init_model
 
     path = f'{cfg.work_dir}/iter_2.pth'
     checkpoint = torch.load(path, weights_only=True)
-    assert not [key for key in checkpoint['state_dict'] if key.removeprefix('backbone.') in base_state]
+    assert not [key for key in checkpoint['state_dict'] if key.removeprefix('backbone.') in family[1]]
     assert 'decode_head.fpn_bottleneck.bn.running_mean' in checkpoint['state_dict']
     model = init_model(cfg.copy(), path, device='cpu')
     runner.model.cfg = cfg

@@ -1,0 +1,1 @@
+adapter = dict(type='mmsls.HeadOnly')

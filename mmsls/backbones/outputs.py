@@ -1,0 +1,85 @@
+"""Which blocks a ViT hands to its neck and head, before and after pruning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, SupportsIndex
+
+
+def checked_outputs(out_indices: Sequence[int], depth: int) -> list[int]:
+    """Return the distinct blocks of `out_indices` in ascending order, as the hosts put them out.
+
+    The hosts drop an index that is no block without a word, and the head then fails on a missing feature.
+
+    Args:
+        out_indices: Numbers of blocks, 0-based.
+        depth: Blocks at full depth.
+
+    Raises:
+        ValueError: If one is no block.
+
+    Example:
+        >>> checked_outputs((11, 5, 5), depth=12)
+        [5, 11]
+    """
+    wrong = [index for index in out_indices if not 0 <= index < depth]
+    if wrong or not out_indices:
+        raise ValueError(
+            f'out_indices must name blocks 0 to {depth - 1}, as this ViT has {depth}, got {tuple(out_indices)}: '
+            'take as many as the head asks for, each in that range'
+        )
+    return sorted(set(out_indices))
+
+
+def remapped_outputs(wanted: Sequence[int], kept: int) -> list[int]:
+    """Replace removed blocks by the last kept ones; the number of outputs stays, so that the head fits.
+
+    Kept blocks stay where they are. The removed ones share the blocks above the highest of those, the topmost going to the last block;
+    where these are too few, a block comes several times.
+
+    Args:
+        wanted: Blocks to put out, 0-based, ascending.
+        kept: Number of blocks kept, at least 1.
+
+    Returns:
+        As many blocks, not descending.
+
+    Example:
+        >>> remapped_outputs([2, 5, 8, 11], kept=8)
+        [2, 5, 6, 7]
+        >>> remapped_outputs([2, 5, 8, 11], kept=7)
+        [2, 5, 6, 6]
+        >>> remapped_outputs([2, 5, 8, 11], kept=6)
+        [2, 5, 5, 5]
+    """
+    last = kept - 1
+    surviving = [index for index in wanted if index <= last]
+    lowest = min(surviving[-1] + 1, last) if surviving else 0
+    missing = len(wanted) - len(surviving)
+    return surviving + [max(last - below, lowest) for below in reversed(range(missing))]
+
+
+class BlockOutputs(tuple):
+    """A backbone's outputs; asking for one that is not there says what there is (a bare tuple's error names neither).
+
+    Args:
+        outputs: Features, one per output.
+        blocks: What they are outputs of, for the error.
+    """
+
+    blocks: Sequence[int]
+
+    def __new__(cls, outputs: Iterable[Any], blocks: Sequence[int] = ()) -> BlockOutputs:
+        """Make the tuple; code that copies or casts tuples calls this with the outputs alone."""
+        self = super().__new__(cls, outputs)
+        self.blocks = blocks
+        return self
+
+    def __getitem__(self, key: SupportsIndex | slice) -> Any:
+        try:
+            return super().__getitem__(key)
+        except IndexError as error:
+            raise IndexError(
+                f'the head asks for output {key} (in_index) of a ViT that gives {len(self)}: set out_indices, now '
+                f'{tuple(self.blocks)}, to as many blocks as the head takes'
+            ) from error
