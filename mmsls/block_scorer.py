@@ -77,12 +77,12 @@ class BlockScorer:
         n_jobs: int | None = None,
     ) -> None:
         self.backbone = find_backbone(model)
-        self.sampler = build_sampler(sampler)
+        self.sampler = build_sampler(sampler, model)
         self.decision: dict[str, Any] = {'alpha': alpha, 'scope': scope, 'min_depth': min_depth, 'reference': reference}
         check_options(**self.decision)
         check_perplexity(perplexity)
         self.max_samples, self.perplexity, self.seed, self.n_jobs = max_samples, perplexity, seed, n_jobs
-        self.recorder = FeatureRecorder(self.backbone)
+        self.recorder = FeatureRecorder(self.backbone, getattr(self.sampler, 'after_merging', False))
         self.bank = FeatureBank(max_samples, seed)
 
     def start(self) -> None:

@@ -77,6 +77,47 @@ def read_instances(data_sample: Any, frame: ImageFrame, use_masks: bool | Litera
     return GroundTruth(labels, boxes, integrals, visible)
 
 
+def read_semantic_map(
+    data_sample: Any, frame: ImageFrame, num_classes: int | None = None, ignore_index: int | None = 255
+) -> np.ndarray:
+    """Read `gt_sem_seg`. Whatever `reduce_zero_label` does to it, the pipeline's `LoadAnnotations` has done.
+
+    Args:
+        data_sample: a `SegDataSample` with its map in the original frame.
+        frame: where the image lies.
+        num_classes: number of classes; None: not checked.
+        ignore_index: label that may occur without being a class.
+
+    Returns:
+        (h, w) class of every pixel of the original image.
+
+    Raises:
+        ValueError: if there is no map, one of another size, or one with other classes.
+    """
+    truth = data_sample.get('gt_sem_seg')
+    name = image_name(data_sample.metainfo)
+    if truth is None:
+        raise ValueError(
+            f"{name} comes without ground truth: the pipeline that is scored loads none (add dict(type='LoadAnnotations') behind Resize), or the "
+            'data set is a test set without annotations (score another split)'
+        )
+    labels = truth.data.detach().cpu().numpy()
+    if labels.shape != (1, *frame.ori_shape):
+        raise ValueError(
+            f'the ground-truth map of {name} is {labels.shape[-2:] if labels.shape[0] == 1 else labels.shape}, the original image is '
+            f'{frame.ori_shape} (height, width): load annotations behind Resize, as in every test pipeline of MMSegmentation, from one-channel '
+            'files of the same size as the images'
+        )
+    classes = np.unique(labels)
+    known = (classes >= 0) & (classes < (np.inf if num_classes is None else num_classes)) | (classes == ignore_index)
+    if not known.all():
+        raise ValueError(
+            f'the ground-truth map of {name} has the labels {classes[~known].tolist()}; the model knows {num_classes} classes (from 0) and '
+            f'ignore_index={ignore_index}: set ignore_index of decode_head, or reduce_zero_label of the data set, as its labels are'
+        )
+    return labels[0]
+
+
 def image_name(metainfo: Mapping[str, Any]) -> str:
     """Return an image's path, or its id where it was not read from a file.
 
@@ -87,7 +128,7 @@ def image_name(metainfo: Mapping[str, Any]) -> str:
         if metainfo.get(name) is not None:
             return str(metainfo[name])
     raise ValueError(
-        "meta information has neither 'img_path' nor 'img_id': add 'img_path' to meta_keys of PackDetInputs"
+        "meta information has neither 'img_path' nor 'img_id': add 'img_path' to meta_keys of PackDetInputs (PackSegInputs, PackInputs)"
     )
 
 

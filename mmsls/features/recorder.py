@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import torch
+
 from mmsls.backbones.tokens import BlockTokens
 from mmsls.scoring import BlockId
 
@@ -17,6 +19,9 @@ class RecordableBackbone(Protocol):
     def record_blocks(self, callback: Callable[[BlockId, BlockTokens], None]) -> Sequence[Any]:
         """Call `callback` after every block's forward; return handles, each with a `remove()`."""
 
+    def downsample_tokens(self, stage: int, tokens: BlockTokens) -> BlockTokens:
+        """Apply what follows a stage (patch merging) to tokens of one of its blocks."""
+
 
 class FeatureRecorder:
     """Collect every block's tokens from the forward passes of a backbone, with no pass of its own.
@@ -26,10 +31,11 @@ class FeatureRecorder:
 
     Args:
         backbone: the backbone to listen to.
+        after_merging: record what each block's output becomes in the stage's patch merging, where there is one.
     """
 
-    def __init__(self, backbone: RecordableBackbone) -> None:
-        self.backbone = backbone
+    def __init__(self, backbone: RecordableBackbone, after_merging: bool = False) -> None:
+        self.backbone, self.after_merging = backbone, after_merging
         self._handles: list[Any] = []
         self._passes: list[BlockPass] = []
 
@@ -66,6 +72,9 @@ class FeatureRecorder:
         self.detach()
 
     def _record(self, block: BlockId, tokens: BlockTokens) -> None:
+        if self.after_merging:
+            with torch.no_grad():
+                tokens = self.backbone.downsample_tokens(block[0], tokens)
         # Within one forward no block comes twice: the first one to return opens the next pass.
         if not self._passes or block in self._passes[-1]:
             self._passes.append({})

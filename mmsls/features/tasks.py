@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mmsls.features.samplers import InstanceSampler, Sampler
+from torch import nn
 
-SAMPLERS: dict[str, Any] = {'InstanceSampler': InstanceSampler}
-BY_SCOPE = {'mmdet': 'InstanceSampler'}
+from mmsls.features.image_sampler import ImageSampler
+from mmsls.features.instance_sampler import InstanceSampler
+from mmsls.features.region_sampler import RegionSampler
+from mmsls.features.samplers import Sampler
+
+SAMPLERS: dict[str, Any] = {sampler.name: sampler for sampler in (ImageSampler, InstanceSampler, RegionSampler)}
+BY_SCOPE = {'mmdet': 'InstanceSampler', 'mmpretrain': 'ImageSampler', 'mmseg': 'RegionSampler'}
 """A host's default scope to the sampler of its task."""
 
 
@@ -29,8 +34,12 @@ def sampler_for_scope(scope: str | None) -> str:
     return BY_SCOPE[scope]
 
 
-def build_sampler(cfg: str | Mapping[str, Any]) -> Sampler:
+def build_sampler(cfg: str | Mapping[str, Any], model: nn.Module | None = None) -> Sampler:
     """Build a sampler from its name or its config.
+
+    Args:
+        cfg: Name, or `type` and arguments.
+        model: What a sampler may ask for arguments that the config leaves open (its `settings_of`).
 
     Raises:
         ValueError: If there is no such sampler.
@@ -39,4 +48,6 @@ def build_sampler(cfg: str | Mapping[str, Any]) -> Sampler:
     name = str(arguments.pop('type', None)).removeprefix('mmsls.')
     if name not in SAMPLERS:
         raise ValueError(f'sampler: unknown sampler {name!r}; known: {", ".join(sorted(SAMPLERS))}')
-    return SAMPLERS[name](**arguments)
+    sampler = SAMPLERS[name]
+    known = sampler.settings_of(model) if model is not None and hasattr(sampler, 'settings_of') else {}
+    return sampler(**{**known, **arguments})

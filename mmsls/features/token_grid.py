@@ -45,7 +45,9 @@ class ImageFrame:
         if missing == ['scale_factor'] and tuple(metainfo['ori_shape'][:2]) == tuple(metainfo['img_shape'][:2]):
             missing = []  # a pipeline without Resize sets none
         if missing:
-            raise ValueError(f'meta information lacks {missing}: add them to meta_keys of PackDetInputs')
+            raise ValueError(
+                f'meta information lacks {missing}: add them to meta_keys of PackDetInputs or PackSegInputs'
+            )
         scale_x, scale_y = np.broadcast_to(np.asarray(metainfo.get('scale_factor', 1.0), float).ravel()[:2], 2).tolist()
         height, width = metainfo['ori_shape'][:2]
         # img_shape includes what a Pad transform added (mmcv 2.x sets it anew), so the image itself may be smaller.
@@ -106,7 +108,11 @@ def integral_image(mask: np.ndarray) -> np.ndarray:
 
 
 def mask_coverage(
-    integral: np.ndarray, scale: tuple[float, float], hw_shape: tuple[int, int], stride: int
+    integral: np.ndarray,
+    scale: tuple[float, float],
+    hw_shape: tuple[int, int],
+    stride: int,
+    window: tuple[int, int, int, int] | None = None,
 ) -> np.ndarray:
     """Measure exactly which share of each token's area a mask covers, without resizing the mask.
 
@@ -115,17 +121,21 @@ def mask_coverage(
         scale: resized pixels per original pixel, (x, y).
         hw_shape: token grid (H, W).
         stride: side of a token in resized pixels.
+        window: x1, y1, x2, y2 in resized pixels of the crop that the tokens come from; None for the whole input.
 
     Returns:
-        (H, W) in [0, 1]; the padding counts as not covered.
+        (H, W) in [0, 1]; the padding, and what lies outside the window, count as not covered.
 
     Examples:
         >>> mask = np.array([[1, 1, 0], [1, 1, 0]])
         >>> mask_coverage(integral_image(mask), scale=(2.0, 2.0), hw_shape=(1, 2), stride=4)
         array([[1., 0.]])
     """
-    rows = _sample_axis(integral, np.arange(hw_shape[0] + 1) * stride / scale[1])
-    sums = _sample_axis(rows.T, np.arange(hw_shape[1] + 1) * stride / scale[0]).T  # (H + 1, W + 1)
+    x1, y1, x2, y2 = window or (0, 0, np.inf, np.inf)
+    vertical = np.minimum(y1 + np.arange(hw_shape[0] + 1) * stride, y2)
+    horizontal = np.minimum(x1 + np.arange(hw_shape[1] + 1) * stride, x2)
+    rows = _sample_axis(integral, vertical / scale[1])
+    sums = _sample_axis(rows.T, horizontal / scale[0]).T  # (H + 1, W + 1)
     area = np.diff(np.diff(sums, axis=0), axis=1)
     # Rounded, so that a token covered to exactly one half is so on every machine.
     return np.round(area * scale[0] * scale[1] / stride**2, 6)

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from torch import nn
 
-from mmsls.features import InstanceSampler
+from mmsls.features import InstanceSampler, RegionSampler
 from mmsls.features.tasks import build_sampler, sampler_for_scope
 
 
@@ -27,3 +28,19 @@ def test_the_config_given_is_not_changed():
 def test_a_scope_without_a_task_is_refused(scope):
     with pytest.raises(ValueError, match='sampler='):
         sampler_for_scope(scope)
+
+
+@pytest.mark.parametrize(('scope', 'wanted'), [('mmdet', 'InstanceSampler'), ('mmseg', 'RegionSampler')])
+def test_a_host_has_the_sampler_of_its_task(scope, wanted):
+    assert sampler_for_scope(scope) == wanted
+
+
+def test_what_the_config_leaves_open_comes_from_the_model():
+    model = nn.Module()
+    model.decode_head = nn.Module()
+    model.decode_head.ignore_index, model.decode_head.num_classes = 11, 7
+    assert build_sampler('RegionSampler').ignore_index == 255
+    sampler = build_sampler({'type': 'RegionSampler', 'num_classes': 5}, model)
+    assert isinstance(sampler, RegionSampler)
+    assert (sampler.ignore_index, sampler.num_classes) == (11, 5)
+    assert isinstance(build_sampler('InstanceSampler', model), InstanceSampler)

@@ -64,6 +64,18 @@ def test_mask_coverage_at_a_fractional_scale():
     np.testing.assert_allclose(coverage, np.full((2, 2), 1 / 3), atol=1e-6)
 
 
+def test_mask_coverage_of_a_crop_is_that_part_of_the_whole():
+    mask = np.random.default_rng(0).integers(0, 2, (48, 64))
+    mask[:, 18:] = 1
+    integral = integral_image(mask)
+    whole = mask_coverage(integral, (1.5, 1.5), (18, 24), 4)
+    crop = mask_coverage(integral, (1.5, 1.5), (5, 6), 4, window=(8, 12, 30, 32))
+    np.testing.assert_allclose(crop[:, :5], whole[3:8, 2:7])
+    # Of the last column the crop shows only the left half, all of it in the mask.
+    np.testing.assert_allclose(crop[:, 5], 0.5)
+    np.testing.assert_allclose(whole[3:8, 7], 1)
+
+
 def test_mask_weights_take_the_majority_or_else_the_most_covered():
     coverage = np.array([[0.9, 0.5], [0.6, 0.1]])
     np.testing.assert_allclose(mask_weights(coverage), [[0.5, 0], [0.5, 0]])

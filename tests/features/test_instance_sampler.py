@@ -184,7 +184,7 @@ def test_an_empty_mask_falls_back_on_its_box(colour_backbone, folder):
 
 def test_small_and_clipped_boxes_give_a_feature_and_outer_ones_none(colour_backbone, folder, monkeypatch):
     warnings = []
-    monkeypatch.setattr('mmsls.features.samplers.print_log', lambda text, **_: warnings.append(text))
+    monkeypatch.setattr('mmsls.features.instance_sampler.print_log', lambda text, **_: warnings.append(text))
     inputs, data_samples = load_batch(folder, {'scale': (240, 300), 'keep_ratio': True}, {'with_bbox': True})
     x, y, w, h = SMALL
     height, width = SHAPES[0]
