@@ -6,13 +6,15 @@ export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 # Waiting threads sleep instead of spinning: without this, another busy process makes every training step many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help setup demo test lint format bccd benchmarks clean
+.PHONY: help setup demo demo-seg test lint format bccd camvid benchmarks clean
 
 help:
 	@echo 'make demo        set up if needed, then the whole chain on generated digit scenes (10 minutes on 2 cores)'
+	@echo 'make demo-seg    the same scenes by pixel, in MMSegmentation (10 minutes on 2 cores)'
 	@echo 'make test        set up if needed, then all tests (15 minutes on 2 cores)'
 	@echo 'make lint        ruff and mypy'
 	@echo 'make bccd        the chain on real blood-cell images (needs ../shared/data)'
+	@echo 'make camvid      the chain on real road scenes with DeiT-Tiny (needs ../shared/data)'
 	@echo 'make benchmarks  side-by-side measurements'
 
 setup:
@@ -22,9 +24,16 @@ demo: setup
 	$(PY) -m mmsls.demo
 	$(PY) tools/run_sls.py configs/demo/tune.py --baseline configs/demo/baseline.py --pruned configs/demo/pruned.py
 
+demo-seg: setup
+	$(PY) -m mmsls.demo
+	$(PY) tools/run_sls.py configs/demo_seg/tune.py --baseline configs/demo_seg/baseline.py --pruned configs/demo_seg/pruned.py --work-dir work_dirs/demo_seg
+
 bccd: setup
 	$(PY) tools/pretrain_swin.py
 	$(PY) tools/run_sls.py configs/bccd/tune.py --baseline configs/bccd/baseline.py --pruned configs/bccd/pruned.py --work-dir work_dirs/bccd
+
+camvid: setup
+	$(PY) tools/run_sls.py configs/camvid/tune.py --baseline configs/camvid/baseline.py --pruned configs/camvid/pruned.py --work-dir work_dirs/camvid
 
 test: setup
 	$(PY) -m pytest

@@ -129,13 +129,14 @@ class Chain:
         observer = self.progress.stage('score', self.index_path.exists())
         if not self.index_path.exists():
             written = self._dir('tuned') / runs.sls_settings(self.tune).get('out_file', INDEX_FILE)
-            if written.exists() and not self._has_best('tuned'):
+            split = runs.default_split(self.tune)
+            if split == 'val' and written.exists() and not self._has_best('tuned'):
                 # The hook scored the very weights that are evaluated, during their last validation.
                 if is_main_process():
                     PruningIndex.load(written).save(self.index_path)
             else:
                 cfg = self._in('score', self.tune)
-                runs.score(cfg, self._checkpoint('tuned'), 'val', self.index_path, observer.prepare, observer.on_batch)
+                runs.score(cfg, self._checkpoint('tuned'), split, self.index_path, observer.prepare, observer.on_batch)
         barrier()
         index = PruningIndex.load(self.index_path).decide(**self.decision)
         if is_main_process():

@@ -5,17 +5,23 @@ from __future__ import annotations
 import os.path as osp
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
+from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
-from mmsls.block_scorer import BlockScorer, log_scores
+from mmsls.adapters import adapter_class
+from mmsls.backbones import PrunedBackbone
+from mmsls.backbones.base import EXTRA_STATE
+from mmsls.backbones.blocks import AdaptedBlock, merge_block
+from mmsls.block_scorer import BlockScorer, find_backbone, log_scores
 from mmsls.features.splits import reported_split_warning, unwrap_cfg
 from mmsls.hooks.slim_checkpoint_hook import unwrapped
 from mmsls.hooks.sls_hook import scorer_options
@@ -72,7 +78,7 @@ def test(cfg: Config, checkpoint: str, prepare: RunnerAction | None = None) -> d
 def score(
     cfg: Config,
     checkpoint: str,
-    split: str = 'val',
+    split: str | None = None,
     out_file: str | Path | None = None,
     prepare: RunnerAction | None = None,
     on_batch: Callable[[int, int], None] | None = None,
@@ -80,10 +86,13 @@ def score(
 ) -> PruningIndex:
     """Score every block on one split with the test transform, and write the index.
 
+    Adapters that can be are merged first, as the method's author does it: that moves features by less than 1e-5, and t-SNE by what such a
+    change moves it. `SLSHook` scores the model as it trains, unmerged.
+
     Args:
         cfg: A config with an mmsls backbone; settings come from its `SLSHook`, if it has one.
         checkpoint: Weights to score.
-        split: `'train'`, `'val'` or `'test'`.
+        split: `'train'`, `'val'` or `'test'`; by default that of the task (see `default_split`).
         out_file: Where the index goes; by default `pruning_index.json` in the work directory.
         prepare: Sees the runner before it starts.
         on_batch: Called with (batches done, batches in all).
@@ -95,6 +104,7 @@ def score(
     Raises:
         ValueError: If the split, the backbone or the features don't allow it.
     """
+    split = split or default_split(cfg)
     dataloader_cfg = split_dataloader(cfg, split)
     options = scorer_options(sls_settings(cfg), cfg.get('default_scope'), overrides)
     bare = without_training(cfg)
@@ -106,6 +116,7 @@ def score(
         prepare(runner)
     runner.load_or_resume()
     scorer = BlockScorer(unwrapped(runner), **options)
+    merge_adapters(scorer.backbone)
     loader = Runner.build_dataloader(dataloader_cfg, seed=runner.seed)
     walk(unwrapped(runner), loader, scorer, on_batch)
     scores, index = scorer.finish(loader.dataset, split, reported_split_warning(cfg, dataloader_cfg['dataset']))
@@ -128,6 +139,24 @@ def walk(model: Any, loader: Sequence, scorer: BlockScorer, on_batch: Callable[[
         scorer.observe(model.test_step(batch))
         if on_batch:
             on_batch(done, len(loader))
+
+
+def merge_adapters(backbone: PrunedBackbone) -> None:
+    """Fold every adapter that has an exact merge into the base's layers, in place; the others stay as they are."""
+    if backbone.adapter_cfg is None or not adapter_class(backbone.adapter_cfg).mergeable:
+        return
+    try:
+        for _, block in backbone.iter_blocks():
+            if isinstance(block, AdaptedBlock):  # methods that only choose parameters of the base adapt no block
+                merge_block(block)
+    except ValueError as error:  # a block refuses as a whole and then computes the same unmerged
+        print_log(f'SLS: scoring with unmerged adapters: {error}', 'current')
+
+
+def default_split(cfg: Config) -> str:
+    """Return the split to score: the training images for classification, as the method's author does it, else `val`."""
+    sampler = scorer_options(sls_settings(cfg), cfg.get('default_scope'))['sampler']
+    return 'train' if 'ImageSampler' in str(sampler) else 'val'
 
 
 def split_dataloader(cfg: Config, split: str) -> ConfigDict:
@@ -189,6 +218,29 @@ def build_model(cfg: Config, checkpoint: str | None = None) -> nn.Module:
     return model.eval()
 
 
+def export_base(cfg: Config, path: str | Path) -> None:
+    """Write the frozen base of a config's backbone in the host's key style, for controls that train it through the host's own `init_cfg`.
+
+    Args:
+        cfg: A config whose backbone has a base; its adapters are left out.
+        path: Where the file goes; `init_cfg=dict(type='Pretrained', checkpoint=path)` reads it.
+
+    Raises:
+        ValueError: If the backbone has no base or is pruned.
+    """
+    cfg = deepcopy(cfg)
+    cfg.model.backbone.adapter = None
+    backbone = find_backbone(build_model(cfg))
+    if backbone.base_checkpoint is None or backbone.is_pruned:
+        raise ValueError(
+            f'model.backbone: base_checkpoint={backbone.base_checkpoint!r}, kept_depths={backbone.kept_depths}; a base is exported from a '
+            'config that names one, at full depth'
+        )
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    state = {key: value for key, value in backbone.state_dict().items() if key != EXTRA_STATE}
+    torch.save({'state_dict': state}, path)
+
+
 def is_number(value: Any) -> bool:
-    """Whether a metric is a single number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Whether a metric is a single number; mmseg's are numpy's float32."""
+    return isinstance(value, Real) and not isinstance(value, bool)

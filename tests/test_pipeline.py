@@ -115,3 +115,24 @@ def test_derived_configs_leave_the_original_alone(tune):
     assert full_cfg(tune).model.backbone.adapter is None
     assert tune.model.backbone.adapter.type == 'mmsls.Convpass'
     assert len(tune.custom_hooks) == 2
+
+
+def test_chain_of_a_segmentor_counted_in_iterations(tmp_path, segmentor_cfg):
+    from mmseg.utils import register_all_modules
+
+    import mmsls.integrations.mmseg  # noqa: F401 (a config file's custom_imports do it; this config is built in memory)
+    from mmsls.report.table import markdown_table
+
+    register_all_modules(init_default_scope=False)
+    visualizer = {'type': 'SegLocalVisualizer', 'vis_backends': [{'type': 'LocalVisBackend'}], 'name': 'visualizer'}
+    tune = segmentor_cfg(tmp_path, hooks=HOOKS, iterations=2, visualizer=visualizer)
+    work_dir = tmp_path / 'chain'
+    with pytest.raises(KeyboardInterrupt):
+        Chain(tune, work_dir, Stages(stop_at='score'), baseline=full_cfg(tune)).run()
+    index_that_keeps(KEPT).save(work_dir / 'pruning_index.json')
+    rows = Chain(tune, work_dir, Stages(), baseline=full_cfg(tune)).run()
+    assert [(row.name, row.depths) for row in rows[2:]] == [('pruned', KEPT), ('retrained', KEPT)]
+    assert all('mIoU' in row.metrics and row.latency > 0 for row in rows)
+    assert '| mIoU |' in markdown_table(rows)
+    assert rows[2].macs < rows[0].macs < rows[1].macs
+    assert PruningIndex.load(work_dir / 'task/pruning_index.json').kept_depths == KEPT

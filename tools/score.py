@@ -13,7 +13,9 @@ def parse_args() -> argparse.Namespace:
     parser = config_parser(__doc__, 'config that the checkpoint was tuned with')
     parser.add_argument('checkpoint')
     parser.add_argument(
-        '--split', choices=runs.SPLITS, default='val', help='whose images, with the test transform (default: val)'
+        '--split',
+        choices=runs.SPLITS,
+        help='whose images, with the test transform (default: train for classification, else val)',
     )
     parser.add_argument('--out', help='index file (default: pruning_index.json in the work directory)')
     add_rule_options(parser)
@@ -27,7 +29,7 @@ def main() -> None:
     cfg = runs.load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
     overrides = chosen(args, *RULE_OPTIONS, 'max_samples', 'seed')
     with ChainProgress(terminal()) as progress:
-        stage = progress.stage(f'score {args.split}', False)
+        stage = progress.stage(f'score {args.split or runs.default_split(cfg)}', False)
         runs.score(cfg, args.checkpoint, args.split, args.out, on_batch=stage.on_batch, **overrides)
 
 

@@ -1,4 +1,4 @@
-"""A config with mmsls in it runs with MMDetection's own unmodified train.py and test.py."""
+"""A config with mmsls in it runs with the hosts' own unmodified train.py and test.py."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 import mmdet
+import mmseg
 import torch
 
 from mmsls.pruning_index import PruningIndex
 
 TOOLS = Path(mmdet.__file__).parent / '.mim' / 'tools'
+MMSEG_TOOLS = Path(mmseg.__file__).parent / '.mim' / 'tools'
 HOOKS = [
     {'type': 'mmsls.SLSHook', 'max_samples': 100, 'n_jobs': 1},
     {'type': 'mmsls.SlimCheckpointHook'},
@@ -40,4 +42,15 @@ def test_stock_train_and_test(tmp_path, detector_cfg):
     checkpoint = tmp_path / 'run' / 'epoch_1.pth'
     assert not any('qkv' in key for key in torch.load(checkpoint, weights_only=True)['state_dict'])
     run(str(TOOLS / 'test.py'), config, str(checkpoint), '--work-dir', str(tmp_path / 'test'))
+    assert PruningIndex.load(tmp_path / 'test' / 'pruning_index.json').provenance['split'] == 'test'
+
+
+def test_stock_train_and_test_of_mmseg(tmp_path, segmentor_cfg):
+    config = str(tmp_path / 'config.py')
+    segmentor_cfg(tmp_path / 'run', hooks=HOOKS, iterations=2).dump(config)
+    run(str(MMSEG_TOOLS / 'train.py'), config)
+    assert PruningIndex.load(tmp_path / 'run' / 'pruning_index.json').provenance['sampler'] == 'RegionSampler'
+    checkpoint = tmp_path / 'run' / 'iter_2.pth'
+    assert not any('qkv' in key for key in torch.load(checkpoint, weights_only=True)['state_dict'])
+    run(str(MMSEG_TOOLS / 'test.py'), config, str(checkpoint), '--work-dir', str(tmp_path / 'test'))
     assert PruningIndex.load(tmp_path / 'test' / 'pruning_index.json').provenance['split'] == 'test'

@@ -1,0 +1,142 @@
+"""Is the depth that SLS picks a good one? The chain of one config, and then every other depth that is asked for.
+
+    python benchmarks/depths.py configs/camvid/tune.py --pruned configs/camvid/pruned.py --baseline configs/camvid/baseline.py \
+        --depths 1 4 7 12 --work-dir work_dirs/camvid
+
+For each depth: the tuned model cut there, the same retrained, and a model of that depth tuned from the base without scoring
+anything. The full depth's retrained model is the control with as many training steps as the others. Then the score curves
+before tuning (frozen base, trained head) and after, and what each `alpha` and `reference` would keep. A run that was
+interrupted goes on where it stopped; a chain that `tools/run_sls.py` ran with the same configs in the same folder is taken over.
+"""
+
+from __future__ import annotations
+
+import argparse
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+
+from common import show
+from mmengine.config import Config, DictAction
+
+from mmsls import runs
+from mmsls.command_line import add_rule_options, chosen
+from mmsls.complexity import count_macs, latencies
+from mmsls.pipeline import Chain, one_test_image, run_once, without_sls_hook
+from mmsls.pruning_index import PruningIndex
+from mmsls.report.progress import ChainProgress, terminal
+from mmsls.report.table import headline
+
+MODELS = ('cut', 'retrained', 'from the base')
+ALPHAS = tuple(tenth / 10 for tenth in range(1, 10))
+
+
+def depths_of(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split('-')))
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', nargs='?', help='config that tunes adapters at full depth')
+    parser.add_argument('--pruned', help='config of the retraining')
+    parser.add_argument('--baseline', help='config of the frozen backbone with a trained head')
+    parser.add_argument('--depths', type=depths_of, nargs='+', default=[], help='blocks per stage, like 7 or 2-2-4-2')
+    parser.add_argument('--truncated', type=depths_of, nargs='*', help='depths to tune from the base (default: all)')
+    parser.add_argument('--work-dir')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value settings of every run')
+    add_rule_options(parser)
+    return parser.parse_args()
+
+
+class DepthStudy(Chain):
+    """A chain that goes on with other depths than the one it chose."""
+
+    def at(self, kept: tuple[int, ...], cfg: Config, load_from: str | None) -> Config:
+        """Return a config of one depth that does not score."""
+        cfg = without_sls_hook(cfg)
+        cfg.model.backbone.pop('pruning_index', None)
+        cfg.model.backbone.kept_depths = kept
+        cfg.load_from = load_from
+        return cfg
+
+    def compare(self, kept: tuple[int, ...], truncate: bool) -> dict[str, float]:
+        """Return the metric of one depth: cut, retrained, and tuned from the base where asked for."""
+        name = 'depth_' + '-'.join(map(str, kept))
+        cfg = self.at(kept, self.pruned, self._checkpoint('tuned'))
+        found = {'cut': self._evaluated(f'{name}_cut', cfg, cfg.load_from).metrics}
+        self._train(name, cfg)
+        found['retrained'] = self._evaluated(name, cfg, self._checkpoint(name)).metrics
+        if truncate:
+            base = self.at(kept, self.tune, None)
+            self._train(f'{name}_base', base)
+            found['from the base'] = self._evaluated(f'{name}_base', base, self._checkpoint(f'{name}_base')).metrics
+        return {key: metrics[headline(metrics)] for key, metrics in found.items()}
+
+    def cost(self, depths: list[tuple[int, ...]]) -> dict[tuple[int, ...], tuple[int, float]]:
+        """Return multiply-accumulates and seconds of one test image at each depth, in turns in one process."""
+        batch = one_test_image(self.tune)
+        forwards = {kept: partial(run_once, runs.build_model(self.at(kept, self.tune, None)), batch) for kept in depths}
+        seconds = latencies(forwards)
+        return {kept: (count_macs(forward), seconds[kept]) for kept, forward in forwards.items()}
+
+    def untuned_index(self) -> PruningIndex:
+        """Score the frozen base, with the head that was trained on it, once."""
+        path = self._dir('untuned') / 'pruning_index.json'
+        if not path.exists():
+            cfg = self._in('untuned', deepcopy(self.baseline))
+            cfg.custom_hooks = self.tune.custom_hooks  # SLSHook's settings
+            observer = self.progress.stage('score untuned', False)
+            split = runs.default_split(self.tune)
+            runs.score(cfg, self._checkpoint('full'), split, path, observer.prepare, observer.on_batch)
+        return PruningIndex.load(path)
+
+
+def decisions(index: PruningIndex, reference: str) -> list[str]:
+    """Return what each alpha keeps."""
+    return ['-'.join(map(str, index.decide(alpha=alpha, reference=reference).kept_depths)) for alpha in ALPHAS]
+
+
+def main() -> None:
+    args = parse_args()
+    if args.config is None:
+        print('depths.py trains every depth, which takes hours: name a config, as in its first lines')
+        return
+    tune, pruned, baseline = (
+        None if path is None else runs.load_config(path, args.work_dir, args.cfg_options)
+        for path in (args.config, args.pruned, args.baseline)
+    )
+    truncated = args.depths if args.truncated is None else args.truncated
+    work_dir = Path(tune.work_dir)
+    with ChainProgress(terminal(), work_dir / 'console.log') as progress:
+        study = DepthStudy(tune, work_dir, progress, pruned, baseline, chosen(args))
+        study.run()
+        found = {kept: study.compare(kept, kept in truncated) for kept in args.depths}
+        cost = study.cost(args.depths)
+        curves = {'after tuning': PruningIndex.load(study.index_path)}
+        if baseline is not None:
+            curves = {'before tuning': study.untuned_index(), **curves}
+    longest = max(seconds for _, seconds in cost.values()) if cost else 1.0
+    rows = []
+    for kept, row in found.items():
+        metrics = [f'{row[key]:.3f}' if key in row else '-' for key in MODELS]
+        macs, seconds = cost[kept]
+        rows.append(('-'.join(map(str, kept)), *metrics, f'{macs / 1e9:.3f}', f'{seconds / longest:.2f}'))
+    show('test metric by depth', ('blocks', *MODELS, 'GMACs', 'time'), rows)
+    show_curves(curves)
+
+
+def show_curves(curves: dict[str, PruningIndex]) -> None:
+    """Print every block's score, and what each threshold keeps."""
+    blocks = list(next(iter(curves.values())).scores)
+    scores = [(str(block), *(f'{index.scores[block]:.3f}' for index in curves.values())) for block in blocks]
+    show('score of each (stage, block)', ('block', *curves), scores)
+    kept = [
+        (f'{when}, {reference}', *decisions(index, reference))
+        for when, index in curves.items()
+        for reference in ('top', 'peak')
+    ]
+    show('blocks kept at each alpha', ('curve, reference', *map(str, ALPHAS)), kept)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,12 @@
+# UPerNet, Swin-L, VOC 2012: tune adapters on the frozen base. Fill in: data/VOCdevkit/VOC2012. Then:
+# python tools/train.py configs/seg/upernet_swin-l_voc2012/tune.py
+_base_ = [
+    *['../../_base_/' + part for part in ('models/upernet_swin.py', 'datasets/voc12.py', 'seg_80k.py')],
+    *['../../_base_/' + part for part in ('backbones/swin_l.py', 'adapters/convpass.py')],
+]
+model = dict(
+    backbone=dict(**_base_.backbone, adapter=_base_.adapter),
+    decode_head=dict(in_channels=[192, 384, 768, 1536], num_classes=21),
+    auxiliary_head=dict(in_channels=768, num_classes=21),
+)
+work_dir = 'work_dirs/upernet_swin-l_voc2012/tune'

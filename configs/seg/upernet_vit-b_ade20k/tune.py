@@ -1,0 +1,13 @@
+# UPerNet, ViT-B, ADE20K: tune adapters on the frozen base. Fill in: data/ade/ADEChallengeData2016. Then:
+# python tools/train.py configs/seg/upernet_vit-b_ade20k/tune.py
+_base_ = [
+    *['../../_base_/' + part for part in ('models/upernet_vit.py', 'datasets/ade20k.py', 'seg_80k.py')],
+    *['../../_base_/' + part for part in ('backbones/vit_b.py', 'adapters/convpass.py')],
+]
+model = dict(
+    data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),  # what the base was trained with
+    backbone=dict(**_base_.backbone, adapter=_base_.adapter),
+    decode_head=dict(num_classes=150),
+    auxiliary_head=dict(num_classes=150),
+)
+work_dir = 'work_dirs/upernet_vit-b_ade20k/tune'

@@ -1,0 +1,24 @@
+"""Write the frozen base of a config in the host's key style, for full fine-tuning through the host's own init_cfg."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmsls import runs
+from mmsls.command_line import config_parser, one_line_errors
+
+
+def parse_args() -> argparse.Namespace:
+    parser = config_parser(__doc__)
+    parser.add_argument('out', help='file to write')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    runs.export_base(runs.load_config(args.config, args.work_dir, args.cfg_options, args.launcher), args.out)
+
+
+if __name__ == '__main__':
+    with one_line_errors():
+        main()
