@@ -63,8 +63,9 @@ class ImageSampler:
         extra = recorded.extra_tokens
         if self.pool == 'class_token' and extra is None:
             raise ValueError(f"pool='class_token', but block {block} has no class token: set pool='mean' or 'auto'")
-        averaged = extra is None or self.pool == 'mean'
-        pooled: Tensor = recorded.tokens.float().mean(dim=1) if averaged else extra[:, 0].float()
+        pooled: Tensor = recorded.tokens.float().mean(dim=1)
+        if extra is not None and self.pool != 'mean':
+            pooled = extra[:, 0].float()
         return pooled.detach().cpu().numpy()
 
 

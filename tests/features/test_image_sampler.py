@@ -8,6 +8,7 @@ import torch
 from mmpretrain.structures import DataSample
 
 from mmsls.backbones.tokens import BlockTokens
+from mmsls.block_scorer import BlockScorer
 from mmsls.features import FeatureRecorder, ImageSampler
 from mmsls.features.tasks import build_sampler, sampler_for_scope
 from mmsls.integrations.mmpretrain import PrunedSwinTransformer
@@ -86,3 +87,9 @@ def test_swin_features_are_taken_after_the_patch_merging():
             if layer.downsample:
                 tokens, grid = layer.downsample(tokens, grid)
     assert [samples[0].features[stage, 0].shape[0] for stage in range(4)] == [16, 32, 64, 64]
+
+
+def test_the_scorer_records_what_this_sampler_asks_for():
+    model = PrunedSwinTransformer(ARCH, window_size=4)
+    assert BlockScorer(model, 'ImageSampler').recorder.after_merging
+    assert not BlockScorer(model, 'InstanceSampler').recorder.after_merging

@@ -1,0 +1,81 @@
+"""Registers mmsls in MMPretrain: put 'mmsls.integrations.mmpretrain' into a config's `custom_imports`."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping, Sequence
+from typing import Any
+
+from mmpretrain.models.backbones import SwinTransformer, VisionTransformer
+from mmpretrain.models.classifiers import ImageClassifier
+from mmpretrain.registry import MODELS
+
+import mmsls.hooks  # noqa: F401 (registers the hooks)
+from mmsls.backbones.base_files import StateDict
+from mmsls.backbones.base_weights import swin_keys
+from mmsls.backbones.swin import PrunedSwinMixin
+from mmsls.backbones.vit import PrunedViTMixin
+from mmsls.criteria.depgraph import shrink
+from mmsls.criteria.subset import keep_only
+
+
+@MODELS.register_module()
+class PrunedSwinTransformer(PrunedSwinMixin, SwinTransformer):
+    __doc__ = PrunedSwinMixin.__doc__
+
+    def base_keys(self, state: StateDict) -> StateDict:
+        """Take an ImageNet base's final norm for the last stage's output norm, which it is in this host."""
+        found = super().base_keys(state)
+        if self._last_norm not in self.output_norms() or self.out_after_downsample:
+            return found
+        state = swin_keys(state)
+        rename_final_norm(state, '', self._last_norm)
+        return {**found, **{key: value for key, value in state.items() if key.startswith(f'{self._last_norm}.')}}
+
+    def _load_from_state_dict(self, state_dict: MutableMapping[str, Any], prefix: str, *args: Any) -> None:
+        # mmpretrain 1.2 does this for checkpoints of its first version, but for its own class only, not for one derived from it.
+        rename_final_norm(state_dict, prefix, self._last_norm)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    @property
+    def _last_norm(self) -> str:
+        return f'norm{len(self.stages) - 1}'
+
+
+@MODELS.register_module()
+class PrunedVisionTransformer(PrunedViTMixin, VisionTransformer):
+    __doc__ = PrunedViTMixin.__doc__
+
+
+@MODELS.register_module()
+class ComparisonClassifier(ImageClassifier):
+    """Classifier whose backbone was pruned in a way that SLS does not prune, for comparisons.
+
+    Args:
+        *args: Those of `ImageClassifier`.
+        kept_blocks: `(stage, block)` of the blocks that stay; None: all.
+        inner_widths: Per block of a ViT, channels of a head and hidden channels of the FFN; None: the backbone's own.
+        **kwargs: Those of `ImageClassifier`.
+
+    Raises:
+        ValueError: If an argument does not fit the backbone.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        kept_blocks: Sequence[Sequence[int]] | None = None,
+        inner_widths: Sequence[Sequence[int]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if kept_blocks is not None:
+            keep_only(self.backbone, kept_blocks)
+        if inner_widths is not None:
+            shrink(self.backbone, inner_widths)
+
+
+def rename_final_norm(state: MutableMapping[str, Any], prefix: str, name: str) -> None:
+    """Rename `norm.*` to the output norm's name, in place."""
+    for leaf in ('weight', 'bias'):
+        if f'{prefix}norm.{leaf}' in state:
+            state.setdefault(f'{prefix}{name}.{leaf}', state.pop(f'{prefix}norm.{leaf}'))

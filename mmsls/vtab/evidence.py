@@ -1,0 +1,43 @@
+"""What the criteria look at: one pass over a task's training images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.runner import Runner
+
+from mmsls import runs
+from mmsls.block_scorer import find_backbone
+from mmsls.criteria import Evidence
+from mmsls.features import FeatureBank, FeatureRecorder, dataset_order
+from mmsls.features.tasks import build_sampler
+from mmsls.hooks.sls_hook import scorer_options
+
+
+@torch.no_grad()
+def gather_evidence(cfg: Config, checkpoint: str, seed: int) -> Evidence:
+    """Record the features of all training images once, with the test transform."""
+    model: Any = runs.build_model(cfg, checkpoint).to(get_device())
+    options = scorer_options(runs.sls_settings(cfg), cfg.get('default_scope'))
+    backbone, sampler = find_backbone(model), build_sampler(options['sampler'])
+    loader: Any = Runner.build_dataloader(runs.split_dataloader(cfg, runs.default_split(cfg)), seed=seed)
+    bank = FeatureBank(options.get('max_samples', 2000), options.get('seed', 0))
+    with FeatureRecorder(backbone, getattr(sampler, 'after_merging', False)) as recorder:
+        for batch in loader:
+            outputs = model.test_step(batch)
+            bank.add(sampler(recorder.take(), outputs))
+    bank.gather()
+    features, labels, _ = bank.to_arrays(dataset_order(loader.dataset))
+    return Evidence(model, backbone, loader, features, labels, seed)
+
+
+def first_test_images(cfg: Config, size: int) -> Any:
+    """Return the first test images as one batch."""
+    runs.init_default_scope(cfg.get('default_scope', 'mmengine'))
+    loader = Runner.build_dataloader(
+        {**cfg.test_dataloader, 'num_workers': 0, 'persistent_workers': False, 'batch_size': size}
+    )
+    return next(iter(loader))

@@ -1,0 +1,156 @@
+"""What a run on one task leaves behind, and the tables made of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean, stdev
+
+from mmsls.vtab.facts import GROUPS, facts_of
+
+RESULTS_FILE = 'comparison.json'
+HEADER = (
+    *('method', 'blocks kept', 'accuracy', 'before retraining', 'total M', 'trained M', 'stored M'),
+    *('stored KiB', 'GMACs', 'images/s'),
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One method on one task with one seed.
+
+    Attributes:
+        task: Name of the task.
+        seed: Of training and of what the method draws.
+        method: Name of the method.
+        kept: `[stage, block]` of the blocks that stay.
+        accuracy: Test accuracy of the final model, in percent; None where nothing was trained.
+        before: Test accuracy after pruning and before retraining; None where nothing was pruned.
+        total: Parameters of the model.
+        trained: Those with a gradient.
+        stored: Those that the task stores.
+        stored_bytes: Size of the files that the task stores.
+        macs: Multiply-accumulates of one image.
+        throughput: Test images per second in one batch.
+        same_as: Another method that keeps the same blocks and whose run this is, or None.
+    """
+
+    task: str
+    seed: int
+    method: str
+    kept: list[list[int]]
+    accuracy: float | None
+    before: float | None
+    total: int
+    trained: int
+    stored: int
+    stored_bytes: int
+    macs: int
+    throughput: float
+    same_as: str | None = None
+
+
+def save(results: Sequence[Result], path: Path) -> None:
+    """Write results as JSON."""
+    path.write_text(json.dumps([asdict(result) for result in results], indent=1) + '\n')
+
+
+def load(path: Path) -> list[Result]:
+    """Read what `save` wrote."""
+    return [Result(**fields) for fields in json.loads(path.read_text())]
+
+
+def task_table(results: Sequence[Result]) -> str:
+    """Return one task's table as Markdown: a line per method, mean over seeds."""
+    lines = [cells(group) for group in by_method(results)]
+    return table(HEADER, lines)
+
+
+def cells(results: Sequence[Result]) -> tuple[str, ...]:
+    """Return the texts of one method's line."""
+    first = results[0]
+    name = first.method if first.same_as is None else f'{first.method} (= {first.same_as})'
+    kept = ', '.join(sorted({blocks_text(result.kept) for result in results}))
+    accuracy, before = (spread([getattr(r, field) for r in results]) for field in ('accuracy', 'before'))
+    millions = [f'{mean(getattr(r, field) for r in results) / 1e6:.3f}' for field in ('total', 'trained', 'stored')]
+    numbers = (
+        f'{mean(r.stored_bytes for r in results) / 1024:.0f}',
+        f'{mean(r.macs for r in results) / 1e9:.3f}',
+        f'{mean(r.throughput for r in results):.1f}',
+    )
+    return (name, kept, accuracy, before, *millions, *numbers)
+
+
+def summary_table(results: Sequence[Result]) -> str:
+    """Return the benchmark's table as Markdown: mean accuracy of every group, and the mean of the groups."""
+    lines = []
+    for group in by_method(results):
+        means = [spread(per_task(group, name)) for name in GROUPS]
+        per_group = [mean(values) for name in GROUPS if (values := per_task(group, name))]
+        overall = f'{mean(per_group):.2f}' if len(per_group) == len(GROUPS) else '-'
+        tasks = len({result.task for result in group})
+        depth = mean(len(result.kept) for result in group)
+        stored = mean(result.stored for result in group) / 1e6
+        lines.append((group[0].method, str(tasks), *means, overall, f'{depth:.1f}', f'{stored:.3f}'))
+    header = ('method', 'tasks', *(name.capitalize() for name in GROUPS), 'average', 'mean depth', 'stored M')
+    return table(header, lines)
+
+
+def per_task(results: Iterable[Result], group: str) -> list[float]:
+    """Return the mean accuracy of every task of a group."""
+    found: dict[str, list[float]] = {}
+    for result in results:
+        if facts_of(result.task).group == group and result.accuracy is not None:
+            found.setdefault(result.task, []).append(result.accuracy)
+    return [mean(values) for values in found.values()]
+
+
+def by_method(results: Sequence[Result]) -> list[list[Result]]:
+    """Group results by method, in their order."""
+    names = dict.fromkeys(result.method for result in results)
+    return [[result for result in results if result.method == name] for name in names]
+
+
+def blocks_text(kept: Sequence[Sequence[int]]) -> str:
+    """Write kept blocks shortly: numbers per stage, runs joined.
+
+    Example:
+        >>> blocks_text([[0, 0], [0, 1], [0, 2], [0, 5]]), blocks_text([[0, 0], [1, 0], [1, 1]])
+        ('0-2 5', '0 | 0-1')
+    """
+    stages: dict[int, list[int]] = {}
+    for stage, block in kept:
+        stages.setdefault(stage, []).append(block)
+    return ' | '.join(' '.join(runs_of(blocks)) for blocks in stages.values())
+
+
+def runs_of(numbers: Sequence[int]) -> list[str]:
+    """Join consecutive numbers: `[0, 1, 2, 5]` becomes `['0-2', '5']`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return [str(run[0]) if len(run) == 1 else f'{run[0]}-{run[-1]}' for run in runs]
+
+
+def spread(values: Iterable[float | None]) -> str:
+    """Write the mean of some numbers, with the standard deviation where there are several.
+
+    Example:
+        >>> spread([50.0, 52.0]), spread([50.0]), spread([None])
+        ('51.00 ± 1.41', '50.00', '-')
+    """
+    known = [value for value in values if value is not None]
+    if not known:
+        return '-'
+    return f'{mean(known):.2f}' + (f' ± {stdev(known):.2f}' if len(known) > 1 else '')
+
+
+def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    rule = ['---'] + ['---:'] * (len(header) - 1)
+    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in [header, rule, *lines]) + '\n'

@@ -1,0 +1,87 @@
+"""From a VTAB-1k config to the config of one task, one seed, one budget."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+from mmengine.config import Config
+
+from mmsls.adapters import adapter_class
+from mmsls.vtab.facts import TaskFacts, facts_of
+
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def for_task(cfg: Config, task: str, data_root: str | None = None) -> Config:
+    """Return a copy of a config for one task: its data, its number of classes, its adapter scale.
+
+    Args:
+        cfg: Config of any task; its data sets are `mmsls.VTAB1k`.
+        task: Name of the task.
+        data_root: Folder that holds one folder per task; None leaves the config's.
+
+    Raises:
+        ValueError: If there is no such task, or the config reads other data sets.
+    """
+    cfg, facts = deepcopy(cfg), facts_of(task)
+    for loader in filter(None, map(cfg.get, LOADERS)):
+        if str(loader.dataset.get('type')).removeprefix('mmsls.') != 'VTAB1k':
+            raise ValueError(
+                f"config: its data sets must be of type 'mmsls.VTAB1k', got {loader.dataset.get('type')!r}"
+            )
+        loader.dataset.task = task
+        if data_root is not None:
+            loader.dataset.data_root = data_root
+    cfg.model.head.num_classes = facts.classes
+    if cfg.model.backbone.get('adapter') is not None:
+        cfg.model.backbone.adapter.update(adapter_facts(cfg.model.backbone.adapter, facts))
+    return cfg
+
+
+def adapter_facts(adapter: Any, facts: TaskFacts) -> dict[str, Any]:
+    """Return the arguments that the method's author sets per task, empty for an adapter that was not part of that."""
+    name = adapter_class(adapter).__name__
+    if name == 'Convpass':
+        return {'scale': facts.convpass_scale, 'xavier_init': facts.convpass_xavier_init}
+    return {'scale': facts.repadapter_scale} if name == 'RepAdapter' else {}
+
+
+def for_epochs(cfg: Config, epochs: int) -> Config:
+    """Return a copy of a config with another number of epochs, its schedule stretched or shortened to fit.
+
+    Raises:
+        ValueError: If the number is below 1.
+    """
+    if epochs < 1:
+        raise ValueError(f'epochs must be at least 1, got {epochs}')
+    cfg = deepcopy(cfg)
+    share = epochs / cfg.train_cfg.max_epochs
+    cfg.train_cfg.max_epochs = epochs
+    for scheduler in cfg.get('param_scheduler') or []:
+        begin, end = (stretched(scheduler.get(name, 0), share) for name in ('begin', 'end'))
+        scheduler.update(begin=min(begin, epochs - 1), end=max(end, 1))
+        if 'T_max' in scheduler:
+            scheduler.T_max = max(1, scheduler.end - scheduler.begin)
+    return cfg
+
+
+def stretched(epoch: int, share: float) -> int:
+    """Return where an epoch of the schedule moves; a part of it never vanishes.
+
+    Example:
+        >>> stretched(10, 0.2), stretched(10, 0.05), stretched(0, 0.2)
+        (2, 1, 0)
+    """
+    return max(1, round(epoch * share)) if epoch else 0
+
+
+def for_machine(cfg: Config, workers: int | None = None, batch_size: int | None = None) -> Config:
+    """Return a copy of a config with other loader settings; None leaves one as it is."""
+    cfg = deepcopy(cfg)
+    for loader in filter(None, map(cfg.get, LOADERS)):
+        if workers is not None:
+            loader.num_workers, loader.persistent_workers = workers, workers > 0
+        if batch_size is not None:
+            loader.batch_size = batch_size
+    return cfg

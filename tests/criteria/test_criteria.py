@@ -1,0 +1,141 @@
+"""Every criterion on something whose answer is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from mmsls.criteria import CRITERIA, kept_blocks
+from mmsls.criteria.base import check_block_scores
+from mmsls.criteria.influence import linear_cka, mean_cosine
+
+KINDS = {
+    'Magnitude': 'importance',
+    'Random': 'importance',
+    'BlockInfluence': 'importance',
+    'CKAInfluence': 'importance',
+    'Taylor': 'importance',
+    'LinearProbe': 'depth',
+    'PlainSilhouette': 'depth',
+}
+
+
+def make(name, **arguments):
+    return CRITERIA.build({'type': name, **arguments})
+
+
+def separated(distances, labels, seed=0):
+    """Features whose classes lie a given distance apart, one block per distance."""
+    rng = np.random.default_rng(seed)
+    return {
+        (0, block): (rng.normal(size=(len(labels), 8)) + distance * labels[:, None]).astype(np.float32)
+        for block, distance in enumerate(distances)
+    }
+
+
+def test_every_registered_criterion_is_tested():
+    assert {name: make(name).kind for name in CRITERIA.module_dict} == KINDS
+
+
+@pytest.mark.parametrize('name', KINDS)
+def test_a_criterion_gives_every_block_a_number_and_leaves_the_model_alone(evidence, name):
+    given = evidence()
+    before = {key: value.clone() for key, value in given.model.state_dict().items()}
+    trainable = {key for key, p in given.model.named_parameters() if p.requires_grad}
+    scores = make(name)(given)
+    assert list(scores) == [(0, block) for block in range(4)]
+    assert not any(math.isnan(score) for score in scores.values())
+    assert scores == make(name)(given)
+    assert all(torch.equal(value, before[key]) for key, value in given.model.state_dict().items())
+    assert {key for key, p in given.model.named_parameters() if p.requires_grad} == trainable
+    assert all(p.grad is None for p in given.model.parameters())
+
+
+def test_magnitude_sees_a_block_of_small_weights(evidence, build):
+    model = build()
+    with torch.no_grad():
+        for parameter in model.backbone.layers[2].parameters():
+            parameter *= 0.1
+    scores = make('Magnitude')(evidence(model))
+    assert min(scores, key=scores.get) == (0, 2)
+
+
+def test_taylor_sees_a_block_that_the_loss_does_not_depend_on(evidence, build):
+    model = build()
+    layer = model.backbone.layers[1]
+    with torch.no_grad():
+        # What leaves the branches is nothing: no weight before these has a gradient, and these are zero themselves.
+        for part in (layer.attn.proj, layer.ffn.layers[1], *(adapter.up for adapter in layer.adapters.values())):
+            for parameter in part.parameters():
+                parameter.zero_()
+    scores = make('Taylor')(evidence(model))
+    assert scores[0, 1] == 0
+    assert all(scores[0, block] > 0 for block in (0, 2, 3))
+
+
+def test_taylor_takes_as_many_batches_as_it_is_told(evidence):
+    one, three = (make('Taylor', batches=count)(evidence()) for count in (1, 3))
+    assert one != three
+
+
+@pytest.mark.parametrize('name', ['BlockInfluence', 'CKAInfluence'])
+def test_influence_sees_a_block_that_changes_nothing(evidence, name):
+    rng = np.random.default_rng(0)
+    first = rng.normal(size=(60, 8)).astype(np.float32)
+    other, third = rng.normal(size=(2, 60, 8)).astype(np.float32)
+    scores = make(name)(evidence(features={(0, 0): first, (0, 1): 2 * first, (0, 2): other, (0, 3): third}))
+    assert scores[0, 0] == math.inf
+    assert scores[0, 1] == pytest.approx(0, abs=1e-6)
+    assert scores[0, 2] > 0.3
+
+
+def test_influence_compares_within_a_stage_only(evidence):
+    rng = np.random.default_rng(0)
+    features = {(stage, block): rng.normal(size=(60, 4 * (stage + 1))) for stage in range(2) for block in range(2)}
+    scores = make('CKAInfluence')(evidence(features=features))
+    assert [block for block, score in scores.items() if math.isinf(score)] == [(0, 0), (1, 0)]
+
+
+def test_similarities_have_known_values():
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(50, 4))
+    rotation, _ = np.linalg.qr(rng.normal(size=(4, 4)))
+    assert linear_cka(points, points @ rotation * 3 + 5) == pytest.approx(1)
+    assert linear_cka(points, rng.normal(size=(50, 4))) < 0.3
+    assert mean_cosine(points, -points) == pytest.approx(-1)
+
+
+@pytest.mark.parametrize('name', ['LinearProbe', 'PlainSilhouette'])
+def test_separation_grows_with_the_distance_of_the_classes(evidence, name):
+    labels = np.repeat([0, 1, 2], 20)
+    scores = make(name)(evidence(features=separated([0, 0.5, 1, 10], labels), labels=labels))
+    assert scores[0, 0] < scores[0, 1] < scores[0, 2] <= scores[0, 3]
+    assert scores[0, 3] > (0.6 if name == 'LinearProbe' else 0.5)
+
+
+def test_chance_depends_on_the_seed_alone(evidence):
+    assert make('Random')(evidence(seed=1)) != make('Random')(evidence(seed=2))
+
+
+def test_importance_keeps_the_most_important_blocks_wherever_they_are():
+    scores = {(0, 0): 0.1, (0, 1): 0.9, (1, 0): 0.5, (1, 1): 0.5}
+    assert kept_blocks(make('Magnitude'), scores, count=2) == ((0, 1), (1, 0))
+
+
+def test_depth_finds_its_own_depth_by_the_walk():
+    scores = {(0, 0): 0.1, (0, 1): 0.2, (0, 2): 0.8, (0, 3): 0.9}
+    assert kept_blocks(make('LinearProbe'), scores, count=1, alpha=0.3) == ((0, 0), (0, 1), (0, 2))
+
+
+@pytest.mark.parametrize('count', [0, 5])
+def test_a_count_that_cannot_be_is_refused(count):
+    with pytest.raises(ValueError, match='count'):
+        kept_blocks(make('Magnitude'), {(0, block): 1.0 for block in range(4)}, count=count)
+
+
+def test_a_score_that_is_no_number_is_refused():
+    with pytest.raises(ValueError, match=r'taylor.*\(0, 1\)'):
+        check_block_scores('taylor', {(0, 0): 1.0, (0, 1): math.nan})

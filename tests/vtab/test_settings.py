@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import pytest
+from mmengine.config import Config
+
+from mmsls.vtab.settings import for_epochs, for_machine, for_task
+
+CONFIG = 'configs/cls/vtab/{}.py'
+
+
+@pytest.fixture
+def cfg(request):
+    def run(name='deit-tiny_convpass'):
+        return Config.fromfile(request.config.rootpath / CONFIG.format(name))
+
+    return run
+
+
+def test_a_task_sets_data_classes_and_adapter(cfg):
+    given = cfg()
+    made = for_task(given, 'svhn', 'elsewhere')
+    for loader in (made.train_dataloader, made.test_dataloader):
+        assert (loader.dataset.task, loader.dataset.data_root) == ('svhn', 'elsewhere')
+    assert made.model.head.num_classes == 10
+    assert (made.model.backbone.adapter.scale, made.model.backbone.adapter.xavier_init) == (100.0, True)
+    assert given.train_dataloader.dataset.task == 'cifar'
+
+
+def test_an_adapter_gets_its_own_facts(cfg):
+    made = for_task(cfg('vit-b_repadapter'), 'caltech101')
+    assert made.model.backbone.adapter == {'type': 'mmsls.RepAdapter', 'rank': 8, 'scale': 5.0}
+    assert made.model.head.num_classes == 102
+    assert made.test_dataloader.dataset.data_root == 'data/vtab-1k'
+
+
+def test_an_unknown_task_is_refused(cfg):
+    with pytest.raises(ValueError, match=r"task: no task is called 'sun39'.*'sun397'"):
+        for_task(cfg(), 'sun39')
+
+
+def test_a_config_of_other_data_is_refused(cfg):
+    given = cfg()
+    given.test_dataloader.dataset.type = 'ImageNet'
+    with pytest.raises(ValueError, match=r"mmsls\.VTAB1k.*'ImageNet'"):
+        for_task(given, 'svhn')
+
+
+@pytest.mark.parametrize(('epochs', 'warm_up'), [(100, 10), (200, 20), (20, 2), (5, 1), (2, 1)])
+def test_the_schedule_is_stretched(cfg, epochs, warm_up):
+    given = cfg()
+    made = for_epochs(given, epochs)
+    linear, cosine = made.param_scheduler
+    assert made.train_cfg.max_epochs == epochs
+    assert (linear.begin, linear.end) == (0, warm_up)
+    assert (cosine.begin, cosine.end, cosine.T_max) == (warm_up, epochs, epochs - warm_up)
+    assert given.train_cfg.max_epochs == 100
+
+
+def test_one_epoch_is_possible_and_none_is_not(cfg):
+    linear, cosine = for_epochs(cfg(), 1).param_scheduler
+    assert (linear.begin, linear.end, cosine.begin, cosine.end) == (0, 1, 0, 1)
+    with pytest.raises(ValueError, match='epochs'):
+        for_epochs(cfg(), 0)
+
+
+def test_loaders_of_a_small_machine(cfg):
+    made = for_machine(cfg(), workers=0, batch_size=7)
+    for loader in (made.train_dataloader, made.test_dataloader):
+        assert (loader.num_workers, loader.persistent_workers, loader.batch_size) == (0, False, 7)
+    assert for_machine(cfg()).train_dataloader == cfg().train_dataloader

@@ -1,0 +1,143 @@
+"""The chain on one task and what it is compared with, on a tiny ViT and real (few) digits."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+
+import pytest
+import torch
+
+from mmsls import runs
+from mmsls.block_scorer import find_backbone
+from mmsls.pruning_index import PruningIndex
+from mmsls.vtab.methods import METHODS, check_methods
+from mmsls.vtab.results import load, task_table
+from mmsls.vtab.task_run import TaskRun
+
+HAS_TORCH_PRUNING = importlib.util.find_spec('torch_pruning') is not None
+BLOCK_METHODS = ['random', 'block_influence', 'linear_probe']
+assert set(BLOCK_METHODS) < set(METHODS)
+
+
+class Silent:
+    """Progress of nobody."""
+
+    def __init__(self):
+        self.stages = []
+
+    def stage(self, name, reused):
+        self.stages.append((name, reused))
+        return self
+
+    def prepare(self, runner):
+        pass
+
+    def on_batch(self, done, total):
+        pass
+
+
+def write_index(folder, scores=(0.1, 0.6, 0.8, 0.9)):
+    """Decide before the chain does, so that something is pruned whatever a random ViT makes of digits."""
+    vit = {'type': 'VisionTransformer', 'embed_dims': 32, 'depths': [4]}
+    folder.mkdir(parents=True, exist_ok=True)
+    table = {(0, block): score for block, score in enumerate(scores)}
+    PruningIndex.create(scores=table, backbone=vit).save(folder / 'pruning_index.json')
+
+
+@pytest.fixture(scope='module')
+def finished(vit_cfg, tmp_path_factory):
+    """A run with one method, and again with the others: folder, methods, stages of the second call, results."""
+    folder = tmp_path_factory.mktemp('run') / 'digits'
+    write_index(folder)
+    methods = [*BLOCK_METHODS, 'depgraph'] if HAS_TORCH_PRUNING else BLOCK_METHODS
+    TaskRun(vit_cfg(), folder, Silent(), 'digits', 3, methods[:1]).compare()
+    progress = Silent()
+    results = TaskRun(vit_cfg(), folder, progress, 'digits', 3, methods).compare()
+    return folder, methods, progress.stages, results
+
+
+def test_every_method_has_a_result_and_a_real_file(finished):
+    folder, methods, _, results = finished
+    assert [result.method for result in results] == ['tuned', 'SLS', *methods]
+    assert load(folder / 'comparison.json') == results
+    for result in results:
+        assert 0 <= result.accuracy <= 100
+        assert result.stored_bytes > 4 * result.stored
+        assert result.throughput > 0
+        assert result.seed == 3
+    assert task_table(results).count('\n') == len(results) + 2
+
+
+def test_pruned_models_are_smaller_and_have_an_accuracy_before_retraining(finished):
+    tuned, sls, *others = finished[3]
+    assert tuned.before is None
+    assert len(tuned.kept) == 4
+    assert sls.kept == [[0, 0], [0, 1], [0, 2], [0, 3]][: len(sls.kept)]
+    assert len(sls.kept) < 4
+    for result in (sls, *others):
+        assert result.same_as == 'tuned' or result.before is not None
+        assert result.same_as == 'tuned' or result.total < tuned.total
+        if result.method in ('block_influence', 'random'):
+            assert len(result.kept) == len(sls.kept)
+
+
+@pytest.mark.skipif(not HAS_TORCH_PRUNING, reason='needs the package torch-pruning')
+def test_depgraph_has_as_many_parameters_and_stores_them_all(finished):
+    results = {result.method: result for result in finished[3]}
+    sls, depgraph = results['SLS'], results['depgraph']
+    assert depgraph.total == pytest.approx(sls.total, rel=0.05)
+    assert depgraph.stored == depgraph.total
+    assert depgraph.trained < depgraph.total / 2
+    assert len(depgraph.kept) == 4
+
+
+def test_methods_can_be_added_later_and_nothing_is_done_twice(finished):
+    stages = dict(finished[2])
+    assert all(stages[name] for name in ('tuned', 'score', 'retrained', 'random', 'random: test'))
+    assert [reused for name, reused in stages.items() if name.endswith(': blocks')] == [False]
+
+
+def test_a_skipped_block_stays_skipped_and_its_weights_are_the_tuned_ones(finished):
+    folder, _, _, results = finished
+    kept = next(result for result in results if result.method == 'random').kept
+    tuned = torch.load(folder / 'tuned' / 'epoch_1.pth', weights_only=True)['state_dict']
+    stored = torch.load(folder / 'random' / 'stored.pth', weights_only=True)['state_dict']
+    layers = {int(key.split('.')[2]) for key in stored if key.startswith('backbone.layers.')}
+    assert layers == {block for _, block in kept}
+    assert set(stored) < set(tuned)
+
+
+def test_nothing_pruned_means_nothing_to_compare(vit_cfg, tmp_path):
+    write_index(tmp_path / 'run', (0.9, 0.8, 0.7, -0.1))
+    results = TaskRun(vit_cfg(), tmp_path / 'run', Silent(), 'digits', methods=['random']).compare()
+    assert [result.method for result in results] == ['tuned']
+
+
+def test_unknown_methods_are_refused_before_anything_runs(vit_cfg, tmp_path):
+    with pytest.raises(ValueError, match=r"methods: no method is called 'magic'; known: magnitude"):
+        TaskRun(vit_cfg(), tmp_path, Silent(), 'digits', methods=['magic'])
+    assert not list(tmp_path.iterdir())
+
+
+def test_depgraph_without_its_package_is_refused(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, 'torch_pruning', None)
+    with pytest.raises(ValueError, match=r"'depgraph' needs the package torch-pruning.*pip install torch-pruning"):
+        check_methods(['depgraph'])
+
+
+def test_the_seed_is_that_of_the_run(finished):
+    folder, _, _, _ = finished
+    meta = torch.load(folder / 'tuned' / 'epoch_1.pth', weights_only=True)['meta']
+    assert meta['seed'] == 3
+    assert json.loads((folder / 'kept_blocks.json').read_text()).keys() == set(finished[1])
+
+
+def test_pruned_depths_load_through_the_ordinary_config(finished, vit_cfg):
+    folder, _, _, results = finished
+    cfg = vit_cfg()
+    cfg.model.backbone.pruning_index = str(folder / 'pruning_index.json')
+    model = runs.build_model(cfg, str(folder / 'retrained' / 'stored.pth'))
+    assert find_backbone(model).kept_depths == (len(results[1].kept),)

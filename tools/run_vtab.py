@@ -1,0 +1,98 @@
+"""VTAB-1k by one command: tune, score, prune, retrain and test any tasks, compare with other criteria, write the table.
+
+Run the same command again to go on after an interruption, or with more tasks, seeds or methods.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+
+from mmsls import runs
+from mmsls.command_line import RULE_OPTIONS, add_rule_options, chosen, one_line_errors
+from mmsls.report.progress import ChainProgress, terminal
+from mmsls.vtab.facts import GROUPS, facts_of, task_names
+from mmsls.vtab.methods import METHODS, check_methods
+from mmsls.vtab.results import Result, save, summary_table, task_table
+from mmsls.vtab.settings import for_epochs, for_machine, for_task
+from mmsls.vtab.task_run import TaskRun
+
+
+def names(text: str) -> list[str]:
+    return [part for part in text.split(',') if part]
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--config', default='configs/cls/vtab/deit-tiny_convpass.py', help='backbone and method')
+    parser.add_argument(
+        '--tasks', type=names, default=task_names(), help='names and groups, comma-separated (default: all 19)'
+    )
+    parser.add_argument('--data-root', help="folder that holds one folder per task (default: the config's)")
+    parser.add_argument(
+        '--methods', type=names, default=[], help=f'compare with, comma-separated: {", ".join(METHODS)}, or all'
+    )
+    parser.add_argument('--seeds', type=names, default=['0'], help='comma-separated (default: 0)')
+    parser.add_argument('--epochs', type=int, help='of tuning and of retraining each (default: 100, as the author)')
+    parser.add_argument('--workers', type=int, help='data-loading processes per loader')
+    parser.add_argument('--batch-size', type=int)
+    parser.add_argument('--work-dir', help="where results go (default: the config's)")
+    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
+    add_rule_options(parser)
+    return parser.parse_args()
+
+
+def wanted_tasks(given: list[str]) -> list[str]:
+    """Return the tasks that are named one by one or by their group."""
+    tasks = [task for name in given for task in (task_names(name) if name in GROUPS else [facts_of(name).task])]
+    return list(dict.fromkeys(tasks))
+
+
+def main() -> None:
+    args, console = parse_args(), terminal()
+    methods = list(METHODS) if args.methods == ['all'] else args.methods
+    check_methods(methods)
+    tasks = wanted_tasks(args.tasks)
+    cfg = for_machine(
+        runs.load_config(args.config, args.work_dir, launcher=args.launcher), args.workers, args.batch_size
+    )
+    if args.epochs:
+        cfg = for_epochs(cfg, args.epochs)
+    root, results = Path(cfg.work_dir), list[Result]()
+    for task in tasks:
+        for seed in map(int, args.seeds):
+            folder = root / task / f'seed{seed}'
+            console.print(f'{task}, seed {seed}', highlight=False)
+            with ChainProgress(console, folder / 'console.log') as progress:
+                run = TaskRun(
+                    for_task(cfg, task, args.data_root),
+                    folder,
+                    progress,
+                    task,
+                    seed,
+                    methods,
+                    chosen(args, *RULE_OPTIONS),
+                )
+                results += run.compare()
+    if is_main_process():
+        text = report(results)
+        (root / 'table.md').write_text(text)
+        save(results, root / 'results.json')
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def report(results: list[Result]) -> str:
+    """Return all tables as Markdown."""
+    parts = []
+    for task in dict.fromkeys(result.task for result in results):
+        parts += [f'## {task}\n', task_table([result for result in results if result.task == task])]
+    if any(facts_of(result.task).group in GROUPS for result in results):
+        parts += ['## VTAB-1k\n', summary_table([r for r in results if facts_of(r.task).group in GROUPS])]
+    return '\n'.join(parts)
+
+
+if __name__ == '__main__':
+    with one_line_errors():
+        main()
