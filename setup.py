@@ -22,11 +22,12 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10,<3.13',
     packages=find_packages(include=['mmsls', 'mmsls.*']),
-    install_requires=['torch>=2.1', 'numpy', 'scikit-learn>=1.3', 'threadpoolctl', 'matplotlib', 'rich'],
+    package_data={'mmsls.vtab': ['facts.csv']},
+    install_requires=['torch>=2.1', 'numpy', 'scikit-learn>=1.3', 'threadpoolctl', 'matplotlib', 'rich', 'safetensors'],
     extras_require={
         'onedl': ONEDL,
         'openmmlab': OPENMMLAB,
-        'cls': ['timm', 'ftfy', 'regex'],
-        'dev': ['pytest', 'pytest-timeout', 'ruff', 'mypy'],
+        'cls': ['timm', 'ftfy', 'regex', 'torch-pruning>=1.6'],
+        'dev': ['onnx', 'onnxruntime', 'onnxscript', 'pytest', 'pytest-timeout', 'ruff', 'mypy'],
     },
 )

@@ -12,8 +12,11 @@ from mmengine.logging import HistoryBuffer
 from torch import nn
 
 from mmsls.backbones import PrunedBackbone
+from mmsls.backbones.base_files import reason_of
 
 META_KEY = 'mmsls'
+MERGED_KEY = 'mmsls_merged'
+"""Stands in `meta` of a full checkpoint whose adapters were merged (tools/merge.py)."""
 META_VERSION = 1
 EMA_PREFIX = 'module.'
 
@@ -111,6 +114,31 @@ def restore_history(message_hub: MutableMapping[str, Any]) -> None:
     for name, value in scalars.items():
         if isinstance(value, Mapping):
             scalars[name] = HistoryBuffer(value['history'], value['count'], value['max_length'])
+
+
+def read_slim(path: str | Path) -> dict[str, Any]:
+    """Read a slim checkpoint without running any code that it may carry.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no checkpoint of tensors and plain data, holds a whole model, or was merged before.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'checkpoint: no file at {str(path)!r}')
+    try:
+        content = torch.load(path, map_location='cpu', weights_only=True)
+        meta = content['meta']
+    except Exception as error:  # any bytes may stand in the file, and the unpickler fails on them in as many ways
+        raise ValueError(
+            f'checkpoint: {str(path)!r} is no checkpoint of tensors and plain data ({reason_of(error)})'
+        ) from error
+    if MERGED_KEY in meta:
+        raise ValueError(f'checkpoint: {str(path)!r} was merged before; the config.py beside it builds its model')
+    if META_KEY not in meta:
+        raise ValueError(
+            f'checkpoint: {str(path)!r} is no slim checkpoint: train with SlimCheckpointHook on a frozen base'
+        )
+    return content
 
 
 def strip_training_state(path: str | Path, out: str | Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 from torch import nn
 
-from mmsls.checkpoint import META_KEY, base_keys, check_resume, describe, plain, restore_history, slim
+from mmsls.checkpoint import META_KEY, base_keys, check_resume, describe, plain, read_slim, restore_history, slim
 
 CONVPASS = {'type': 'mmsls.Convpass', 'rank': 4}
 
@@ -142,6 +142,34 @@ def test_history_comes_back_with_its_statistics():
     restore_history(hub)
     assert hub['log_scalars']['loss'] is back
     restore_history({})
+
+
+# Reading.
+
+
+def test_a_slim_checkpoint_is_read_whole(tuned, tmp_path):
+    model = tuned()
+    checkpoint = saved(model)
+    slim(model, checkpoint)
+    torch.save(checkpoint, tmp_path / 'slim.pth')
+    assert set(read_slim(tmp_path / 'slim.pth')['state_dict']) == set(checkpoint['state_dict'])
+
+
+def test_what_is_no_slim_checkpoint_is_refused(tmp_path):
+    path = tmp_path / 'file.pth'
+    with pytest.raises(FileNotFoundError, match=r'checkpoint: no file at .*file\.pth'):
+        read_slim(path)
+    path.write_bytes(b'nothing')
+    with pytest.raises(ValueError, match='no checkpoint of tensors'):
+        read_slim(path)
+    for content, match in (
+        ({'state_dict': {}}, 'no checkpoint of tensors'),
+        ({'meta': {}, 'state_dict': {}}, 'no slim checkpoint'),
+        ({'meta': {'mmsls_merged': {}}, 'state_dict': {}}, 'merged before'),
+    ):
+        torch.save(content, path)
+        with pytest.raises(ValueError, match=match):
+            read_slim(path)
 
 
 # Resuming.

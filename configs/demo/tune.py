@@ -18,7 +18,7 @@ model = dict(
         in_channels=64,
         feat_channels=64,
         stacked_convs=0,
-        # Digits are 10 to 45 pixels and taller than wide.
+        # Digits are 39 to 64 pixels tall and 13 to 48 wide.
         anchor_generator=dict(octave_base_scale=3, scales_per_octave=2, ratios=[1.5], strides=[8, 16, 32]),
     ),
 )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from mmsls.adapters.base import Adapter, quick_gelu, split_extra_tokens
+from mmsls.adapters.base import Adapter, filter_tokens, quick_gelu
 from mmsls.registry import ADAPTERS
 
 
@@ -55,15 +54,5 @@ class Convpass(Adapter):
 
     def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         """Return what is added to the branch, (B, K + H * W, C)."""
-        extra, grid = split_extra_tokens(quick_gelu(self.down(x)), hw_shape)
-        mixed = self._mix(grid, hw_shape)
-        if extra.shape[1]:
-            # Each extra token is an image of its own: fold the K tokens into the batch.
-            alone = self._mix(extra.reshape(-1, 1, self.rank), (1, 1)).view(extra.shape)
-            mixed = torch.cat([alone, mixed], dim=1)
+        mixed = filter_tokens(self.conv, quick_gelu(self.down(x)), hw_shape)
         return self.scale * self.up(self.dropout(quick_gelu(mixed)))
-
-    def _mix(self, tokens: Tensor, hw_shape: tuple[int, int]) -> Tensor:
-        """Convolve (B, H * W, r) tokens over their grid."""
-        image = tokens.transpose(1, 2).unflatten(2, hw_shape)  # (B, r, H, W)
-        return self.conv(image).flatten(2).transpose(1, 2)

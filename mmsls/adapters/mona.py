@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmsls.adapters.base import Adapter, split_extra_tokens
+from mmsls.adapters.base import Adapter, filter_tokens
 from mmsls.registry import ADAPTERS
 
 KERNELS = (3, 5, 7)
@@ -58,16 +58,10 @@ class Mona(Adapter):
     def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         """Return the new residual stream, (B, K + H * W, C)."""
         low = self.down(self.norm_scale * self.norm(x) + self.skip_scale * x)
-        extra, grid = split_extra_tokens(low, hw_shape)
-        mixed = self._filter(grid, hw_shape)
-        if extra.shape[1]:
-            # Each extra token is an image of its own: fold the K tokens into the batch.
-            alone = self._filter(extra.reshape(-1, 1, self.rank), (1, 1)).view(extra.shape)
-            mixed = torch.cat([alone, mixed], dim=1)
+        mixed = filter_tokens(self._filter, low, hw_shape)
         return x + self.scale * self.up(self.dropout(F.gelu(mixed)))
 
-    def _filter(self, tokens: Tensor, hw_shape: tuple[int, int]) -> Tensor:
-        """Filter (B, H * W, r) tokens over their grid."""
-        image = tokens.transpose(1, 2).unflatten(2, hw_shape)  # (B, r, H, W)
+    def _filter(self, image: Tensor) -> Tensor:
+        """Filter an image (B, r, H, W) at three scales, then mix its channels."""
         image = image + torch.stack([conv(image) for conv in self.filters]).mean(0)
-        return (image + self.mix(image)).flatten(2).transpose(1, 2)
+        return image + self.mix(image)

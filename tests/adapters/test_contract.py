@@ -13,7 +13,7 @@ import torch
 
 from mmsls.adapters import Adapter, Selection, adapter_class, normalise_adapter_cfg
 from mmsls.adapters.base import config_parameters
-from mmsls.merging import merge_backbone
+from mmsls.deploy.merging import merge_backbone
 from mmsls.registry import ADAPTERS
 
 ROWS = {

@@ -83,7 +83,7 @@ def test_parameters_on_vit_b():
 
 @pytest.mark.parametrize('fused', [True, False])
 def test_every_target_works_and_merges_in_every_host(column, randomise, tmp_path, fused):
-    from mmsls.merging import merge_backbone
+    from mmsls.deploy.merging import merge_backbone
 
     stock = randomise(column.stock())
     torch.save(column.base_of(stock), tmp_path / 'base.pth')

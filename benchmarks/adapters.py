@@ -1,0 +1,95 @@
+"""Every adapter method on one task under one budget: the whole chain (tune, score, prune, retrain), trained parameters, step time, memory.
+
+    python benchmarks/adapters.py configs/camvid/tune.py --pruned configs/camvid/pruned.py --size 224 320
+
+Step time and memory are of the backbone alone, one image, in turns in one process. A run that was interrupted goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+import torch
+from common import show
+from mmengine.config import Config, DictAction
+from tuning import saved_bytes, step
+
+from mmsls import pipeline, runs
+from mmsls.block_scorer import find_backbone
+from mmsls.command_line import add_rule_options, chosen
+from mmsls.complexity import count_parameters, latencies
+from mmsls.report.progress import ChainProgress, terminal
+from mmsls.report.table import headline
+
+ADAPTERS = Path(__file__).resolve().parents[1] / 'configs/_base_/adapters'
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', nargs='?', help='config that tunes adapters at full depth')
+    parser.add_argument('--work-dir', help='where the runs go (default: work_dirs/adapters/<folder of the config>)')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value settings of every run')
+    parser.add_argument('--pruned', help='config of the retraining')
+    parser.add_argument('--methods', nargs='+', default=sorted(path.stem for path in ADAPTERS.glob('*.py')))
+    parser.add_argument('--size', type=int, nargs=2, default=(224, 320), metavar=('HEIGHT', 'WIDTH'))
+    parser.add_argument('--repeats', type=int, default=5)
+    add_rule_options(parser)
+    return parser.parse_args()
+
+
+def config_with(path: str | None, method: str, work_dir: Path, args: argparse.Namespace) -> Config | None:
+    """Read a config and give its backbone a method's adapter."""
+    if path is None:
+        return None
+    cfg = runs.load_config(path, str(work_dir), args.cfg_options)
+    cfg.model.backbone.adapter = Config.fromfile(ADAPTERS / f'{method}.py').adapter
+    return cfg
+
+
+def chain(method: str, work_dir: Path, args: argparse.Namespace) -> dict[str, pipeline.Row]:
+    """Run a method's chain and return its rows by name."""
+    tune, pruned = (config_with(path, method, work_dir, args) for path in (args.config, args.pruned))
+    work_dir.mkdir(parents=True, exist_ok=True)
+    with ChainProgress(terminal(), work_dir / 'console.log') as progress:
+        return {row.name: row for row in pipeline.Chain(tune, work_dir, progress, pruned, decision=chosen(args)).run()}
+
+
+def costs(args: argparse.Namespace, work_dir: Path) -> dict[str, tuple[float, float]]:
+    """Return seconds and bytes of a training step of each method's backbone; what has nothing to train is left out."""
+    image, steps, memory = torch.randn(1, 3, *args.size), {}, {}
+    for method in args.methods:
+        backbone = find_backbone(runs.build_model(config_with(args.config, method, work_dir, args))).train()
+        parameters = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
+        if parameters:
+            steps[method] = partial(step, backbone, torch.optim.AdamW(parameters, lr=1e-4), image)
+            # Gradient and two moments of AdamW, float32.
+            memory[method] = saved_bytes(backbone, image) + 12 * count_parameters(backbone).trained
+    seconds = latencies(steps, args.repeats)
+    return {method: (seconds[method], memory[method]) for method in steps}
+
+
+def main() -> None:
+    args = parse_args()
+    if args.config is None:
+        print('adapters.py trains every method, which takes hours: name a config, as in its first lines')
+        return
+    work_dir = Path(args.work_dir or f'work_dirs/adapters/{Path(args.config).parent.name}')
+    rows = {method: chain(method, work_dir / method, args) for method in args.methods}
+    spent = costs(args, work_dir)
+    body = []
+    for method, found in rows.items():
+        tuned, key = found['tuned'], headline(found['tuned'].metrics)
+        last = found.get('retrained', tuned)
+        metrics = [f'{found[name].metrics[key]:.3f}' if name in found else '-' for name in ('pruned', 'retrained')]
+        seconds, size = spent.get(method, (0.0, 0.0))
+        trained = f'{tuned.parameters.trained / 1e6:.3f}' if tuned.parameters else '-'
+        cost = (f'{seconds * 1e3:.0f}', f'{size / 2**20:.0f}') if seconds else ('-', '-')
+        body.append((method, f'{tuned.metrics[key]:.3f}', '-'.join(map(str, last.depths)), *metrics, trained, *cost))
+    header = ('method', f'tuned {key}', 'kept', 'pruned', 'retrained', 'trained M', 'step ms', 'memory MiB')
+    show(f'{Path(args.config).parent.name}, backbone step on 1x{args.size[0]}x{args.size[1]}', header, body)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,1 @@
+"""The way out: merged checkpoints, task folders to publish, many tasks on one base."""

@@ -1,0 +1,165 @@
+"""The way out: adapters folded into the base, and an ordinary checkpoint with a config that needs as little of mmsls as possible."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+
+from mmsls import runs
+from mmsls.adapters import adapter_class
+from mmsls.backbones import PrunedBackbone
+from mmsls.backbones.blocks import AdaptedBlock, merge_block
+from mmsls.checkpoint import MERGED_KEY, describe, frozen_backbones, read_slim
+from mmsls.deploy.task_config import backbone_config
+from mmsls.deploy.task_folder import sole_backbone
+from mmsls.deploy.task_models import load_whole, with_imports
+
+OURS = ('base_checkpoint', 'adapter', 'pruning_index', 'kept_depths', 'fused_attention')
+WEIGHTS = ('init_cfg', 'pretrained')
+"""Arguments that would load other weights over the merged ones."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What `export` wrote.
+
+    Attributes:
+        config: Config file.
+        checkpoint: Full checkpoint.
+        stock: Whether they need no mmsls.
+        reason: Why they do need it, or an empty string.
+    """
+
+    config: Path
+    checkpoint: Path
+    stock: bool
+    reason: str
+
+
+def export(cfg: Config, checkpoint: str | Path, out: str | Path) -> Exported:
+    """Write a slim checkpoint as a full one, with a config to match; without mmsls where the adapter merges.
+
+    Args:
+        cfg: Config that the checkpoint was trained (or retrained) with.
+        checkpoint: A checkpoint that `SlimCheckpointHook` slimmed.
+        out: Folder for `config.py` and `model.pth`; must not exist. It is there whole or not at all.
+
+    Returns:
+        Where they are, and whether they need mmsls.
+
+    Raises:
+        ValueError: If the folder exists, the checkpoint was merged before, is not slim, or does not fit the config.
+    """
+    out = Path(out)
+    if out.exists():
+        raise ValueError(f'out: {str(out)!r} exists; name a new folder')
+    content = read_slim(checkpoint)
+    model = runs.build_model(with_imports(cfg))
+    load_whole(model, content['state_dict'], str(checkpoint))
+    described = sole_backbone(describe(model), str(checkpoint))
+    backbone = dict(frozen_backbones(model))[described['name']]
+    reason = why_not_stock(backbone)
+    if not reason:
+        merge_backbone(backbone)
+    new_cfg = exported_config(cfg, described, backbone, stock=not reason)
+    new_meta = {'dataset_meta': content['meta'].get('dataset_meta'), MERGED_KEY: described}
+    write(out, new_cfg, {'meta': new_meta, 'state_dict': model.state_dict()})
+    return Exported(out / 'config.py', out / 'model.pth', not reason, reason)
+
+
+def why_not_stock(backbone: PrunedBackbone) -> str:
+    """Say why the host's own backbone cannot compute what this one does; an empty string if it can."""
+    if backbone.adapter_cfg is not None and not adapter_class(backbone.adapter_cfg).mergeable:
+        return f'{backbone.adapter_cfg["type"]} cannot be merged into the base: it is not linear'
+    blocks = getattr(backbone, '_output_blocks', ())
+    if len(set(blocks)) < len(blocks):
+        return f'out_indices became {blocks} by pruning, and the host puts no block out twice'
+    return ''
+
+
+def merge_backbone(backbone: PrunedBackbone) -> None:
+    """Fold a backbone's adapters into its base, in place; it is an ordinary backbone at its kept depths then.
+
+    Raises:
+        ValueError: If it has no frozen base (any more), or its adapter has no exact merge; nothing is changed then.
+
+    Example:
+        >>> merge_backbone(PrunedBackbone())
+        Traceback (most recent call last):
+        ...
+        ValueError: PrunedBackbone has no frozen base: it was merged before, or never had adapters
+    """
+    if backbone.base_sha256 is None:
+        raise ValueError(f'{type(backbone).__name__} has no frozen base: it was merged before, or never had adapters')
+    if backbone.adapter_cfg is not None and not adapter_class(backbone.adapter_cfg).mergeable:
+        raise ValueError(f'adapter.type: {why_not_stock(backbone)}')
+    for _, block in backbone.iter_blocks():
+        if isinstance(block, AdaptedBlock):
+            merge_block(block)
+    backbone.base_sha256 = backbone.base_checkpoint = backbone.adapter_cfg = None
+
+
+def exported_config(cfg: Config, described: Mapping[str, Any], backbone: PrunedBackbone, stock: bool) -> Config:
+    """Return the config of the full checkpoint: the given one without adapters and base, without mmsls where `stock`."""
+    plain = deepcopy(cfg.to_dict())
+    own = backbone_config(plain, described['name'])
+    ours = {key: own.pop(key) for key in OURS if key in own}
+    for key in WEIGHTS:
+        own.pop(key, None)
+    if stock:
+        own |= stock_arguments(backbone, own['type'])
+    else:
+        own |= {key: ours[key] for key in ('adapter', 'fused_attention') if key in ours}
+        own |= {'base_checkpoint': f'sha256:{described["base_sha256"]}', 'kept_depths': backbone.kept_depths}
+    forget_training(plain, stock)
+    return Config(plain)
+
+
+def stock_arguments(backbone: Any, our_type: str) -> dict[str, Any]:
+    """Return the type of the host's own backbone and the arguments that build it at the kept depths."""
+    host: Any = next(cls for cls in type(backbone).__mro__ if not issubclass(cls, PrunedBackbone))
+    scope, dot, _ = our_type.rpartition('.')
+    arguments: dict[str, Any] = {'type': f'{scope}{dot}{host.__name__}'}
+    kept: Any = list(backbone.kept_depths)
+    known = inspect.signature(host).parameters
+    one_stage = hasattr(backbone, '_output_blocks')
+    depth = {'num_layers': kept[0]} if one_stage else {'depths': kept}
+    if one_stage:
+        arguments['out_indices'] = list(backbone.out_indices)
+    # mmpretrain's take an architecture by name or as a dict.
+    return arguments | ({'arch': {**backbone.arch_settings, **depth}} if 'arch' in known else depth)
+
+
+def forget_training(plain: dict[str, Any], stock: bool) -> None:
+    """Take out what belongs to the run that was, in place; what names mmsls too, where the model needs it no more."""
+    for key in ('load_from', 'resume', 'work_dir'):
+        plain.pop(key, None)
+    hooks = [hook for hook in plain.get('custom_hooks') or [] if not str(hook.get('type')).startswith('mmsls.')]
+    plain['custom_hooks'] = hooks
+    imports = plain.get('custom_imports')
+    if stock and imports:
+        imports['imports'] = [name for name in imports['imports'] if name.split('.')[0] != 'mmsls']
+        if not imports['imports']:
+            del plain['custom_imports']
+
+
+def write(out: Path, cfg: Config, content: dict[str, Any]) -> None:
+    """Write config and checkpoint after loading one into the other; the folder appears when both are complete."""
+    partial = out.with_name(f'.{out.name}.partial')
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        cfg.dump(partial / 'config.py')
+        load_whole(runs.build_model(Config.fromfile(partial / 'config.py')), content['state_dict'], str(out))
+        torch.save(content, partial / 'model.pth')
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

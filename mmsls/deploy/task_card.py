@@ -1,0 +1,45 @@
+"""What a task folder tells people: the summary line and the stub of a model card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmsls.complexity import ParameterCounts
+
+
+def summary_line(counts: ParameterCounts) -> str:
+    """Say how many parameters a task trains, in PEFT's words.
+
+    Example:
+        >>> summary_line(ParameterCounts(total=86_000_000, trained=327_552, stored=327_552))
+        'trainable params: 327,552 || all params: 86,000,000 || trainable%: 0.3809'
+    """
+    share = 100 * counts.trained / counts.total
+    return f'trainable params: {counts.trained:,} || all params: {counts.total:,} || trainable%: {share:.4f}'
+
+
+def model_card(name: str, backbone: Mapping[str, Any], counts: ParameterCounts, classes: Sequence[str]) -> str:
+    """Return the stub of a model card; what only its author knows is left to fill in."""
+    return f"""---
+library_name: mmsls
+---
+
+# {name}
+
+{summary_line(counts)}
+
+| | |
+|---|---|
+| base | `{backbone['base_checkpoint']}` |
+| its SHA-256 | `{backbone['base_sha256']}` |
+| adapter | `{backbone['adapter']}` |
+| blocks kept | {backbone['kept_depths']} of {backbone['depths']} |
+| classes | {', '.join(map(str, classes))} |
+
+The folder holds what this task adds to the base: adapters, heads, index. `tools/unpack.py` turns it into a config and a checkpoint.
+
+- Data:
+- Metric:
+- Licence:
+"""

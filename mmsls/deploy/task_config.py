@@ -1,0 +1,77 @@
+"""The part of a config that inference needs, as plain JSON that runs no code when it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.config import Config
+
+from mmsls.features.splits import unwrap_cfg
+
+TUPLE = '__tuple__'
+KEPT = ('default_scope', 'custom_imports', 'model', 'test_pipeline')
+
+
+def inference_config(cfg: Config) -> dict[str, Any]:
+    """Return what building a model and reading an image need: model, scope, imports, test pipeline.
+
+    Raises:
+        ValueError: If the config has no model.
+    """
+    if cfg.get('model') is None:
+        raise ValueError('config: it has no model, so there is nothing to store with the weights')
+    plain = cfg.to_dict()
+    found = {key: plain[key] for key in KEPT if plain.get(key) is not None}
+    dataset = unwrap_cfg(plain.get('test_dataloader') or plain.get('val_dataloader') or {})
+    if 'pipeline' in dataset:
+        # mmdet and mmpretrain look for the pipeline here.
+        kept = {key: dataset[key] for key in ('type', 'metainfo', 'pipeline') if key in dataset}
+        found['test_dataloader'] = {'dataset': kept}
+    return found
+
+
+def backbone_config(cfg: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the config of the backbone that the model holds under a dotted name, as the dict inside `cfg`.
+
+    Raises:
+        ValueError: If the model's config has no such entry.
+    """
+    found: Any = cfg['model']
+    for part in name.split('.'):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    if not isinstance(found, dict):
+        raise ValueError(f'config: model.{name} is {found!r}, but the checkpoint holds a frozen backbone of that name')
+    return found
+
+
+def to_json(value: Any) -> Any:
+    """Write a config as JSON values; tuples, which the hosts tell from lists, are marked.
+
+    Raises:
+        ValueError: If a value is no plain data, such as a class of a lazy config.
+
+    Example:
+        >>> to_json({'scale': (8, 4), 'keep_ratio': True})
+        {'scale': {'__tuple__': [8, 4]}, 'keep_ratio': True}
+        >>> from_json(to_json({'scale': (8, 4)}))
+        {'scale': (8, 4)}
+    """
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: to_json(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return {TUPLE: [to_json(item) for item in value]}
+    if isinstance(value, list):
+        return [to_json(item) for item in value]
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    raise ValueError(f'config: {value!r} is no plain data; name classes and functions by their registered names')
+
+
+def from_json(value: Any) -> Any:
+    """Read what `to_json` wrote."""
+    if isinstance(value, dict):
+        if set(value) == {TUPLE}:
+            return tuple(from_json(item) for item in value[TUPLE])
+        return {key: from_json(item) for key, item in value.items()}
+    return [from_json(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,59 @@
+"""From a task to a model that infers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+from mmengine.config import Config
+from mmengine.utils import import_modules_from_strings
+from torch import Tensor, nn
+
+from mmsls import runs
+from mmsls.backbones.base_weights import SHOWN
+from mmsls.deploy.task_config import backbone_config
+
+if TYPE_CHECKING:
+    from mmsls.deploy.task_folder import Task
+
+
+def build_task(task: Task, base_checkpoint: str | None = None, device: str = 'cpu') -> nn.Module:
+    """Build a task's model in eval mode, ready for the toolboxes' inference functions.
+
+    Args:
+        task: What `read_task` returned.
+        base_checkpoint: Where the base lies here; by default where it lay when the task was packed.
+        device: Where the model goes.
+
+    Raises:
+        FileNotFoundError: If the base is not there.
+        ValueError: If the base is another one, or a tensor is missing, left over or misshapen.
+    """
+    cfg = deepcopy(task.config)
+    if base_checkpoint is not None:
+        backbone_config(cfg, task.backbone['name'])['base_checkpoint'] = base_checkpoint
+    model: Any = runs.build_model(with_imports(cfg))
+    load_whole(model, task.tensors(), f'task {task.name!r}')
+    model.cfg, model.dataset_meta = cfg, task.dataset_meta
+    return model.to(device).eval()
+
+
+def load_whole(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Load slim weights, each of which must fit: MMEngine's loader only logs what does not.
+
+    Raises:
+        ValueError: If a tensor is missing, left over or misshapen, or belongs to another base.
+    """
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        problems = [line.strip() for line in str(error).splitlines()[1:]]
+        raise ValueError(f'{source} does not fit its config: {" ".join(problems[:SHOWN])}') from error
+
+
+def with_imports(cfg: Config) -> Config:
+    """Import what a config asks for (a config file's loader does it, but this one may not come from a file) and return it."""
+    if cfg.get('custom_imports'):
+        import_modules_from_strings(**cfg.custom_imports)
+    return cfg

@@ -1,0 +1,361 @@
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmsls import runs
+from mmsls.checkpoint import slim
+from mmsls.deploy import merging
+from mmsls.deploy.merging import export, merge_backbone
+from mmsls.deploy.task_models import with_imports
+
+ROOT = Path(__file__).resolve().parents[2]
+PICTURE = np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8)
+REPADAPTER = {'type': 'mmsls.RepAdapter', 'rank': 4}
+CONVPASS = {'type': 'mmsls.Convpass', 'rank': 4}
+EMPTIED = (2, 1, 3, 0)
+LORA = {'type': 'mmsls.LoRA', 'rank': 4, 'targets': ('q', 'v', 'proj', 'fc1', 'fc2')}
+DETECTORS = {
+    'merged': {'adapter': REPADAPTER},
+    'emptied': {'adapter': REPADAPTER, 'kept_depths': EMPTIED},
+    'low rank': {'adapter': LORA, 'kept_depths': (1, 2, 3, 1)},
+    'biases': {'adapter': {'type': 'mmsls.BitFit', 'stages': (1, 2)}, 'kept_depths': EMPTIED},
+    'no adapter': {'adapter': None, 'kept_depths': (2, 2, 1, 1)},
+}
+SEG_VIT = {
+    'img_size': 64,
+    'patch_size': 8,
+    'patch_bias': True,
+    'embed_dims': 16,
+    'num_layers': 4,
+    'num_heads': 2,
+    'mlp_ratio': 2,
+    'final_norm': True,
+}
+CLS_VIT = {
+    'arch': {'embed_dims': 16, 'num_layers': 4, 'num_heads': 2, 'feedforward_channels': 32},
+    'img_size': 64,
+    'patch_size': 8,
+    'out_type': 'featmap',
+}
+CLS_SWIN = {
+    'arch': {'embed_dims': 8, 'depths': (2, 2, 3, 2), 'num_heads': (1, 2, 2, 4)},
+    'window_size': 4,
+    'img_size': 64,
+    'pad_small_map': True,
+}
+OTHERS = {
+    'vit segmentor': (
+        'mmseg',
+        'VisionTransformer',
+        SEG_VIT,
+        {'adapter': LORA, 'kept_depths': 3, 'out_indices': (0, 3)},
+    ),
+    'vit classifier': ('mmpretrain', 'VisionTransformer', CLS_VIT, {'adapter': REPADAPTER, 'kept_depths': 2}),
+    'swin classifier': (
+        'mmpretrain',
+        'SwinTransformer',
+        CLS_SWIN,
+        {'adapter': {'type': 'SSF'}, 'kept_depths': EMPTIED},
+    ),
+}
+WITHOUT_MMSLS = """
+import json, sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] == 'mmsls':
+            raise ImportError('mmsls is not installed here')
+
+sys.meta_path.insert(0, Blocked())
+sys.path = [entry for entry in sys.path if entry]
+try:
+    import mmsls
+except ImportError:
+    pass
+else:
+    raise SystemExit('mmsls can be imported')
+import numpy
+picture = numpy.load(sys.argv[1])
+outputs = {}
+for name, host, folder in json.loads(sys.argv[2]):
+    files = f'{folder}/config.py', f'{folder}/model.pth'
+    if host == 'mmdet':
+        from mmdet.apis import inference_detector, init_detector
+        found = inference_detector(init_detector(*files, device='cpu'), picture).pred_instances.scores
+    elif host == 'mmseg':
+        from mmseg.apis import inference_model, init_model
+        found = inference_model(init_model(*files, device='cpu'), picture).seg_logits.data
+    else:
+        import torch
+        from mmpretrain.apis import get_model
+        pixels = torch.from_numpy(picture).permute(2, 0, 1)[None, :, :64, :64].float() / 255
+        found = get_model(files[0], pretrained=files[1], device='cpu')(pixels, mode='tensor')
+    outputs[name] = found.flatten().tolist()
+print(json.dumps(outputs))
+"""
+
+
+@pytest.fixture(scope='module')
+def slimmed(tmp_path_factory, randomise):
+    """A function that gives a config, a slim checkpoint and its model, random in what is trained."""
+
+    def run(cfg):
+        folder = tmp_path_factory.mktemp('trained')
+        model = randomise(runs.build_model(with_imports(cfg)), only_trainable=True)
+        checkpoint = {
+            'meta': {'dataset_meta': {'classes': tuple('0123456789')}},
+            'state_dict': dict(model.state_dict()),
+        }
+        slim(model, checkpoint)
+        torch.save(checkpoint, folder / 'slim.pth')
+        model.cfg = cfg
+        return cfg, folder / 'slim.pth', model.eval()
+
+    return run
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory, detector_cfg, slimmed):
+    """The same for a detector with the given backbone arguments."""
+
+    def run(**backbone):
+        hooks = [{'type': 'mmsls.SlimCheckpointHook'}]
+        return slimmed(detector_cfg(tmp_path_factory.mktemp('run'), backbone=backbone, hooks=hooks))
+
+    return run
+
+
+def base_of(toolbox: str, type_: str, tiny, path: Path, randomise) -> str:
+    """Save a random backbone of a host as a base, output norms included."""
+    stock = getattr(import_module(f'{toolbox}.models.backbones'), type_)(**tiny)
+    torch.save(randomise(stock).state_dict(), path)
+    return str(path)
+
+
+def model_cfg(toolbox: str, backbone, width: int) -> Config:
+    """A small model of mmseg or mmpretrain around a backbone whose last output has `width` channels."""
+    head = {'type': 'FCNHead', 'in_channels': width, 'channels': 8, 'num_convs': 1, 'num_classes': 10, 'in_index': -1}
+    segmentor = {
+        'type': 'EncoderDecoder',
+        'data_preprocessor': {'type': 'SegDataPreProcessor', 'size': (64, 96), 'mean': [0] * 3, 'std': [255] * 3},
+        'decode_head': {**head, 'norm_cfg': {'type': 'BN'}, 'align_corners': False},
+        'test_cfg': {'mode': 'whole'},
+    }
+    classifier = {
+        'type': 'ImageClassifier',
+        'neck': {'type': 'GlobalAveragePooling'},
+        'head': {'type': 'LinearClsHead', 'num_classes': 10, 'in_channels': width},
+    }
+    return Config(
+        {
+            'default_scope': toolbox,
+            'custom_imports': {'imports': [f'mmsls.integrations.{toolbox}'], 'allow_failed_imports': False},
+            'model': {**(segmentor if toolbox == 'mmseg' else classifier), 'backbone': backbone},
+            'test_pipeline': [
+                {'type': 'LoadImageFromFile'},
+                {'type': f'Pack{"Seg" if toolbox == "mmseg" else ""}Inputs'},
+            ],
+        }
+    )
+
+
+def logits(model):
+    from mmseg.apis import inference_model
+
+    return inference_model(model, PICTURE).seg_logits.data
+
+
+def class_scores(model):
+    pixels = torch.from_numpy(PICTURE).permute(2, 0, 1)[None, :, :64, :64].float() / 255
+    with torch.no_grad():
+        return model(pixels, mode='tensor')
+
+
+def scores(model):
+    from mmdet.apis import inference_detector
+
+    return inference_detector(model, PICTURE).pred_instances.scores
+
+
+@pytest.fixture(scope='module')
+def without_mmsls(trained, slimmed, randomise, tmp_path_factory):
+    """What exported models compute in a process where mmsls cannot be imported, and what ours computed."""
+    folder = tmp_path_factory.mktemp('exported')
+    cases, expected = [], {}
+    for name, backbone in DETECTORS.items():
+        cfg, checkpoint, model = trained(**backbone)
+        expected[name] = scores(model)
+        cases.append((name, 'mmdet', cfg, checkpoint))
+    for name, (toolbox, type_, tiny, backbone) in OTHERS.items():
+        base = base_of(toolbox, type_, tiny, folder / f'{name}.pth', randomise)
+        arguments = {'type': f'Pruned{type_}', **tiny, 'base_checkpoint': base, **backbone}
+        cfg, checkpoint, model = slimmed(model_cfg(toolbox, arguments, 64 if 'Swin' in type_ else 16))
+        expected[name] = (logits if toolbox == 'mmseg' else class_scores)(model)
+        cases.append((name, toolbox, cfg, checkpoint))
+    for name, _, cfg, checkpoint in cases:
+        assert export(cfg, checkpoint, folder / name).stock
+    cases = [(name, host, str(folder / name)) for name, host, *_ in cases]
+    expected = {name: value.flatten().tolist() for name, value in expected.items()}
+    np.save(folder / 'picture.npy', PICTURE)
+    done = subprocess.run(
+        [sys.executable, '-c', WITHOUT_MMSLS, folder / 'picture.npy', json.dumps(cases)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1]), expected
+
+
+@pytest.mark.parametrize('name', [*DETECTORS, *OTHERS])
+def test_an_exported_model_runs_where_mmsls_is_not_installed(without_mmsls, name):
+    found, expected = without_mmsls
+    assert expected[name]
+    np.testing.assert_allclose(found[name], expected[name], atol=1e-4)
+
+
+def test_the_exported_config_names_the_hosts_own_backbone(trained, tmp_path):
+    cfg, checkpoint, _ = trained(adapter=REPADAPTER, kept_depths=EMPTIED)
+    before = copy.deepcopy(cfg.to_dict())
+    done = export(cfg, checkpoint, tmp_path / 'out')
+    assert cfg.to_dict() == before
+    text = done.config.read_text()
+    assert 'mmsls' not in text
+    exported = Config.fromfile(done.config)
+    assert exported.model.backbone.type == 'SwinTransformer'
+    assert exported.model.backbone.depths == list(EMPTIED)
+    assert exported.test_dataloader == cfg.test_dataloader
+    content = torch.load(done.checkpoint, weights_only=True)
+    assert not [key for key in content['state_dict'] if 'adapters' in key or 'extra_state' in key]
+    assert content['meta']['mmsls_merged']['base_sha256']
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['config.py', 'model.pth']
+
+
+def test_merging_in_memory_changes_nothing_but_the_form(trained):
+    _, _, model = trained(adapter=REPADAPTER)
+    before = scores(model)
+    merge_backbone(model.backbone)
+    torch.testing.assert_close(scores(model), before, atol=1e-5, rtol=0)
+    assert 'backbone._extra_state' not in model.state_dict()
+    with pytest.raises(ValueError, match='merged before'):
+        merge_backbone(model.backbone)
+
+
+def test_what_does_not_merge_is_refused_unchanged(trained):
+    _, _, model = trained(adapter=CONVPASS)
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match='Convpass cannot be merged'):
+        merge_backbone(model.backbone)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+# Bad input.
+
+
+def test_merging_twice_is_refused(trained, tmp_path):
+    cfg, checkpoint, _ = trained(adapter=REPADAPTER)
+    done = export(cfg, checkpoint, tmp_path / 'out')
+    for config in (cfg, Config.fromfile(done.config)):
+        with pytest.raises(ValueError, match='merged before'):
+            export(config, done.checkpoint, tmp_path / 'again')
+    with pytest.raises(ValueError, match='exists'):
+        export(cfg, checkpoint, tmp_path / 'out')
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['out']
+
+
+def test_a_full_checkpoint_and_a_wrong_config_are_refused(trained, tmp_path):
+    cfg, checkpoint, model = trained(adapter=REPADAPTER)
+    torch.save({'meta': {}, 'state_dict': model.state_dict()}, tmp_path / 'full.pth')
+    with pytest.raises(ValueError, match='no slim checkpoint'):
+        export(cfg, tmp_path / 'full.pth', tmp_path / 'out')
+    wrong = copy.deepcopy(cfg)
+    wrong.model.bbox_head.num_classes = 3
+    with pytest.raises(ValueError, match='does not fit its config'):
+        export(wrong, checkpoint, tmp_path / 'out')
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['full.pth']
+
+
+def test_nothing_is_left_of_an_export_that_fails_half_way(trained, tmp_path, monkeypatch):
+    cfg, checkpoint, _ = trained(adapter=REPADAPTER)
+    save = torch.save
+
+    def fail(content, path):
+        save(content, path)
+        raise OSError('disk full')
+
+    monkeypatch.setattr(merging.torch, 'save', fail)
+    with pytest.raises(OSError, match='disk full'):
+        export(cfg, checkpoint, tmp_path / 'out')
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_tool(trained, tmp_path):
+    cfg, checkpoint, _ = trained(adapter=REPADAPTER)
+    cfg.dump(tmp_path / 'config.py')
+    command = [sys.executable, str(ROOT / 'tools/merge.py'), tmp_path / 'config.py', checkpoint, tmp_path / 'out']
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert 'needs no mmsls' in done.stdout
+    assert (tmp_path / 'out/model.pth').exists()
+
+
+# What does not merge.
+
+
+def test_an_adapter_that_does_not_merge_needs_mmsls_and_no_base_file(trained, tmp_path):
+    from mmdet.apis import init_detector
+
+    cfg, checkpoint, model = trained(adapter=CONVPASS, kept_depths=EMPTIED)
+    done = export(cfg, checkpoint, tmp_path / 'out')
+    assert (done.stock, done.reason) == (False, 'Convpass cannot be merged into the base: it is not linear')
+    text = done.config.read_text()
+    assert 'mmsls.integrations.mmdet' in text
+    assert 'tiny_swin' not in text
+    alone = init_detector(str(done.config), str(done.checkpoint), device='cpu')
+    assert torch.equal(scores(alone), scores(model))
+    assert alone.backbone.base_sha256 == model.backbone.base_sha256
+    assert not alone.backbone.stages[0].blocks[0].attn.w_msa.qkv.weight.requires_grad
+
+
+def test_a_base_that_is_only_named_is_never_random(trained, tmp_path):
+    """Without its weights the model neither runs nor loads a slim checkpoint; after the full one it does both."""
+    cfg, checkpoint, model = trained(adapter=CONVPASS)
+    done = export(cfg, checkpoint, tmp_path / 'out')
+    alone = runs.build_model(Config.fromfile(done.config))
+    alone.cfg = cfg
+    slim_state = torch.load(checkpoint, weights_only=True)['state_dict']
+    with pytest.raises(RuntimeError, match='load the full checkpoint'):
+        scores(alone)
+    with pytest.raises(ValueError, match='does not hold the base'):
+        alone.load_state_dict(slim_state)
+    with pytest.raises(RuntimeError, match='load the full checkpoint'):
+        scores(alone)
+    alone.load_state_dict(torch.load(done.checkpoint, weights_only=True)['state_dict'])
+    assert torch.equal(scores(copy.deepcopy(alone)), scores(model))
+    alone.load_state_dict(slim_state)
+    assert torch.equal(scores(alone), scores(model))
+
+
+def test_a_vit_that_puts_a_block_out_twice_needs_mmsls(slimmed, randomise, tmp_path):
+    base = base_of('mmseg', 'VisionTransformer', SEG_VIT, tmp_path / 'base.pth', randomise)
+    backbone = {'type': 'PrunedVisionTransformer', **SEG_VIT, 'base_checkpoint': base, 'adapter': REPADAPTER}
+    cfg = model_cfg('mmseg', {**backbone, 'kept_depths': 1, 'out_indices': (1, 2)}, 16)
+    cfg, checkpoint, model = slimmed(cfg)
+    done = export(cfg, checkpoint, tmp_path / 'out')
+    assert not done.stock
+    assert 'out_indices became' in done.reason
+    alone = runs.build_model(Config.fromfile(done.config), str(done.checkpoint))
+    alone.cfg = cfg
+    torch.testing.assert_close(logits(alone), logits(model), atol=1e-5, rtol=1e-5)

@@ -1,0 +1,28 @@
+"""Write a slim checkpoint as an ordinary full one, with a config that runs without mmsls where the adapter merges into the base."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmsls import runs
+from mmsls.command_line import config_parser, one_line_errors
+from mmsls.deploy import merging
+
+
+def parse_args() -> argparse.Namespace:
+    parser = config_parser(__doc__, 'config that the checkpoint was trained with')
+    parser.add_argument('checkpoint', help='a checkpoint that SlimCheckpointHook slimmed')
+    parser.add_argument('out', help='new folder for config.py and model.pth')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    done = merging.export(runs.load_config(args.config, args.work_dir, args.cfg_options), args.checkpoint, args.out)
+    print(f'{done.config}\n{done.checkpoint}')
+    print('needs no mmsls' if done.stock else f'needs mmsls (custom_imports): {done.reason}')
+
+
+if __name__ == '__main__':
+    with one_line_errors():
+        main()

@@ -1,0 +1,31 @@
+"""Pack a slim checkpoint into a task folder (safetensors, index, mmsls.json, model card) to copy, zip or publish."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmsls import runs
+from mmsls.command_line import config_parser, one_line_errors
+from mmsls.deploy import task_folder
+from mmsls.deploy.task_card import summary_line
+
+
+def parse_args() -> argparse.Namespace:
+    parser = config_parser(__doc__, 'config that the checkpoint was trained with')
+    parser.add_argument('checkpoint', help='a checkpoint that SlimCheckpointHook slimmed')
+    parser.add_argument('folder', help='the task folder, new')
+    parser.add_argument('--index', help="index file (default: the config's pruning_index)")
+    parser.add_argument('--name', default='', help="the task's name (default: the folder's)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = runs.load_config(args.config, args.work_dir, args.cfg_options)
+    task = task_folder.pack(cfg, args.checkpoint, args.folder, args.index, args.name)
+    print(f'{task.folder}: {summary_line(task.parameters)}')
+
+
+if __name__ == '__main__':
+    with one_line_errors():
+        main()

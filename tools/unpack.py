@@ -1,0 +1,22 @@
+"""Unpack a task folder into a config and a slim checkpoint, which init_detector, init_model and tools/test.py read."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmsls.command_line import one_line_errors
+from mmsls.deploy import task_folder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('folder', help='the task folder')
+    parser.add_argument('out', help='folder for config.py and weights.pth')
+    args = parser.parse_args()
+    for path in task_folder.unpack(args.folder, args.out):
+        print(path)
+
+
+if __name__ == '__main__':
+    with one_line_errors():
+        main()
