@@ -10,8 +10,14 @@ VERSION = re.search(r"__version__ = '([^']+)'", (ROOT / 'mmsls' / '__init__.py')
 
 # The hosts exist twice under the same import names: the maintained onedl forks and the official distributions. Installing both into one
 # environment breaks both, so neither belongs in install_requires; a user picks one extra.
-ONEDL = ['onedl-mmcv>=2.3', 'onedl-mmengine>=0.10.12', 'onedl-mmdetection>=3.5', 'onedl-mmsegmentation>=1.4']
-OPENMMLAB = ['mmcv>=2.0', 'mmengine>=0.10.5', 'mmdet>=3.3', 'mmsegmentation>=1.2.2']
+ONEDL = [
+    'onedl-mmcv>=2.3',
+    'onedl-mmengine>=0.10.12',
+    'onedl-mmdetection>=3.5',
+    'onedl-mmsegmentation>=1.4',
+    'onedl-mmpretrain>=1.3',
+]
+OPENMMLAB = ['mmcv>=2.0', 'mmengine>=0.10.5', 'mmdet>=3.3', 'mmsegmentation>=1.2.2', 'mmpretrain>=1.2']
 
 setup(
     name='mmsls',

@@ -16,6 +16,9 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import nn
 
+# Models here are tiny, and features must not depend on the machine's cores: more threads add in another order.
+torch.set_num_threads(1)
+
 SHARED = Path(__file__).resolve().parents[2] / 'shared'
 TINY_SWIN = {
     'embed_dims': 8,

@@ -30,17 +30,8 @@ KEYS = {
     *('test_dataloader', 'test_evaluator', 'train_cfg', 'train_dataloader', 'tta_model', 'val_cfg', 'val_dataloader'),
     *('val_evaluator', 'vis_backends', 'visualizer', 'work_dir'),
     # Variables that the parts of a config hand to each other.
-    *(
-        'adapter',
-        'backbone',
-        'crop_size',
-        'data_root',
-        'dataset_type',
-        'ignore_index',
-        'init_cfg',
-        'max_iters',
-        'metainfo',
-    ),
+    *('adapter', 'backbone', 'class_weight', 'crop_size', 'data_root', 'dataset_type', 'head', 'ignore_index'),
+    *('init_cfg', 'loss_decode', 'max_iters', 'metainfo'),
     *('norm_cfg', 'pipeline', 'scale', 'test_pipeline', 'train_pipeline'),
 }
 
