@@ -46,6 +46,17 @@ def count_parameters(model: nn.Module) -> ParameterCounts:
     )
 
 
+def summary_line(counts: ParameterCounts) -> str:
+    """Say how many parameters are trained, in PEFT's words.
+
+    Example:
+        >>> summary_line(ParameterCounts(total=86_000_000, trained=327_552, stored=327_552))
+        'trainable params: 327,552 || all params: 86,000,000 || trainable%: 0.3809'
+    """
+    share = 100 * counts.trained / counts.total
+    return f'trainable params: {counts.trained:,} || all params: {counts.total:,} || trainable%: {share:.4f}'
+
+
 @torch.no_grad()
 def count_macs(forward: Callable[[], object]) -> int:
     """Count the multiply-accumulates of one call (what the hosts' papers call FLOPs): matrix products, convolutions, attention."""

@@ -10,6 +10,7 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import count
+from logging import WARNING
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,12 +18,13 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 from mmengine.fileio import dump
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from mmsls import runs
 from mmsls.block_scorer import find_backbone
-from mmsls.checkpoint import strip_training_state
 from mmsls.complexity import ParameterCounts, count_macs, count_parameters, latencies
+from mmsls.deploy.task_folder import pack
 from mmsls.pruning_index import PruningIndex
 
 INDEX_FILE = 'pruning_index.json'
@@ -189,11 +191,13 @@ class Chain:
             row.latency = seconds[row.name]
 
     def _store_task(self, name: str) -> None:
-        """Put what one task stores into one folder: slim weights and the index."""
+        """Pack what one task stores into a folder that `TaskLibrary` and `tools/unpack.py` open; a complete checkpoint has no such part."""
         folder = self.work_dir / 'task'
-        folder.mkdir(exist_ok=True)
-        strip_training_state(self._checkpoint(name), folder / 'weights.pth')
-        shutil.copy(self.index_path, folder / INDEX_FILE)
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            pack(self._cfg_of(name), self._checkpoint(name), folder, self.index_path, self.work_dir.resolve().name)
+        except ValueError as error:
+            print_log(f'{folder} is not written: {error}', 'current', WARNING)
 
     # Configs and files.
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-import torch
 
+from mmsls.block_scorer import find_backbone
+from mmsls.deploy.task_folder import read_task
+from mmsls.deploy.task_library import TaskLibrary
 from mmsls.pipeline import Chain, full_cfg, without_sls_hook
 from mmsls.pruning_index import PruningIndex
 
@@ -76,11 +78,11 @@ def test_chain_prunes_retrains_and_reports(tmp_path, tune):
     assert pruned.parameters.total < full.parameters.total
     assert pruned.macs < full.macs < tuned.macs
     assert retrained.parameters == pruned.parameters
-    stored = torch.load(work_dir / 'task/weights.pth', weights_only=True)
-    assert set(stored) == {'meta', 'state_dict'}
-    assert not any('qkv' in key for key in stored['state_dict'])
-    assert stored['meta']['mmsls']['backbones']['backbone']['kept_depths'] == list(KEPT)
-    assert PruningIndex.load(work_dir / 'task/pruning_index.json').kept_depths == KEPT
+    task = read_task(work_dir / 'task')
+    assert task.name == 'chain'
+    assert task.index.kept_depths == KEPT
+    assert not any('qkv' in key for key in task.tensors())
+    assert find_backbone(TaskLibrary().open(task.folder)).kept_depths == KEPT
     assert len(json.loads((work_dir / 'results.json').read_text())) == 4
     for name in ('full', 'tuned', 'retrained'):  # each run's scalars are in its own folder
         assert list((work_dir / name).glob('*/vis_data/scalars.json'))

@@ -6,8 +6,8 @@ import argparse
 
 from mmsls import runs
 from mmsls.command_line import config_parser, one_line_errors
+from mmsls.complexity import summary_line
 from mmsls.deploy import task_folder
-from mmsls.deploy.task_card import summary_line
 
 
 def parse_args() -> argparse.Namespace:

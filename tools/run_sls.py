@@ -10,6 +10,7 @@ from mmengine.dist import is_main_process
 
 from mmsls import pipeline, runs
 from mmsls.command_line import add_rule_options, chosen, config_parser, one_line_errors
+from mmsls.complexity import summary_line
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.progress import ChainProgress, terminal
 from mmsls.report.score_curve import draw_score_curve
@@ -70,8 +71,11 @@ def main() -> None:
         (work_dir / 'results.md').write_text(markdown_table(rows))
         console.print(rich_table(rows))
         console.print(summary(index), highlight=False, soft_wrap=True)
+        console.print(f'{rows[-1].name}: {summary_line(rows[-1].parameters)}', highlight=False, soft_wrap=True)
         console.print(
-            f'In {work_dir}: results.md, score_curve.png, console.log, task/ (what one task stores)', highlight=False
+            f'In {work_dir}: results.md, score_curve.png, console.log, task/ (what one task stores; tools/unpack.py, TaskLibrary)',
+            highlight=False,
+            soft_wrap=True,
         )
 
 

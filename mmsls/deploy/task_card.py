@@ -1,22 +1,11 @@
-"""What a task folder tells people: the summary line and the stub of a model card."""
+"""What a task folder tells people: the stub of a model card."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmsls.complexity import ParameterCounts
-
-
-def summary_line(counts: ParameterCounts) -> str:
-    """Say how many parameters a task trains, in PEFT's words.
-
-    Example:
-        >>> summary_line(ParameterCounts(total=86_000_000, trained=327_552, stored=327_552))
-        'trainable params: 327,552 || all params: 86,000,000 || trainable%: 0.3809'
-    """
-    share = 100 * counts.trained / counts.total
-    return f'trainable params: {counts.trained:,} || all params: {counts.total:,} || trainable%: {share:.4f}'
+from mmsls.complexity import ParameterCounts, summary_line
 
 
 def model_card(name: str, backbone: Mapping[str, Any], counts: ParameterCounts, classes: Sequence[str]) -> str:

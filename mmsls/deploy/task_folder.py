@@ -93,7 +93,8 @@ def pack(
     state = {key: value.contiguous() for key, value in model.state_dict().items() if key not in base}
     config = inference_config(cfg)
     backbone = backbone_config(config, described['name'])
-    index_path = index or backbone.pop('pruning_index', None)
+    configured = backbone.pop('pruning_index', None)
+    index_path = index or configured
     backbone |= {'kept_depths': tuple(described['kept_depths'])}
     partial = folder.with_name(f'.{folder.name}.partial')
     shutil.rmtree(partial, ignore_errors=True)

@@ -10,6 +10,7 @@ from mmengine.model import is_model_wrapper
 from torch import nn
 
 from mmsls import checkpoint as slim_checkpoint
+from mmsls.complexity import count_parameters, summary_line
 from mmsls.registry import HOOKS
 
 
@@ -26,8 +27,11 @@ class SlimCheckpointHook(Hook):
     priority = 'LOW'
 
     def before_run(self, runner: Any) -> None:
-        """Say so where there is nothing to leave out."""
-        if not any(slim_checkpoint.frozen_backbones(unwrapped(runner))):
+        """Say what is trained, or that there is nothing to leave out."""
+        model = unwrapped(runner)
+        if any(slim_checkpoint.frozen_backbones(model)):
+            print_log(f'SlimCheckpointHook: {summary_line(count_parameters(model))}', 'current')
+        else:
             print_log(
                 'SlimCheckpointHook: no backbone has a base_checkpoint, so checkpoints stay complete', 'current', 30
             )
