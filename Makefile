@@ -20,6 +20,9 @@ help:
 setup:
 	@$(PYTHON) requirements/setup_env.py $(VENV)
 
+# Models this small gain nothing from a second thread, and on one the figures do not depend on the machine's cores.
+demo demo-seg: export OMP_NUM_THREADS = 1
+
 demo: setup
 	$(PY) -m mmsls.demo
 	$(PY) tools/run_sls.py configs/demo/tune.py --baseline configs/demo/baseline.py --pruned configs/demo/pruned.py

@@ -23,7 +23,7 @@ model = dict(
     ),
 )
 # Minutes on two cores: many small steps at a high rate; the adapters start at zero output and learn three times as fast.
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=18, val_interval=18)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=14, val_interval=14)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
@@ -34,8 +34,8 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=60),
-    dict(type='CosineAnnealingLR', begin=1, end=18, T_max=17, eta_min=0, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', begin=1, end=14, T_max=13, eta_min=0, convert_to_iter_based=True),
 ]
-default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=3, max_keep_ckpts=1))
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=2, max_keep_ckpts=1))
 randomness = dict(seed=0)
 work_dir = 'work_dirs/demo'

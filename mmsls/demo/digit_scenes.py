@@ -39,7 +39,7 @@ class SceneSettings:
         ValueError: A value that no scene can be drawn from.
     """
 
-    num_images: Mapping[str, int] = field(default_factory=lambda: {'train': 500, 'val': 400, 'test': 150})
+    num_images: Mapping[str, int] = field(default_factory=lambda: {'train': 400, 'val': 400, 'test': 150})
     image_size: tuple[int, int] = (128, 128)
     digits_per_image: tuple[int, int] = (1, 3)
     digit_size: tuple[int, int] = (40, 60)

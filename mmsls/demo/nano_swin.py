@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,7 @@ class PretrainSettings:
         max_steps: Stop after so many steps, for tests; None runs all epochs.
     """
 
-    epochs: int = 50
+    epochs: int = 40
     batch_size: int = 48
     lr: float = 2e-3
     weight_decay: float = 0.05
@@ -134,20 +136,15 @@ def _in_cell(ink: np.ndarray, cell: int, rng: np.random.Generator) -> tuple[np.n
 
 def _train(model: nn.Module, pool: DigitPool, settings: PretrainSettings) -> None:
     """Run the training loop, logging every epoch."""
-    rng = np.random.default_rng(settings.seed)
-    per_sheet = _GRID**2
     steps = len(pool.labels) // settings.batch_size
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.lr, total_steps=settings.epochs * steps, pct_start=1 / settings.epochs
     )
     model.train()
-    for step in range(min(settings.epochs * steps, settings.max_steps or settings.epochs * steps)):
-        if step % steps == 0:
-            order = rng.permutation(len(pool.labels))[: steps * settings.batch_size].reshape(steps, -1, per_sheet)
-        rows = order[step % steps]
-        logits = model(*digit_sheets(pool, rows, rng))
-        target = torch.from_numpy(pool.labels[rows]).flatten()
+    count = min(settings.epochs * steps, settings.max_steps or settings.epochs * steps)
+    for step, (sheets, boxes, target) in enumerate(_batches(pool, count, settings)):
+        logits = model(sheets, boxes)
         loss = torch.stack([F.cross_entropy(stage, target) for stage in logits]).sum()
         optimizer.zero_grad()
         loss.backward()
@@ -156,6 +153,28 @@ def _train(model: nn.Module, pool: DigitPool, settings: PretrainSettings) -> Non
         scheduler.step()
         if (step + 1) % steps == 0:
             print_log(f'nano Swin: epoch {(step + 1) // steps}/{settings.epochs}, loss {loss.item():.3f}', 'current')
+
+
+def _batches(pool: DigitPool, count: int, settings: PretrainSettings) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield sheets, boxes and the digits' labels, the next batch drawn while the model learns from this one."""
+    rng = np.random.default_rng(settings.seed)
+    steps = len(pool.labels) // settings.batch_size
+    order: np.ndarray = np.empty(0, int)
+
+    def drawn(step: int) -> tuple[Tensor, Tensor, Tensor]:
+        nonlocal order
+        if step % steps == 0:
+            order = rng.permutation(len(pool.labels))[: steps * settings.batch_size].reshape(steps, -1, _GRID**2)
+        rows = order[step % steps]
+        return *digit_sheets(pool, rows, rng), torch.from_numpy(pool.labels[rows]).flatten()
+
+    with ThreadPoolExecutor(1) as drawer:
+        following = drawer.submit(drawn, 0)
+        for step in range(count):
+            batch = following.result()
+            if step + 1 < count:
+                following = drawer.submit(drawn, step + 1)
+            yield batch
 
 
 @torch.no_grad()
