@@ -18,6 +18,7 @@ from pathlib import Path
 
 from common import show
 from mmengine.config import Config, DictAction
+from rule import show_curves
 
 from mmsls import runs
 from mmsls.command_line import add_rule_options, chosen
@@ -28,7 +29,6 @@ from mmsls.report.progress import ChainProgress, terminal
 from mmsls.report.table import headline
 
 MODELS = ('cut', 'retrained', 'from the base')
-ALPHAS = tuple(tenth / 10 for tenth in range(1, 10))
 
 
 def depths_of(text: str) -> tuple[int, ...]:
@@ -91,11 +91,6 @@ class DepthStudy(Chain):
         return PruningIndex.load(path)
 
 
-def decisions(index: PruningIndex, reference: str) -> list[str]:
-    """Return what each alpha keeps."""
-    return ['-'.join(map(str, index.decide(alpha=alpha, reference=reference).kept_depths)) for alpha in ALPHAS]
-
-
 def main() -> None:
     args = parse_args()
     if args.config is None:
@@ -112,7 +107,8 @@ def main() -> None:
         study.run()
         found = {kept: study.compare(kept, kept in truncated) for kept in args.depths}
         cost = study.cost(args.depths)
-        curves = {'after tuning': PruningIndex.load(study.index_path)}
+        index = PruningIndex.load(study.index_path)
+        curves = {'after tuning': index}
         if baseline is not None:
             curves = {'before tuning': study.untuned_index(), **curves}
     longest = max(seconds for _, seconds in cost.values()) if cost else 1.0
@@ -122,20 +118,7 @@ def main() -> None:
         macs, seconds = cost[kept]
         rows.append(('-'.join(map(str, kept)), *metrics, f'{macs / 1e9:.3f}', f'{seconds / longest:.2f}'))
     show('test metric by depth', ('blocks', *MODELS, 'GMACs', 'time'), rows)
-    show_curves(curves)
-
-
-def show_curves(curves: dict[str, PruningIndex]) -> None:
-    """Print every block's score, and what each threshold keeps."""
-    blocks = list(next(iter(curves.values())).scores)
-    scores = [(str(block), *(f'{index.scores[block]:.3f}' for index in curves.values())) for block in blocks]
-    show('score of each (stage, block)', ('block', *curves), scores)
-    kept = [
-        (f'{when}, {reference}', *decisions(index, reference))
-        for when, index in curves.items()
-        for reference in ('top', 'peak')
-    ]
-    show('blocks kept at each alpha', ('curve, reference', *map(str, ALPHAS)), kept)
+    show_curves({when: index.scores for when, index in curves.items()}, dict.fromkeys(curves, index.scope))
 
 
 if __name__ == '__main__':
