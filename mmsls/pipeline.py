@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -20,6 +20,7 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.fileio import dump
 from mmengine.logging import print_log
 from mmengine.runner import Runner
+from torch import nn
 
 from mmsls import runs
 from mmsls.block_scorer import find_backbone
@@ -177,18 +178,9 @@ class Chain:
         return Row(name, self._depths(cfg), json.loads(path.read_text()))
 
     def _measure(self, rows: list[Row]) -> None:
-        """Fill in parameters, multiply-accumulates and latency, on the first test image."""
         self.progress.stage('measure', False)
-        forwards: dict[str, Callable[[], object]] = {}
-        batch = one_test_image(self.tune)
-        for row in rows:
-            model = runs.build_model(self._cfg_of(row.name), self._weights_of(row))
-            row.parameters = count_parameters(model)
-            forwards[row.name] = partial(run_once, model, batch)
-            row.macs = count_macs(forwards[row.name])
-        seconds = latencies(forwards)
-        for row in rows:
-            row.latency = seconds[row.name]
+        models = [runs.build_model(self._cfg_of(row.name), self._weights_of(row)) for row in rows]
+        measure(rows, models, one_test_image(self.tune))
 
     def _store_task(self, name: str) -> None:
         """Pack what one task stores into a folder that `TaskLibrary` and `tools/unpack.py` open; a complete checkpoint has no such part."""
@@ -270,6 +262,17 @@ def full_cfg(cfg: Config) -> Config:
     cfg = without_sls_hook(cfg)
     cfg.model.backbone.adapter = None
     return cfg
+
+
+def measure(rows: Sequence[Row], models: Sequence[nn.Module], batch: Any) -> None:
+    """Fill in what each row's model costs: parameters, and multiply-accumulates and latency on a batch, all models in turns."""
+    forwards: dict[str, Callable[[], object]] = {}
+    for row, model in zip(rows, models, strict=True):
+        forwards[row.name] = partial(run_once, model, batch)
+        row.parameters, row.macs = count_parameters(model), count_macs(forwards[row.name])
+    seconds = latencies(forwards)
+    for row in rows:
+        row.latency = seconds[row.name]
 
 
 @torch.no_grad()

@@ -55,7 +55,7 @@ def row_cells(row: Row, key: str | None, full_latency: float) -> tuple[str, ...]
 def rich_table(rows: Sequence[Row]) -> Table:
     """Return the table for a terminal."""
     header, body = cells(rows)
-    table = Table(title='millions of parameters (stored: all but the frozen base); time relative to full')
+    table = Table(title='millions of parameters (stored: all but the frozen base); time relative to the first row')
     for name in header:
         table.add_column(name, justify='left' if name == 'model' else 'right')
     for line in body:

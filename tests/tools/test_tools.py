@@ -90,3 +90,13 @@ def test_unexpected_errors_keep_their_traceback(config, tmp_path):
     done = run('train.py', config, '--work-dir', tmp_path, '--cfg-options', 'model.neck.type=NoSuchNeck')
     assert done.returncode == 1
     assert 'Traceback' in done.stderr
+
+
+def test_benchmark_compares_two_configs(config, detector_cfg, tmp_path):
+    pruned = detector_cfg(tmp_path, backbone={'kept_depths': (1, 1, 1, 1)})
+    pruned.dump(tmp_path / 'short.py')
+    done = run('benchmark.py', config, tmp_path / 'short.py')
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = [line.split(' | ') for line in done.stdout.splitlines() if '.py' in line]
+    assert [line[1] for line in lines] == ['2-2-3-2', '1-1-1-1']
+    assert float(lines[1][3]) < float(lines[0][3])

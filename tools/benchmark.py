@@ -1,0 +1,46 @@
+"""Compare what configs cost: parameters, multiply-accumulates and latency of one test image, relative to the first config.
+
+Weights change none of these, so no checkpoint is asked for; the base must be there. The image is the first one of the first config's test set.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from mmengine.config import DictAction
+from mmengine.device import get_device
+from torch import nn
+
+from mmsls import pipeline, runs
+from mmsls.backbones import PrunedBackbone
+from mmsls.command_line import one_line_errors
+from mmsls.report.progress import terminal
+from mmsls.report.table import markdown_table
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('configs', nargs='+', help='such as a tune.py and its pruned.py; for one task, on one toolbox')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='key=value settings that override those of every config'
+    )
+    return parser.parse_args()
+
+
+def kept_depths(model: nn.Module) -> tuple[int, ...]:
+    """Return the blocks of each stage; nothing for a host's own backbone."""
+    return next((module.kept_depths for module in model.modules() if isinstance(module, PrunedBackbone)), ())
+
+
+def main() -> None:
+    args = parse_args()
+    cfgs = {path: runs.load_config(path, options=args.cfg_options) for path in args.configs}
+    models = [runs.build_model(cfg).to(get_device()) for cfg in cfgs.values()]
+    rows = [pipeline.Row(path, kept_depths(model)) for path, model in zip(cfgs, models, strict=True)]
+    pipeline.measure(rows, models, pipeline.one_test_image(next(iter(cfgs.values()))))
+    terminal().print(markdown_table(rows), highlight=False, markup=False, soft_wrap=True)
+
+
+if __name__ == '__main__':
+    with one_line_errors():
+        main()
