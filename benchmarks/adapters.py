@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 from common import show
 from mmengine.config import Config, DictAction
-from tuning import saved_bytes, step
+from tuning import step
 
 from mmsls import pipeline, runs
 from mmsls.block_scorer import find_backbone
 from mmsls.command_line import add_rule_options, chosen
-from mmsls.complexity import count_parameters, latencies
+from mmsls.complexity import latencies, training_bytes
 from mmsls.report.progress import ChainProgress, terminal
 from mmsls.report.table import headline
 
@@ -64,8 +64,7 @@ def costs(args: argparse.Namespace, work_dir: Path) -> dict[str, tuple[float, fl
         parameters = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
         if parameters:
             steps[method] = partial(step, backbone, torch.optim.AdamW(parameters, lr=1e-4), image)
-            # Gradient and two moments of AdamW, float32.
-            memory[method] = saved_bytes(backbone, image) + 12 * count_parameters(backbone).trained
+            memory[method] = training_bytes(backbone, partial(backbone, image))
     seconds = latencies(steps, args.repeats)
     return {method: (seconds[method], memory[method]) for method in steps}
 

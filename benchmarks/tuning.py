@@ -15,7 +15,7 @@ from common import show
 from mmdet.models.backbones import SwinTransformer
 from torch import nn
 
-from mmsls.complexity import count_parameters, latencies
+from mmsls.complexity import count_parameters, latencies, training_bytes
 from mmsls.integrations.mmdet import PrunedSwinTransformer
 
 ADAPTERS = ('Convpass', 'RepAdapter')
@@ -26,24 +26,6 @@ def step(model: nn.Module, optimizer: torch.optim.Optimizer, image: torch.Tensor
     optimizer.zero_grad(set_to_none=True)
     sum(output.mean() for output in model(image)).backward()
     optimizer.step()
-
-
-def saved_bytes(model: nn.Module, image: torch.Tensor) -> int:
-    """Return what autograd keeps between forward and backward, each storage once and parameters not counted."""
-    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    kept: dict[int, int] = {}
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        outputs = model(image)
-    total = sum(kept.values())
-    del outputs
-    return total
 
 
 def main() -> None:
@@ -62,9 +44,8 @@ def main() -> None:
         steps[name] = partial(step, model, optimizer, image)
     seconds = latencies(steps, args.repeats)
     for name, model in models.items():
-        trained, activations = count_parameters(model).trained, saved_bytes(model, image)
-        # Gradient and two moments of AdamW, float32.
-        rows.append((name, trained, activations + 12 * trained, seconds[name]))
+        memory = training_bytes(model, partial(model, image))
+        rows.append((name, count_parameters(model).trained, memory, seconds[name]))
     full = rows[0]
     body = [
         (

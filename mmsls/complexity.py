@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -64,6 +64,37 @@ def count_macs(forward: Callable[[], object]) -> int:
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         forward()
     return counter.get_total_flops() // 2
+
+
+def training_bytes(model: nn.Module, forward: Callable[[], object]) -> int:
+    """Return the bytes that training adds to a model's own: what autograd keeps of one forward pass, gradients, AdamW's two moments.
+
+    Args:
+        model: The model, in train mode.
+        forward: One forward pass through it.
+
+    Returns:
+        Bytes; each storage counts once, parameters do not, gradients and moments are float32.
+
+    Example:
+        >>> layer = torch.nn.Linear(3, 2)
+        >>> training_bytes(layer, lambda: layer(torch.ones(5, 3)))  # 8 parameters x 12 bytes, and the input of 5 x 3 x 4
+        156
+    """
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        outputs = forward()  # alive until everything is counted, so that no address is used twice
+    activations = sum(kept.values())
+    del outputs
+    return activations + 12 * count_parameters(model).trained
 
 
 def latencies(forwards: Mapping[str, Callable[[], object]], repeats: int = 10, warmup: int = 2) -> dict[str, float]:

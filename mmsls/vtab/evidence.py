@@ -1,7 +1,8 @@
-"""What the criteria look at: one pass over a task's training images."""
+"""What the methods are judged by: one pass over a task's training images, and single batches."""
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -41,3 +42,9 @@ def first_test_images(cfg: Config, size: int) -> Any:
         {**cfg.test_dataloader, 'num_workers': 0, 'persistent_workers': False, 'batch_size': size}
     )
     return next(iter(loader))
+
+
+def loss_of(model: Any, batch: Any) -> Any:
+    """Return a classifier's losses on a batch that stays as it is."""
+    data = model.data_preprocessor(deepcopy(batch), training=False)
+    return model(data['inputs'], data['data_samples'], mode='loss')

@@ -13,7 +13,7 @@ from mmsls.vtab.facts import GROUPS, facts_of
 RESULTS_FILE = 'comparison.json'
 HEADER = (
     *('method', 'blocks kept', 'accuracy', 'before retraining', 'total M', 'trained M', 'stored M'),
-    *('stored KiB', 'GMACs', 'images/s'),
+    *('stored KiB', 'GMACs', 'images/s', 'train MiB'),
 )
 
 
@@ -34,6 +34,7 @@ class Result:
         stored_bytes: Size of the files that the task stores.
         macs: Multiply-accumulates of one image.
         throughput: Test images per second in one batch.
+        memory: Bytes that retraining on that batch adds to the model's own (see `mmsls.complexity.training_bytes`).
         same_as: Another method that keeps the same blocks and whose run this is, or None.
     """
 
@@ -49,6 +50,7 @@ class Result:
     stored_bytes: int
     macs: int
     throughput: float
+    memory: int
     same_as: str | None = None
 
 
@@ -79,6 +81,7 @@ def cells(results: Sequence[Result]) -> tuple[str, ...]:
         f'{mean(r.stored_bytes for r in results) / 1024:.0f}',
         f'{mean(r.macs for r in results) / 1e9:.3f}',
         f'{mean(r.throughput for r in results):.1f}',
+        f'{mean(r.memory for r in results) / 2**20:.0f}',
     )
     return (name, kept, accuracy, before, *millions, *numbers)
 

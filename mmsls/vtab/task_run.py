@@ -17,13 +17,13 @@ from mmengine.logging import print_log
 from mmsls import runs
 from mmsls.block_scorer import find_backbone
 from mmsls.checkpoint import strip_training_state
-from mmsls.complexity import count_macs, count_parameters, latencies
+from mmsls.complexity import count_macs, count_parameters, latencies, training_bytes
 from mmsls.criteria import CRITERIA, Evidence, kept_blocks
 from mmsls.criteria.base import check_block_scores
 from mmsls.criteria.depgraph import depgraph
 from mmsls.pipeline import INDEX_FILE, Chain, Progress, run_once
 from mmsls.pruning_index import PruningIndex
-from mmsls.vtab.evidence import first_test_images, gather_evidence
+from mmsls.vtab.evidence import first_test_images, gather_evidence, loss_of
 from mmsls.vtab.methods import METHODS, check_methods
 from mmsls.vtab.results import RESULTS_FILE, Result, save
 
@@ -166,6 +166,9 @@ class TaskRun(Chain):
         }
         forwards = {name: partial(run_once, model, batch) for name, model in models.items()}
         seconds = latencies(forwards, repeats=5, warmup=1)
+        image = first_test_images(self.tune, 1)
+        macs = {name: count_macs(partial(run_once, model, image)) for name, model in models.items()}
+        memory = {name: training_bytes(model.train(), partial(loss_of, model, batch)) for name, model in models.items()}
         owners: dict[str, str] = {}
         results = []
         for method, (kept, _, folder) in self.variants.items():
@@ -183,8 +186,9 @@ class TaskRun(Chain):
                     trained=counts.trained,
                     stored=counts.stored,
                     stored_bytes=self._stored_bytes(folder),
-                    macs=count_macs(partial(run_once, models[folder], first_test_images(self.tune, 1))),
+                    macs=macs[folder],
                     throughput=TIMED_BATCH / seconds[folder],
+                    memory=memory[folder],
                     same_as=None if owner == method else owner,
                 )
             )

@@ -78,6 +78,7 @@ def test_pruned_models_are_smaller_and_have_an_accuracy_before_retraining(finish
     for result in (sls, *others):
         assert result.same_as == 'tuned' or result.before is not None
         assert result.same_as == 'tuned' or result.total < tuned.total
+        assert result.same_as == 'tuned' or result.memory < tuned.memory
         if result.method in ('block_influence', 'random'):
             assert len(result.kept) == len(sls.kept)
 
