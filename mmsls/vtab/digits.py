@@ -1,7 +1,12 @@
-"""scikit-learn's bundled handwritten digits in the layout of a VTAB-1k task: a second small task that needs no download."""
+"""scikit-learn's bundled handwritten digits in the layout of a VTAB-1k task, a small task that needs no download.
+
+`python -m mmsls.vtab.digits data/vtab-1k` writes it; `python tools/run_vtab.py --tasks digits` then runs it.
+"""
 
 from __future__ import annotations
 
+import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -59,3 +64,9 @@ def _write_images(folder: Path, split: str, images: np.ndarray, labels: np.ndarr
         paper.resize((SIDE, SIDE), Image.Resampling.BICUBIC).convert('RGB').save(folder / path)
         lines.append(f'{path.as_posix()} {label}\n')
     return lines
+
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(description='Write the task digits.')
+    parser.add_argument('root', help='folder that holds one folder per task')
+    sys.stdout.write(f'{write_digits_task(parser.parse_args().root)}\n')
