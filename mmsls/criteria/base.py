@@ -22,7 +22,7 @@ class Evidence:
     Attributes:
         model: The tuned model at full depth, in eval mode.
         backbone: Its backbone.
-        batches: The training images again, batch by batch, as the model's `data_preprocessor` takes them.
+        batches: The training images again, batch by batch in random order, as the model's `data_preprocessor` takes them.
         features: Per block, (n, d): what SLS scores.
         labels: (n,).
         seed: Of whatever a criterion draws.

@@ -20,11 +20,12 @@ from mmsls.hooks.sls_hook import scorer_options
 
 @torch.no_grad()
 def gather_evidence(cfg: Config, checkpoint: str, seed: int) -> Evidence:
-    """Record the features of all training images once, with the test transform."""
+    """Record the features of all training images once, with the test transform; the batches come in a seeded random order."""
     model: Any = runs.build_model(cfg, checkpoint).to(get_device())
     options = scorer_options(runs.sls_settings(cfg), cfg.get('default_scope'))
     backbone, sampler = find_backbone(model), build_sampler(options['sampler'])
-    loader: Any = Runner.build_dataloader(runs.split_dataloader(cfg, runs.default_split(cfg)), seed=seed)
+    dataloader = runs.split_dataloader(cfg, runs.default_split(cfg))
+    loader: Any = Runner.build_dataloader(dataloader, seed=seed)
     bank = FeatureBank(options.get('max_samples', 2000), options.get('seed', 0))
     with FeatureRecorder(backbone, getattr(sampler, 'after_merging', False)) as recorder:
         for batch in loader:
@@ -32,7 +33,10 @@ def gather_evidence(cfg: Config, checkpoint: str, seed: int) -> Evidence:
             bank.add(sampler(recorder.take(), outputs))
     bank.gather()
     features, labels, _ = bank.to_arrays(dataset_order(loader.dataset))
-    return Evidence(model, backbone, loader, features, labels, seed)
+    # Lists are often sorted by class, and some criteria look at the first batches only.
+    dataloader.sampler = {'type': 'DefaultSampler', 'shuffle': True}
+    shuffled: Any = Runner.build_dataloader(dataloader, seed=seed)
+    return Evidence(model, backbone, shuffled, features, labels, seed)
 
 
 def first_test_images(cfg: Config, size: int) -> Any:
