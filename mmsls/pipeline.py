@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.dist import barrier, is_main_process
 from mmengine.fileio import dump
 from mmengine.logging import print_log
@@ -26,9 +27,11 @@ from mmsls import runs
 from mmsls.block_scorer import find_backbone
 from mmsls.complexity import ParameterCounts, count_macs, count_parameters, latencies
 from mmsls.deploy.task_folder import pack
+from mmsls.hooks.sls_hook import scorer_options
 from mmsls.pruning_index import PruningIndex
+from mmsls.report.score_curve import draw_score_curve
 
-INDEX_FILE = 'pruning_index.json'
+INDEX_FILE, CURVE_FILE = 'pruning_index.json', 'score_curve.png'
 DONE_FILE = 'done.json'
 _NAMES = count()
 
@@ -83,9 +86,10 @@ class Chain:
         pruned: Config of the retraining; by default `tune` with the index in place of its `SLSHook`.
         baseline: Config of the frozen backbone with a trained head, for the row `full`; without it that row has no metric.
         decision: Settings of the rule that override the config's (`alpha`, `scope`, `min_depth`, `reference`); None leaves one as it is.
+            They may change until something was pruned.
 
     Raises:
-        ValueError: If the work directory holds a run of other configs.
+        ValueError: If the work directory holds a run of other configs, or an index that no chain wrote.
     """
 
     def __init__(
@@ -103,16 +107,26 @@ class Chain:
         self.index_path = self.work_dir / INDEX_FILE
         self._check_unchanged()
 
-    def run(self) -> list[Row]:
-        """Run what is left of the chain and return the table's rows."""
+    def run(self, until_score: bool = False) -> list[Row]:
+        """Run what is left of the chain and return the table's rows.
+
+        Args:
+            until_score: Stop when the index is written and the score curve drawn; the next call goes on.
+
+        Raises:
+            ValueError: If other settings of the rule keep other blocks than those that were retrained here.
+        """
         rows = [self._full(), self._tuned()]
         index = self._scored()
+        if until_score:
+            self._measure(rows)
+            return rows
         if any(kept != depth for kept, depth in zip(index.kept_depths, index.backbone['depths'], strict=True)):
             rows += [self._evaluated('pruned', self._pruned_cfg(), self._checkpoint('tuned')), self._retrained()]
         self._measure(rows)
         if is_main_process():
-            self._store_task('retrained' if len(rows) > 2 else 'tuned')
             dump([asdict(row) for row in rows], str(self.work_dir / 'results.json'), indent=2)
+            self._store_task('retrained' if len(rows) > 2 else 'tuned')
         return rows
 
     # Stages.
@@ -141,11 +155,29 @@ class Chain:
                 cfg = self._in('score', self.tune)
                 runs.score(cfg, self._checkpoint('tuned'), split, self.index_path, observer.prepare, observer.on_batch)
         barrier()
-        index = PruningIndex.load(self.index_path).decide(**self.decision)
+        stored = PruningIndex.load(self.index_path)
+        index = stored.decide(**self._decision())
+        if index.kept_depths != stored.kept_depths and any(
+            self._dir(name).exists() for name in ('pruned', 'retrained')
+        ):
+            raise ValueError(
+                f'work_dir {str(self.work_dir)!r} holds a model pruned to {stored.kept_depths}, these settings keep {index.kept_depths}; remove its '
+                "folders 'pruned' and 'retrained', or copy the rest of it to another work_dir"
+            )
+        barrier()
         if is_main_process():
             index.save(self.index_path)
+            draw_score_curve(index, self.work_dir / CURVE_FILE)
         barrier()
         return index
+
+    def _decision(self) -> dict[str, Any]:
+        """Return the settings that override; a scope brings its own `min_depth` along, as it does everywhere else."""
+        decision = dict(self.decision)
+        if decision.get('scope') is not None:
+            settings, scope = runs.sls_settings(self.tune), self.tune.get('default_scope')
+            decision['min_depth'] = scorer_options(settings, scope, decision)['min_depth']
+        return decision
 
     def _retrained(self) -> Row:
         cfg = self._pruned_cfg()
@@ -179,8 +211,10 @@ class Chain:
 
     def _measure(self, rows: list[Row]) -> None:
         self.progress.stage('measure', False)
-        models = [runs.build_model(self._cfg_of(row.name), self._weights_of(row)) for row in rows]
-        measure(rows, models, one_test_image(self.tune))
+        if is_main_process():
+            models = [runs.build_model(self._cfg_of(row.name), self._weights_of(row)).to(get_device()) for row in rows]
+            measure(rows, models, one_test_image(self.tune))
+        barrier()
 
     def _store_task(self, name: str) -> None:
         """Pack what one task stores into a folder that `TaskLibrary` and `tools/unpack.py` open; a complete checkpoint has no such part."""
@@ -238,11 +272,15 @@ class Chain:
     def _check_unchanged(self) -> None:
         """Refuse to mix results of different configs in one folder."""
         texts = [cfg.pretty_text if cfg is not None else '' for cfg in (self.tune, self.pruned, self.baseline)]
-        ours = hashlib.sha256('\n'.join([*texts, json.dumps(self.decision, sort_keys=True)]).encode()).hexdigest()
+        ours = hashlib.sha256('\n'.join(texts).encode()).hexdigest()
         path = self.work_dir / 'chain.json'
         if path.exists() and json.loads(path.read_text())['configs'] != ours:
             raise ValueError(
-                f'work_dir {str(self.work_dir)!r} holds a run of other configs or settings; give another one, or --restart'
+                f'work_dir {str(self.work_dir)!r} holds a run of other configs; give another one, or --restart'
+            )
+        if not path.exists() and self.index_path.exists():
+            raise ValueError(
+                f'work_dir {str(self.work_dir)!r} holds a {INDEX_FILE} that this chain did not write; give another one, or --restart'
             )
         if is_main_process():
             self.work_dir.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ from mmsls.backbones import PrunedBackbone
 from mmsls.backbones.base import EXTRA_STATE
 from mmsls.backbones.blocks import AdaptedBlock, merge_block
 from mmsls.block_scorer import BlockScorer, find_backbone, log_scores
-from mmsls.features.splits import reported_split_warning, unwrap_cfg
+from mmsls.features.splits import parts_of, reported_split_warning, unwrap_cfg
 from mmsls.hooks.slim_checkpoint_hook import unwrapped
 from mmsls.hooks.sls_hook import scorer_options
 from mmsls.pruning_index import PruningIndex
@@ -175,9 +175,9 @@ def split_dataloader(cfg: Config, split: str) -> ConfigDict:
             else 'the config has no val_dataloader'
         )
     loader = deepcopy(like)
-    dataset = dict(deepcopy(unwrap_cfg(wanted['dataset'])))
-    dataset['pipeline'] = deepcopy(unwrap_cfg(like['dataset'])['pipeline'])
-    dataset['test_mode'] = True
+    dataset = deepcopy(unwrap_cfg(wanted['dataset']))
+    for part in parts_of(dataset):
+        part.update(pipeline=deepcopy(parts_of(like['dataset'])[0]['pipeline']), test_mode=True)
     loader['dataset'] = dataset
     return loader
 
@@ -212,7 +212,7 @@ def build_model(cfg: Config, checkpoint: str | None = None) -> nn.Module:
     from mmengine.runner import load_checkpoint
 
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    model = MODELS.build(cfg.model)
+    model = MODELS.build(deepcopy(cfg.model))  # mmdet 3.3 writes train_cfg and test_cfg into the head's config
     if checkpoint is not None:
         load_checkpoint(model, checkpoint, map_location='cpu')
     return model.eval()

@@ -63,9 +63,9 @@ def index_that_keeps(kept):
 
 def test_chain_prunes_retrains_and_reports(tmp_path, tune):
     work_dir = tmp_path / 'chain'
-    work_dir.mkdir()
+    chain = Chain(tune, work_dir, Stages(), baseline=full_cfg(tune))
     index_that_keeps(KEPT).save(work_dir / 'pruning_index.json')
-    rows = Chain(tune, work_dir, Stages(), baseline=full_cfg(tune)).run()
+    rows = chain.run()
     assert [(row.name, row.depths) for row in rows] == [
         ('full', DEPTHS),
         ('tuned', DEPTHS),
@@ -84,6 +84,11 @@ def test_chain_prunes_retrains_and_reports(tmp_path, tune):
     assert not any('qkv' in key for key in task.tensors())
     assert find_backbone(TaskLibrary().open(task.folder)).kept_depths == KEPT
     assert len(json.loads((work_dir / 'results.json').read_text())) == 4
+    assert (work_dir / 'score_curve.png').stat().st_size > 0
+    other = Chain(tune, work_dir, Stages(), baseline=full_cfg(tune), decision={'min_depth': 2})
+    with pytest.raises(ValueError, match=r'pruned to \(2, 2, 1, 1\), these settings keep \(2, 2, 2, 2\)'):
+        other.run()
+    assert PruningIndex.load(work_dir / 'pruning_index.json').kept_depths == KEPT
     for name in ('full', 'tuned', 'retrained'):  # each run's scalars are in its own folder
         assert list((work_dir / name).glob('*/vis_data/scalars.json'))
 
@@ -110,6 +115,18 @@ def test_work_dir_of_another_config_is_refused(tmp_path, tune):
     tune.optim_wrapper.optimizer.lr = 0.5
     with pytest.raises(ValueError, match=r'work_dir .* other configs'):
         Chain(tune, tmp_path / 'chain', Stages())
+
+
+def test_a_scope_brings_its_own_min_depth_along(tmp_path, tune):
+    assert Chain(tune, tmp_path / 'a', Stages(), decision={'scope': 'model'})._decision()['min_depth'] == 0
+    chosen = {'scope': 'model', 'min_depth': 2}
+    assert Chain(tune, tmp_path / 'b', Stages(), decision=chosen)._decision() == chosen
+
+
+def test_an_index_of_another_run_is_refused(tmp_path, tune):
+    index_that_keeps(KEPT).save(tmp_path / 'pruning_index.json')
+    with pytest.raises(ValueError, match=r'holds a pruning_index\.json that this chain did not write'):
+        Chain(tune, tmp_path, Stages())
 
 
 def test_derived_configs_leave_the_original_alone(tune):

@@ -13,7 +13,6 @@ from mmsls.command_line import add_rule_options, chosen, config_parser, one_line
 from mmsls.complexity import summary_line
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.progress import ChainProgress, terminal
-from mmsls.report.score_curve import draw_score_curve
 from mmsls.report.table import markdown_table, rich_table
 
 
@@ -24,19 +23,24 @@ def parse_args() -> argparse.Namespace:
         '--baseline', help='config of the frozen backbone with a trained head, for the metric of the row "full"'
     )
     add_rule_options(parser)
+    parser.add_argument(
+        '--until', choices=('score',), help='stop after scoring, to look at the curve before anything is pruned'
+    )
     parser.add_argument('--restart', action='store_true', help='forget an earlier run in the work directory')
     parser.add_argument('--verbose', action='store_true', help="show the host's log lines too")
     return parser.parse_args()
 
 
-STAGES = ('full', 'tuned', 'score', 'pruned', 'retrained', 'task')
+STAGES = ('full', 'tuned', 'score', 'untuned', 'pruned', 'retrained', 'task')
 
 
 def forget(work_dir: Path) -> None:
     """Remove what a chain left in its work directory, and nothing else."""
     for name in STAGES:
         shutil.rmtree(work_dir / name, ignore_errors=True)
-    for name in ('chain.json', pipeline.INDEX_FILE, 'results.json', 'results.md', 'score_curve.png'):
+    for path in work_dir.glob('depth_*'):  # of benchmarks/depths.py, which starts from the chain's tuned model
+        shutil.rmtree(path)
+    for name in ('chain.json', pipeline.INDEX_FILE, pipeline.CURVE_FILE, 'results.json', 'results.md'):
         (work_dir / name).unlink(missing_ok=True)
 
 
@@ -53,6 +57,16 @@ def summary(index: PruningIndex) -> str:
     return '\n'.join(lines)
 
 
+def written(work_dir: Path, until: str | None) -> str:
+    """Say where things are, and how to go on."""
+    files = f'In {work_dir}: results.md, {pipeline.CURVE_FILE}, console.log'
+    if until:
+        return f'{files}; run again without --until to prune and retrain, with another --alpha, --reference or --min-depth if you like'
+    if (work_dir / 'task').exists():
+        return f'{files}, task/ (what one task stores; tools/unpack.py, TaskLibrary)'
+    return f'{files}; no task/, since it is made of checkpoints that SlimCheckpointHook slimmed'
+
+
 def main() -> None:
     args = parse_args()
     console = terminal()
@@ -64,19 +78,14 @@ def main() -> None:
     if args.restart:
         forget(work_dir)
     with ChainProgress(console, None if args.verbose else work_dir / 'console.log') as progress:
-        rows = pipeline.Chain(tune, work_dir, progress, pruned, baseline, chosen(args)).run()
+        rows = pipeline.Chain(tune, work_dir, progress, pruned, baseline, chosen(args)).run(args.until == 'score')
     if is_main_process():
         index = PruningIndex.load(work_dir / pipeline.INDEX_FILE)
-        draw_score_curve(index, work_dir / 'score_curve.png')
         (work_dir / 'results.md').write_text(markdown_table(rows))
         console.print(rich_table(rows))
-        console.print(summary(index), highlight=False, soft_wrap=True)
-        console.print(f'{rows[-1].name}: {summary_line(rows[-1].parameters)}', highlight=False, soft_wrap=True)
-        console.print(
-            f'In {work_dir}: results.md, score_curve.png, console.log, task/ (what one task stores; tools/unpack.py, TaskLibrary)',
-            highlight=False,
-            soft_wrap=True,
-        )
+        last = f'{rows[-1].name}: {summary_line(rows[-1].parameters)}'
+        for line in (summary(index), last, written(work_dir, args.until)):
+            console.print(line, highlight=False, soft_wrap=True)
 
 
 if __name__ == '__main__':

@@ -58,7 +58,7 @@ def main() -> None:
     cfg = for_machine(
         runs.load_config(args.config, args.work_dir, launcher=args.launcher), args.workers, args.batch_size
     )
-    if args.epochs:
+    if args.epochs is not None:
         cfg = for_epochs(cfg, args.epochs)
     root, results = Path(cfg.work_dir), list[Result]()
     for task in tasks:

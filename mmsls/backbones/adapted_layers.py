@@ -45,8 +45,16 @@ def seeing_class(cls: type[nn.Module], weight: str, bias: str) -> type[nn.Module
 
         return property(read)
 
+    def reduce(self: nn.Module, protocol: Any) -> tuple[Any, ...]:
+        return (new_seeing, (cls, weight, bias), *object.__reduce_ex__(self, protocol)[2:])
+
     members: dict[str, Any] = {weight: view(weight, 'adapted_weight'), bias: view(bias, 'adapted_bias')}
-    return type(cls.__name__, (cls,), members)
+    return type(cls.__name__, (cls,), members | {'__reduce_ex__': reduce})
+
+
+def new_seeing(cls: Any, weight: str, bias: str) -> nn.Module:
+    """Return an empty module of a class that pickle cannot find by its name; the caller fills it."""
+    return nn.Module.__new__(seeing_class(cls, weight, bias))
 
 
 def is_adapted(module: nn.Module) -> bool:

@@ -22,7 +22,9 @@ def local_path(location: str) -> Path:
         FileNotFoundError: If a local file does not exist.
     """
     if urlparse(location).scheme in ('http', 'https'):
-        path = Path(torch.hub.get_dir()) / 'checkpoints' / Path(urlparse(location).path).name
+        # Many hosts call every file `pytorch_model.bin`: two URLs must never be one file.
+        name = f'{hashlib.sha256(location.encode()).hexdigest()[:12]}_{Path(urlparse(location).path).name}'
+        path = Path(torch.hub.get_dir()) / 'checkpoints' / name
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(location, str(path))

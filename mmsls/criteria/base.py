@@ -51,7 +51,7 @@ class Criterion(Protocol):
 
 
 def kept_blocks(
-    criterion: Criterion, scores: Mapping[BlockId, float], *, count: int, alpha: float = 0.3
+    criterion: Criterion, scores: Mapping[BlockId, float], *, count: int, **decision: Any
 ) -> tuple[BlockId, ...]:
     """Return the blocks that a criterion keeps, bottom first.
 
@@ -59,7 +59,7 @@ def kept_blocks(
         criterion: Where the scores come from; its kind decides how they are used.
         scores: Its number for every block.
         count: How many blocks a criterion of kind `'importance'` keeps.
-        alpha: Threshold of the walk for a criterion of kind `'depth'`, which finds its own depth.
+        **decision: `alpha`, `scope`, `min_depth`, `reference` of the walk, for a criterion of kind `'depth'`, which finds its own depth.
 
     Raises:
         ValueError: If the count is not between 1 and the number of blocks.
@@ -72,7 +72,7 @@ def kept_blocks(
     if not 1 <= count <= len(scores):
         raise ValueError(f'count must be between 1 and the {len(scores)} blocks, got {count}')
     if criterion.kind == 'depth':
-        depths = choose_depths(scores, alpha=alpha, scope='model')
+        depths = choose_depths(scores, **decision)
         return tuple((stage, block) for stage, depth in enumerate(depths) for block in range(depth))
     best = sorted(scores, key=lambda block: (-scores[block], block))[:count]
     return tuple(sorted(best))

@@ -23,8 +23,8 @@ from mmsls.deploy.task_folder import sole_backbone
 from mmsls.deploy.task_models import load_whole, with_imports
 
 OURS = ('base_checkpoint', 'adapter', 'pruning_index', 'kept_depths', 'fused_attention')
-WEIGHTS = ('init_cfg', 'pretrained')
-"""Arguments that would load other weights over the merged ones."""
+FORGOTTEN = ('init_cfg', 'pretrained', 'frozen_stages', 'frozen_exclude')
+"""Arguments that would load other weights over the merged ones, or freeze layers that are gone; nothing is left to train."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def exported_config(cfg: Config, described: Mapping[str, Any], backbone: PrunedB
     plain = deepcopy(cfg.to_dict())
     own = backbone_config(plain, described['name'])
     ours = {key: own.pop(key) for key in OURS if key in own}
-    for key in WEIGHTS:
+    for key in FORGOTTEN:
         own.pop(key, None)
     if stock:
         own |= stock_arguments(backbone, own['type'])
@@ -146,7 +146,8 @@ def forget_training(plain: dict[str, Any], stock: bool) -> None:
     plain['custom_hooks'] = hooks
     imports = plain.get('custom_imports')
     if stock and imports:
-        imports['imports'] = [name for name in imports['imports'] if name.split('.')[0] != 'mmsls']
+        names = [imports['imports']] if isinstance(imports['imports'], str) else imports['imports']
+        imports['imports'] = [name for name in names if name.split('.')[0] != 'mmsls']
         if not imports['imports']:
             del plain['custom_imports']
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmsls.features.splits import unwrap_cfg
+from mmsls.features.splits import parts_of
 
-TUPLE = '__tuple__'
+TUPLE, PAIRS = '__tuple__', '__pairs__'
 KEPT = ('default_scope', 'custom_imports', 'model', 'test_pipeline')
 
 
@@ -23,9 +23,10 @@ def inference_config(cfg: Config) -> dict[str, Any]:
         raise ValueError('config: it has no model, so there is nothing to store with the weights')
     plain = cfg.to_dict()
     found = {key: plain[key] for key in KEPT if plain.get(key) is not None}
-    dataset = unwrap_cfg(plain.get('test_dataloader') or plain.get('val_dataloader') or {})
+    dataset = parts_of(plain.get('test_dataloader') or plain.get('val_dataloader') or {})[0]
     if 'pipeline' in dataset:
-        # mmdet and mmpretrain look for the pipeline here.
+        # mmseg looks for the pipeline there, mmdet and mmpretrain here.
+        found.setdefault('test_pipeline', dataset['pipeline'])
         kept = {key: dataset[key] for key in ('type', 'metainfo', 'pipeline') if key in dataset}
         found['test_dataloader'] = {'dataset': kept}
     return found
@@ -46,7 +47,7 @@ def backbone_config(cfg: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def to_json(value: Any) -> Any:
-    """Write a config as JSON values; tuples, which the hosts tell from lists, are marked.
+    """Write a config as JSON values; tuples, which the hosts tell from lists, are marked, and so are keys that are no strings.
 
     Raises:
         ValueError: If a value is no plain data, such as a class of a lazy config.
@@ -56,9 +57,13 @@ def to_json(value: Any) -> Any:
         {'scale': {'__tuple__': [8, 4]}, 'keep_ratio': True}
         >>> from_json(to_json({'scale': (8, 4)}))
         {'scale': (8, 4)}
+        >>> from_json(to_json({0: 255, 1: 0}))
+        {0: 255, 1: 0}
     """
-    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {key: to_json(item) for key, item in value.items()}
+    if isinstance(value, Mapping):
+        if all(isinstance(key, str) for key in value):
+            return {key: to_json(item) for key, item in value.items()}
+        return {PAIRS: [[to_json(key), to_json(item)] for key, item in value.items()]}
     if isinstance(value, tuple):
         return {TUPLE: [to_json(item) for item in value]}
     if isinstance(value, list):
@@ -73,5 +78,7 @@ def from_json(value: Any) -> Any:
     if isinstance(value, dict):
         if set(value) == {TUPLE}:
             return tuple(from_json(item) for item in value[TUPLE])
+        if set(value) == {PAIRS}:
+            return {from_json(key): from_json(item) for key, item in value[PAIRS]}
         return {key: from_json(item) for key, item in value.items()}
     return [from_json(item) for item in value] if isinstance(value, list) else value

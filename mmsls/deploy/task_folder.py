@@ -89,8 +89,13 @@ def pack(
     load_whole(model, content['state_dict'], str(checkpoint))
     described = sole_backbone(describe(model), str(checkpoint))
     base = base_keys(model)
-    # The model's, not the file's: a tuned checkpoint in a pruned config leaves adapters of removed blocks behind.
-    state = {key: value.contiguous() for key, value in model.state_dict().items() if key not in base}
+    # The model's, not the file's: a tuned checkpoint in a pruned config leaves adapters of removed blocks behind. Copies,
+    # since safetensors refuses tensors that share memory, such as tied layers of a head.
+    state = {
+        key: value.detach().clone(memory_format=torch.contiguous_format)
+        for key, value in model.state_dict().items()
+        if key not in base
+    }
     config = inference_config(cfg)
     backbone = backbone_config(config, described['name'])
     configured = backbone.pop('pruning_index', None)

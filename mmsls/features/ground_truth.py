@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
+from mmsls.features.keys import NAMES
 from mmsls.features.token_grid import ImageFrame, box_weights, integral_image, mask_coverage, mask_weights
 
 
@@ -124,7 +125,7 @@ def image_name(metainfo: Mapping[str, Any]) -> str:
     Raises:
         ValueError: if the meta information has neither.
     """
-    for name in ('img_path', 'img_id'):
+    for name in NAMES:
         if metainfo.get(name) is not None:
             return str(metainfo[name])
     raise ValueError(

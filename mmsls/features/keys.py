@@ -10,6 +10,9 @@ from typing import Any
 Key = tuple[str, int]
 """Image path (normalised) and the instance's number in that image's ground truth."""
 
+NAMES = ('img_path', 'img_id')
+"""What names an image in a data set's records and in a sample's meta information: its path, else its id."""
+
 # Parts of a path that tell images of one data set apart, wherever the data set lies: an absolute data root must not
 # change which samples are drawn. Three cover <data set>/<split>/<file> and <sequence>/<folder>/<file>.
 _TAIL_PARTS = 3
@@ -88,10 +91,11 @@ def _image_paths(dataset: Any) -> Iterable[str]:
 
 
 def _image_path(dataset: Any, index: int) -> str:
-    path = dataset.get_data_info(index).get('img_path')
-    if path is None:
-        raise ValueError(
-            f"dataset={type(dataset).__name__} gives no 'img_path' for image {index}, so samples cannot be put "
-            "in its order: let load_data_list() set 'img_path'"
-        )
-    return path
+    info = dataset.get_data_info(index)
+    for name in NAMES:
+        if info.get(name) is not None:
+            return str(info[name])
+    raise ValueError(
+        f"dataset={type(dataset).__name__} gives no 'img_path' for image {index}, so samples cannot be put "
+        "in its order: let load_data_list() set 'img_path'"
+    )

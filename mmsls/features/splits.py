@@ -14,14 +14,30 @@ def unwrap_cfg(cfg: Mapping[str, Any]) -> Mapping[str, Any]:
     return cfg
 
 
+def parts_of(cfg: Mapping[str, Any]) -> list[Any]:
+    """Return the innermost data-set configs, several in a ConcatDataset: the very dicts inside `cfg`.
+
+    Example:
+        >>> parts_of({'dataset': {'datasets': [{'ann_file': 'a'}, {'dataset': {'ann_file': 'b'}}]}})
+        [{'ann_file': 'a'}, {'ann_file': 'b'}]
+    """
+    inner = unwrap_cfg(cfg)
+    if 'datasets' in inner:
+        return [leaf for part in inner['datasets'] for leaf in parts_of(part)]
+    return [inner]
+
+
 def source_of(dataset: Mapping[str, Any] | None) -> tuple[str, ...]:
     """Name the annotations (or images) that a data-set config reads, independent of how its paths are split up."""
-    if dataset is None:
-        return ()
-    inner = unwrap_cfg(dataset)
-    root = inner.get('data_root') or ''
-    parts = [inner.get('ann_file') or '', *(inner.get('data_prefix') or {}).values()]
-    return tuple(osp.normpath(osp.join(root, str(part))) for part in parts if part)
+    return () if dataset is None else tuple(name for part in parts_of(dataset) for name in names_of(part))
+
+
+def names_of(part: Mapping[str, Any]) -> list[str]:
+    """Name what one data set reads; MMPreTrain has prefixes that are plain strings, and data sets that know their lists by `split` alone."""
+    root, prefix = part.get('data_root') or '', part.get('data_prefix') or {}
+    prefixes = [prefix] if isinstance(prefix, str) else prefix.values()
+    paths = [osp.normpath(osp.join(root, str(name))) for name in (part.get('ann_file'), *prefixes) if name]
+    return [*paths, f'{root}:{part["split"]}'] if part.get('split') else paths
 
 
 def reported_split_warning(cfg: Mapping[str, Any], dataset: Mapping[str, Any] | None) -> str | None:

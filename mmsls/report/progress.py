@@ -55,7 +55,7 @@ class StageProgress:
         self.task = bars.add_task(name, total=None)
 
     def prepare(self, runner: Runner) -> None:
-        """Follow a runner; its log lines go to its file alone, warnings to the terminal too."""
+        """Follow a runner; its log lines go to its file alone, errors to the terminal too."""
         runner.register_hook(ProgressHook(self._advance))
         for handler in runner.logger.handlers:
             if type(handler) is logging.StreamHandler and not self.verbose:

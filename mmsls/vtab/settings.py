@@ -59,10 +59,17 @@ def for_epochs(cfg: Config, epochs: int) -> Config:
     share = epochs / cfg.train_cfg.max_epochs
     cfg.train_cfg.max_epochs = epochs
     for scheduler in cfg.get('param_scheduler') or []:
-        begin, end = (stretched(scheduler.get(name, 0), share) for name in ('begin', 'end'))
-        scheduler.update(begin=min(begin, epochs - 1), end=max(end, 1))
-        if 'T_max' in scheduler:
-            scheduler.T_max = max(1, scheduler.end - scheduler.begin)
+        if not scheduler.get('by_epoch', True):
+            continue
+        if 'begin' in scheduler:
+            scheduler.begin = min(stretched(scheduler.begin, share), epochs - 1)
+        for name in ('end', 'T_max'):
+            if scheduler.get(name) is not None:
+                scheduler[name] = max(1, stretched(scheduler[name], share))
+        if 'milestones' in scheduler:
+            scheduler.milestones = [stretched(epoch, share) for epoch in scheduler.milestones]
+        if 'T_max' in scheduler and 'end' in scheduler:
+            scheduler.T_max = max(1, scheduler.end - scheduler.get('begin', 0))
     return cfg
 
 

@@ -117,8 +117,9 @@ class TaskRun(Chain):
         scores = criterion(evidence)
         check_block_scores(method, scores)
         print_log(f'{method}: ' + ' '.join(f'{score:.4g}' for score in scores.values()), 'current')
-        alpha = self.decision.get('alpha') or 0.3
-        return [list(block) for block in kept_blocks(criterion, scores, count=count, alpha=alpha)]
+        index = PruningIndex.load(self.index_path)
+        decision = {name: getattr(index, name) for name in ('alpha', 'scope', 'min_depth', 'reference')}
+        return [list(block) for block in kept_blocks(criterion, scores, count=count, **decision)]
 
     def _prune_by_depgraph(self, evidence: Evidence) -> None:
         target = count_parameters(runs.build_model(self._pruned_cfg())).total

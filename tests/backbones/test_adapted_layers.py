@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -79,3 +80,14 @@ def test_loading_and_moving_reach_the_layers_own_tensors():
     layer.load_state_dict(other.state_dict())
     assert torch.equal(layer.weight, 2 * other.weight)
     assert layer.double().weight.dtype == torch.float64
+
+
+def test_it_can_be_pickled():
+    layer = nn.Linear(3, 4)
+    see_through(layer, ('weight', 'bias'), Doubling())
+    again = pickle.loads(pickle.dumps(layer))
+    x = torch.randn(2, 3)
+    torch.testing.assert_close(again(x), layer(x))
+    assert is_adapted(again)
+    forget(again)
+    assert type(again) is nn.Linear

@@ -16,7 +16,7 @@ from mmengine.config import Config
 from mmsls import runs
 from mmsls.checkpoint import slim
 from mmsls.deploy import merging
-from mmsls.deploy.merging import export, merge_backbone
+from mmsls.deploy.merging import export, forget_training, merge_backbone
 from mmsls.deploy.task_models import with_imports
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -241,6 +241,12 @@ def test_the_exported_config_names_the_hosts_own_backbone(trained, tmp_path):
     assert not [key for key in content['state_dict'] if 'adapters' in key or 'extra_state' in key]
     assert content['meta']['mmsls_merged']['base_sha256']
     assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['config.py', 'model.pth']
+
+
+def test_imports_may_be_one_name():
+    plain = {'custom_imports': {'imports': 'mmsls.integrations.mmdet'}, 'custom_hooks': [{'type': 'mmsls.SLSHook'}]}
+    forget_training(plain, stock=True)
+    assert plain == {'custom_hooks': []}
 
 
 def test_merging_in_memory_changes_nothing_but_the_form(trained):

@@ -10,12 +10,12 @@ from mmsls.deploy.task_config import backbone_config, from_json, inference_confi
 
 
 def test_json_keeps_tuples_lists_and_their_nesting():
-    value = {'a': (1, (2.5, [None, ('x',)])), 'b': [], 'c': (), 'd': {'e': True}}
+    value = {'a': (1, (2.5, [None, ('x',)])), 'b': [], 'c': (), 'd': {'e': True}, 'label_map': {0: 255, 1: (0,)}}
     assert from_json(json.loads(json.dumps(to_json(value)))) == value
     assert from_json(json.loads(json.dumps(to_json(Config(value)._cfg_dict)))) == value
 
 
-@pytest.mark.parametrize('value', [nn.Linear, {1: 2}, {'a': [{3}]}])
+@pytest.mark.parametrize('value', [nn.Linear, {1: nn.Linear}, {'a': [{3}]}])
 def test_what_is_no_plain_data_is_refused(value):
     with pytest.raises(ValueError, match=r'config: .* no plain data'):
         to_json(value)
@@ -41,6 +41,13 @@ def test_only_what_inference_needs_is_kept():
     assert type(kept['model']['backbone']) is dict
     with pytest.raises(ValueError, match='no model'):
         inference_config(Config({'work_dir': 'x'}))
+
+
+def test_a_pipeline_that_only_the_data_set_names_is_found_by_every_host():
+    pipeline = [{'type': 'Resize'}]
+    parts = {'type': 'ConcatDataset', 'datasets': [{'type': 'Some', 'pipeline': pipeline}]}
+    kept = inference_config(Config({'model': {}, 'test_dataloader': {'dataset': parts}}))
+    assert kept['test_pipeline'] == kept['test_dataloader']['dataset']['pipeline'] == pipeline
 
 
 def test_the_backbone_is_found_by_its_dotted_name():

@@ -152,6 +152,26 @@ def test_the_base_may_lie_elsewhere(copied, base_file, tmp_path):
     assert model.backbone.base_checkpoint == str(moved)
 
 
+def test_tied_weights_are_packed(detector_cfg, randomise, tmp_path, monkeypatch):
+    """As in heads that share their convolutions between levels (RTMDet)."""
+    from mmdet.models.dense_heads import RetinaHead
+    from mmdet.registry import MODELS
+
+    class Tied(RetinaHead):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.retina_twin = self.retina_reg
+
+    monkeypatch.setitem(MODELS.module_dict, 'RetinaHead', Tied)
+    cfg = detector_cfg(tmp_path, backbone={'adapter': {'type': 'mmsls.Convpass', 'rank': 4}})
+    model = randomise(runs.build_model(with_imports(cfg)), only_trainable=True)
+    checkpoint = {'meta': {}, 'state_dict': dict(model.state_dict())}
+    slim(model, checkpoint)
+    torch.save(checkpoint, tmp_path / 'slim.pth')
+    tensors = pack(cfg, tmp_path / 'slim.pth', tmp_path / 'task').tensors()
+    assert torch.equal(tensors['bbox_head.retina_twin.weight'], tensors['bbox_head.retina_reg.weight'])
+
+
 def test_kept_depths_by_hand_need_no_index(detector_cfg, randomise, tmp_path):
     cfg = detector_cfg(tmp_path, backbone={'kept_depths': KEPT})
     model = runs.build_model(with_imports(cfg))

@@ -29,6 +29,20 @@ def test_another_split_is_fine(dataset):
     assert reported_split_warning(cfg(), dataset) is None
 
 
+def test_the_parts_of_a_concatenation_are_compared():
+    parts = [{'data_root': 'VOC2007', 'ann_file': 'test.txt'}, {'data_root': 'VOC2012', 'ann_file': 'test.txt'}]
+    whole = {'test_dataloader': {'dataset': {'type': 'ConcatDataset', 'datasets': parts}}}
+    assert reported_split_warning(whole, {'dataset': {'datasets': parts}}) is not None
+    assert reported_split_warning(whole, parts[0]) is None
+
+
+@pytest.mark.parametrize('key', ['data_prefix', 'split'])
+def test_mmpretrain_names_splits_by_plain_strings(key):
+    test = {'test_dataloader': {'dataset': {'data_root': 'data', key: 'test'}}}
+    assert reported_split_warning(test, {'data_root': 'data', key: 'test'}) is not None
+    assert reported_split_warning(test, {'data_root': 'data', key: 'train'}) is None
+
+
 def test_without_a_test_set_nothing_is_reported():
     assert reported_split_warning({}, {'ann_file': 'a.json'}) is None
     assert reported_split_warning({'test_dataloader': None}, {'ann_file': 'a.json'}) is None

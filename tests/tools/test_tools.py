@@ -50,10 +50,23 @@ def test_chain_and_its_second_call(config, tmp_path):
     again = run('run_sls.py', config, '--work-dir', tmp_path, '--alpha', 0.5)
     assert again.returncode == 0, again.stderr[-3000:]
     assert 'tuned (done before)' in again.stdout
-    other = run('run_sls.py', config, '--work-dir', tmp_path, '--alpha', 0.4)
+    other = run('run_sls.py', config, '--work-dir', tmp_path, '--cfg-options', 'optim_wrapper.optimizer.lr=0.5')
     assert other.returncode != 0
     assert other.stderr.splitlines()[-1].startswith('error: work_dir')
     assert 'Traceback' not in other.stderr
+
+
+def test_chain_stops_after_scoring_and_takes_another_alpha(config, tmp_path):
+    done = run('run_sls.py', config, '--work-dir', tmp_path, '--until', 'score')
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert 'run again without --until' in done.stdout
+    assert (tmp_path / 'score_curve.png').exists()
+    assert not (tmp_path / 'task').exists()
+    again = run('run_sls.py', config, '--work-dir', tmp_path, '--alpha', 0.9, '--reference', 'peak')
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert 'tuned (done before)' in again.stdout
+    assert PruningIndex.load(tmp_path / 'pruning_index.json').reference == 'peak'
+    assert (tmp_path / 'task').exists()
 
 
 def test_train_score_test(config, tmp_path):

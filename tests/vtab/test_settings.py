@@ -56,6 +56,19 @@ def test_the_schedule_is_stretched(cfg, epochs, warm_up):
     assert given.train_cfg.max_epochs == 100
 
 
+def test_schedulers_of_other_shapes_are_stretched_too(cfg):
+    given = cfg()
+    given.param_scheduler = [
+        {'type': 'CosineAnnealingLR', 'T_max': 100},
+        {'type': 'MultiStepLR', 'milestones': [60, 80]},
+        {'type': 'LinearLR', 'by_epoch': False, 'begin': 0, 'end': 500},
+    ]
+    cosine, steps, iterations = for_epochs(given, 50).param_scheduler
+    assert cosine == {'type': 'CosineAnnealingLR', 'T_max': 50}
+    assert steps.milestones == [30, 40]
+    assert iterations.end == 500
+
+
 def test_one_epoch_is_possible_and_none_is_not(cfg):
     linear, cosine = for_epochs(cfg(), 1).param_scheduler
     assert (linear.begin, linear.end, cosine.begin, cosine.end) == (0, 1, 0, 1)
