@@ -9,13 +9,13 @@ export OMP_WAIT_POLICY ?= PASSIVE
 .PHONY: help setup demo demo-seg test lint format bccd camvid benchmarks clean
 
 help:
-	@echo 'make demo        set up if needed, then the whole chain on generated digit scenes (10 minutes on 2 cores)'
+	@echo 'make demo        set up if needed, then the whole chain on generated digit scenes (8 minutes on 2 cores)'
 	@echo 'make demo-seg    the same scenes by pixel, in MMSegmentation (10 minutes on 2 cores)'
-	@echo 'make test        set up if needed, then all tests (15 minutes on 2 cores)'
+	@echo 'make test        set up if needed, then all tests (10 minutes on 2 cores)'
 	@echo 'make lint        ruff and mypy'
 	@echo 'make bccd        the chain on real blood-cell images (needs ../shared/data)'
 	@echo 'make camvid      the chain on real road scenes with DeiT-Tiny (needs ../shared/data)'
-	@echo 'make benchmarks  side-by-side measurements'
+	@echo 'make benchmarks  side-by-side measurements (scoring, faithful and rule need ../shared/golden; adapters.py and depths.py train for hours and take a config)'
 
 setup:
 	@$(PYTHON) requirements/setup_env.py $(VENV)
@@ -51,7 +51,7 @@ format: setup
 	$(PY) -m ruff format .
 
 benchmarks: setup
-	for file in benchmarks/*.py; do $(PY) $$file || exit 1; done
+	for name in fused_attention pruned_backbone tuning merge task_switching storage scoring faithful rule; do $(PY) benchmarks/$$name.py || exit 1; done
 
 clean:
 	rm -rf work_dirs .pytest_cache .ruff_cache .mypy_cache

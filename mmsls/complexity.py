@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from statistics import median
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmsls.checkpoint import base_keys
@@ -60,10 +60,18 @@ def summary_line(counts: ParameterCounts) -> str:
 @torch.no_grad()
 def count_macs(forward: Callable[[], object]) -> int:
     """Count the multiply-accumulates of one call (what the hosts' papers call FLOPs): matrix products, convolutions, attention."""
-    # The math backend spells attention out as matrix products, which the counter knows on every device.
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+    with FlopCounterMode(display=False) as counter, spelled_out_attention():
         forward()
     return counter.get_total_flops() // 2
+
+
+def spelled_out_attention() -> AbstractContextManager:
+    """Return a context in which attention is matrix products, which the counter of multiply-accumulates knows on every device."""
+    try:
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+    except ImportError:  # torch < 2.3
+        return torch.backends.cuda.sdp_kernel(enable_flash=False, enable_math=True, enable_mem_efficient=False)
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 def training_bytes(model: nn.Module, forward: Callable[[], object]) -> int:
