@@ -213,7 +213,7 @@ class Chain:
         self.progress.stage('measure', False)
         if is_main_process():
             models = [runs.build_model(self._cfg_of(row.name), self._weights_of(row)).to(get_device()) for row in rows]
-            measure(rows, models, one_test_image(self.tune))
+            measure(rows, models, first_test_images(self.tune))
         barrier()
 
     def _store_task(self, name: str) -> None:
@@ -319,9 +319,9 @@ def run_once(model: Any, batch: Any) -> None:
     model.test_step(deepcopy(batch))
 
 
-def one_test_image(cfg: Config) -> Any:
-    """Return a batch with the first test image."""
+def first_test_images(cfg: Config, count: int = 1) -> Any:
+    """Return the first test images as one batch."""
     runs.init_default_scope(cfg.get('default_scope', 'mmengine'))
     loader = deepcopy(cfg.test_dataloader)
-    loader.batch_size, loader.num_workers, loader.persistent_workers = 1, 0, False
+    loader.batch_size, loader.num_workers, loader.persistent_workers = count, 0, False
     return next(iter(Runner.build_dataloader(loader)))

@@ -50,15 +50,6 @@ class FeatureBank:
     def __len__(self) -> int:
         return self._size
 
-    def class_counts(self) -> dict[int, int]:
-        """Return label -> number of samples held, by label."""
-        return {label: len(self._entries[label]) for label in sorted(self._entries) if self._entries[label]}
-
-    def summary(self) -> str:
-        """Say in one line what the bank holds, for logs and errors."""
-        counts = ', '.join(f'{label}: {count}' for label, count in self.class_counts().items())
-        return f'{len(self)} samples of {len(self.class_counts())} classes ({counts})'
-
     def add(self, samples: Iterable[Sample]) -> None:
         """Put samples in; of a key that is already there the first stays.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.table import Table
 
@@ -65,6 +65,17 @@ def rich_table(rows: Sequence[Row]) -> Table:
 
 def markdown_table(rows: Sequence[Row]) -> str:
     """Return the table as Markdown."""
-    header, body = cells(rows)
+    return markdown(*cells(rows))
+
+
+def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Write a table as Markdown, all columns but the first to the right.
+
+    Example:
+        >>> print(markdown(('a', 'b'), [('1', '2')]), end='')
+        | a | b |
+        | --- | ---: |
+        | 1 | 2 |
+    """
     rule = ['---'] + ['---:'] * (len(header) - 1)
-    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in [header, rule, *body]) + '\n'
+    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in [header, rule, *lines]) + '\n'

@@ -39,15 +39,6 @@ def gather_evidence(cfg: Config, checkpoint: str, seed: int) -> Evidence:
     return Evidence(model, backbone, shuffled, features, labels, seed)
 
 
-def first_test_images(cfg: Config, size: int) -> Any:
-    """Return the first test images as one batch."""
-    runs.init_default_scope(cfg.get('default_scope', 'mmengine'))
-    loader = Runner.build_dataloader(
-        {**cfg.test_dataloader, 'num_workers': 0, 'persistent_workers': False, 'batch_size': size}
-    )
-    return next(iter(loader))
-
-
 def loss_of(model: Any, batch: Any) -> Any:
     """Return a classifier's losses on a batch that stays as it is."""
     data = model.data_preprocessor(deepcopy(batch), training=False)

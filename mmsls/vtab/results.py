@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
+from mmsls.report.table import markdown
 from mmsls.vtab.facts import GROUPS, facts_of
 
 RESULTS_FILE = 'comparison.json'
@@ -67,7 +68,7 @@ def load(path: Path) -> list[Result]:
 def task_table(results: Sequence[Result]) -> str:
     """Return one task's table as Markdown: a line per method, mean over seeds."""
     lines = [cells(group) for group in by_method(results)]
-    return table(HEADER, lines)
+    return markdown(HEADER, lines)
 
 
 def cells(results: Sequence[Result]) -> tuple[str, ...]:
@@ -90,7 +91,7 @@ def summary_table(results: Sequence[Result]) -> str:
     """Return the benchmark's table as Markdown: mean accuracy of every group, and the mean of the groups."""
     lines = []
     for group in by_method(results):
-        means = [spread(per_task(group, name)) for name in GROUPS]
+        means = [f'{mean(values):.2f}' if (values := per_task(group, name)) else '-' for name in GROUPS]
         per_group = [mean(values) for name in GROUPS if (values := per_task(group, name))]
         overall = f'{mean(per_group):.2f}' if len(per_group) == len(GROUPS) else '-'
         tasks = len({result.task for result in group})
@@ -98,7 +99,7 @@ def summary_table(results: Sequence[Result]) -> str:
         stored = mean(result.stored for result in group) / 1e6
         lines.append((group[0].method, str(tasks), *means, overall, f'{depth:.1f}', f'{stored:.3f}'))
     header = ('method', 'tasks', *(name.capitalize() for name in GROUPS), 'average', 'mean depth', 'stored M')
-    return table(header, lines)
+    return markdown(header, lines)
 
 
 def per_task(results: Iterable[Result], group: str) -> list[float]:
@@ -151,9 +152,3 @@ def spread(values: Iterable[float | None]) -> str:
     if not known:
         return '-'
     return f'{mean(known):.2f}' + (f' ± {stdev(known):.2f}' if len(known) > 1 else '')
-
-
-def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    rule = ['---'] + ['---:'] * (len(header) - 1)
-    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in [header, rule, *lines]) + '\n'

@@ -21,9 +21,9 @@ from mmsls.complexity import count_macs, count_parameters, latencies, training_b
 from mmsls.criteria import CRITERIA, Evidence, kept_blocks
 from mmsls.criteria.base import check_block_scores
 from mmsls.criteria.depgraph import depgraph
-from mmsls.pipeline import INDEX_FILE, Chain, Progress, run_once
+from mmsls.pipeline import INDEX_FILE, Chain, Progress, first_test_images, run_once
 from mmsls.pruning_index import PruningIndex
-from mmsls.vtab.evidence import first_test_images, gather_evidence, loss_of
+from mmsls.vtab.evidence import gather_evidence, loss_of
 from mmsls.vtab.methods import METHODS, check_methods
 from mmsls.vtab.results import RESULTS_FILE, Result, save
 
@@ -167,7 +167,7 @@ class TaskRun(Chain):
         }
         forwards = {name: partial(run_once, model, batch) for name, model in models.items()}
         seconds = latencies(forwards, repeats=5, warmup=1)
-        image = first_test_images(self.tune, 1)
+        image = first_test_images(self.tune)
         macs = {name: count_macs(partial(run_once, model, image)) for name, model in models.items()}
         memory = {name: training_bytes(model.train(), partial(loss_of, model, batch)) for name, model in models.items()}
         owners: dict[str, str] = {}
