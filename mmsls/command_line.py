@@ -17,14 +17,20 @@ RULE_OPTIONS = ('alpha', 'scope', 'min_depth', 'reference')
 
 
 def config_parser(description: str | None, config_help: str | None = None) -> argparse.ArgumentParser:
-    """Return a parser with what every tool takes: a config, where results go, launcher, overriding settings."""
+    """Return a parser with what every tool takes: a config and settings that override it."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument('config', help=config_help)
-    parser.add_argument('--work-dir', help="where results go (default: the config's, or work_dirs/<its name>)")
-    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='key=value settings that override the config'
     )
+    return parser
+
+
+def run_parser(description: str | None, config_help: str | None = None) -> argparse.ArgumentParser:
+    """Return a parser for tools that run a config: where results go and how processes are launched, too."""
+    parser = config_parser(description, config_help)
+    parser.add_argument('--work-dir', help="where results go (default: the config's, or work_dirs/<its name>)")
+    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
     return parser
 
 

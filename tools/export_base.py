@@ -16,7 +16,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    runs.export_base(runs.load_config(args.config, args.work_dir, args.cfg_options, args.launcher), args.out)
+    runs.export_base(runs.load_config(args.config, options=args.cfg_options), args.out)
 
 
 if __name__ == '__main__':

@@ -18,7 +18,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    done = merging.export(runs.load_config(args.config, args.work_dir, args.cfg_options), args.checkpoint, args.out)
+    done = merging.export(runs.load_config(args.config, options=args.cfg_options), args.checkpoint, args.out)
     print(f'{done.config}\n{done.checkpoint}')
     print('needs no mmsls' if done.stock else f'needs mmsls (custom_imports): {done.reason}')
 

@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    cfg = runs.load_config(args.config, args.work_dir, args.cfg_options)
+    cfg = runs.load_config(args.config, options=args.cfg_options)
     task = task_folder.pack(cfg, args.checkpoint, args.folder, args.index, args.name)
     print(f'{task.folder}: {summary_line(task.parameters)}')
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 
 from mmsls import pipeline, runs
-from mmsls.command_line import add_rule_options, chosen, config_parser, one_line_errors
+from mmsls.command_line import add_rule_options, chosen, one_line_errors, run_parser
 from mmsls.complexity import summary_line
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.progress import ChainProgress, terminal
@@ -17,7 +17,7 @@ from mmsls.report.table import markdown_table, rich_table
 
 
 def parse_args() -> argparse.Namespace:
-    parser = config_parser(__doc__, 'config that tunes adapters at full depth')
+    parser = run_parser(__doc__, 'config that tunes adapters at full depth')
     parser.add_argument('--pruned', help='config of the retraining (default: the tuning config at the kept depths)')
     parser.add_argument(
         '--baseline', help='config of the frozen backbone with a trained head, for the metric of the row "full"'

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 
 from mmsls import runs
-from mmsls.command_line import RULE_OPTIONS, add_rule_options, chosen, config_parser, one_line_errors
+from mmsls.command_line import RULE_OPTIONS, add_rule_options, chosen, one_line_errors, run_parser
 from mmsls.report.progress import ChainProgress, terminal
 
 
 def parse_args() -> argparse.Namespace:
-    parser = config_parser(__doc__, 'config that the checkpoint was tuned with')
+    parser = run_parser(__doc__, 'config that the checkpoint was tuned with')
     parser.add_argument('checkpoint')
     parser.add_argument(
         '--split',

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 
 from mmsls import runs
-from mmsls.command_line import config_parser, one_line_errors
+from mmsls.command_line import one_line_errors, run_parser
 
 
 def parse_args() -> argparse.Namespace:
-    parser = config_parser(__doc__)
+    parser = run_parser(__doc__)
     parser.add_argument(
         '--resume',
         nargs='?',
