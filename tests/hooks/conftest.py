@@ -22,12 +22,14 @@ def two_processes() -> Callable[[Config], None]:
         folder.mkdir(exist_ok=True)
         cfg.dump(folder / 'config.py')
         worker = str(Path(__file__).with_name('ddp_worker.py'))
-        command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', worker]
+        # All addresses are of this machine itself, whose name need not resolve.
+        launch = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--local-addr=127.0.0.1']
+        command = [*launch, '--nproc_per_node=2', worker]
         done = subprocess.run(
             [*command, str(folder / 'config.py'), str(folder)],
             capture_output=True,
             text=True,
-            env={**os.environ, 'OMP_NUM_THREADS': '1'},
+            env={**os.environ, 'OMP_NUM_THREADS': '1', 'GLOO_SOCKET_IFNAME': 'lo'},
             check=False,
         )
         assert done.returncode == 0, done.stderr[-3000:]

@@ -117,7 +117,7 @@ class Silent:
 
 
 def test_the_whole_chain(vit_cfg, tmp_path):
-    """Tune, prune by an index that is there, retrain, evaluate, with mmseg's backbone in an mmdet config."""
+    """Tune, prune by an index that was scored before, retrain, evaluate, with mmseg's backbone in an mmdet config."""
     visualizer = {'type': 'DetLocalVisualizer', 'vis_backends': [{'type': 'LocalVisBackend'}], 'name': 'visualizer'}
     cfg = vit_cfg(tmp_path, hooks=HOOKS[1:], epochs=1, visualizer=visualizer)
     index = PruningIndex.create(
@@ -125,9 +125,9 @@ def test_the_whole_chain(vit_cfg, tmp_path):
         backbone={'type': 'VisionTransformer', 'embed_dims': 16, 'depths': [4]},
         scope='model',
     )
-    (tmp_path / 'chain').mkdir()
-    index.save(tmp_path / 'chain/pruning_index.json')
-    full, tuned, pruned, retrained = Chain(cfg, tmp_path / 'chain', Silent(), baseline=full_cfg(cfg)).run()
+    chain = Chain(cfg, tmp_path / 'chain', Silent(), baseline=full_cfg(cfg))
+    index.save(chain.index_path)
+    full, tuned, pruned, retrained = chain.run()
     assert [row.depths for row in (full, tuned, pruned, retrained)] == [(4,), (4,), (3,), (3,)]
     assert pruned.macs < full.macs < tuned.macs
     assert pruned.parameters.total < full.parameters.total < tuned.parameters.total
