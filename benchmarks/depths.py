@@ -23,7 +23,7 @@ from rule import show_curves
 from mmsls import runs
 from mmsls.command_line import add_rule_options, chosen
 from mmsls.complexity import count_macs, latencies
-from mmsls.pipeline import Chain, first_test_images, run_once, without_sls_hook
+from mmsls.pipeline import Chain, first_images, run_once, without_sls_hook
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.progress import ChainProgress, terminal
 from mmsls.report.table import headline
@@ -74,7 +74,7 @@ class DepthStudy(Chain):
 
     def cost(self, depths: list[tuple[int, ...]]) -> dict[tuple[int, ...], tuple[int, float]]:
         """Return multiply-accumulates and seconds of one test image at each depth, in turns in one process."""
-        batch = first_test_images(self.tune)
+        batch = first_images(self.tune, 'test')
         forwards = {kept: partial(run_once, runs.build_model(self.at(kept, self.tune, None)), batch) for kept in depths}
         seconds = latencies(forwards)
         return {kept: (count_macs(forward), seconds[kept]) for kept, forward in forwards.items()}

@@ -25,7 +25,7 @@ from torch import nn
 
 from mmsls import runs
 from mmsls.block_scorer import find_backbone
-from mmsls.complexity import ParameterCounts, count_macs, count_parameters, latencies
+from mmsls.complexity import ParameterCounts, count_macs, count_parameters, latencies, training_bytes
 from mmsls.deploy.task_folder import pack
 from mmsls.hooks.sls_hook import scorer_options
 from mmsls.pruning_index import PruningIndex
@@ -64,6 +64,7 @@ class Row:
         parameters: Total, trained and stored numbers.
         macs: Multiply-accumulates of one test image.
         latency: Median seconds of one test image, all rows in turns in one process.
+        memory: Bytes that a training step on two images adds to the model's own (`training_bytes`); 0 where the device had no room for it.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Row:
     parameters: ParameterCounts | None = None
     macs: int = 0
     latency: float = 0.0
+    memory: int = 0
 
 
 class Chain:
@@ -211,9 +213,12 @@ class Chain:
 
     def _measure(self, rows: list[Row]) -> None:
         self.progress.stage('measure', False)
+        models = [runs.build_model(self._cfg_of(row.name), self._weights_of(row)).to(get_device()) for row in rows]
         if is_main_process():
-            models = [runs.build_model(self._cfg_of(row.name), self._weights_of(row)).to(get_device()) for row in rows]
-            measure(rows, models, first_test_images(self.tune))
+            measure(rows, models, first_images(self.tune, 'test'))
+        barrier()
+        # In every process: a loss may wait for what the other processes give.
+        measure_training(rows, models, first_images(self.tune, 'train', 2))
         barrier()
 
     def _store_task(self, name: str) -> None:
@@ -313,15 +318,30 @@ def measure(rows: Sequence[Row], models: Sequence[nn.Module], batch: Any) -> Non
         row.latency = seconds[row.name]
 
 
+def measure_training(rows: Sequence[Row], models: Sequence[nn.Module], batch: Any) -> None:
+    """Fill in the memory that a training step of each row's model takes on a batch; normalisation layers see that batch."""
+    for row, model in zip(rows, models, strict=True):
+        try:
+            row.memory = training_bytes(model.train(), partial(losses, model, batch))
+        except torch.cuda.OutOfMemoryError:
+            print_log(f'{row.name}: no room on the device for a training step in float32', 'current', WARNING)
+
+
+def losses(model: Any, batch: Any) -> Any:
+    """Return the losses of a training step on a batch that stays as it is."""
+    return model(**model.data_preprocessor(deepcopy(batch), training=True), mode='loss')
+
+
 @torch.no_grad()
 def run_once(model: Any, batch: Any) -> None:
     """Run a model on a batch that stays as it is (data preprocessors work in place)."""
     model.test_step(deepcopy(batch))
 
 
-def first_test_images(cfg: Config, count: int = 1) -> Any:
-    """Return the first test images as one batch."""
+def first_images(cfg: Config, split: str, count: int = 1) -> Any:
+    """Return the first images of a split as one batch."""
     runs.init_default_scope(cfg.get('default_scope', 'mmengine'))
-    loader = deepcopy(cfg.test_dataloader)
+    loader = deepcopy(cfg[f'{split}_dataloader'])
     loader.batch_size, loader.num_workers, loader.persistent_workers = count, 0, False
-    return next(iter(Runner.build_dataloader(loader)))
+    # Without a seed, samplers agree on one with the other processes.
+    return next(iter(Runner.build_dataloader(loader, seed=0)))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -403,5 +406,32 @@ def build_runner() -> Callable[[Mapping[str, Any]], Runner]:
 
         register_all_modules(init_default_scope=False)
         return Runner.from_cfg(Config({**cfg, 'experiment_name': f'test_{next(_RUNS)}'}))
+
+    return run
+
+
+@pytest.fixture(scope='session')
+def two_processes() -> Callable[..., None]:
+    """A function that runs a config under DDP in two gloo processes (see ddp_worker.py)."""
+
+    def run(cfg: Config, task: str = 'run') -> None:
+        # On the CPU DDP wants no device, and mmengine names one by default.
+        wrapper = {'type': 'MMDistributedDataParallel', 'device_ids': None}
+        cfg.merge_from_dict({'launcher': 'pytorch', 'model_wrapper_cfg': wrapper})
+        folder = Path(cfg.work_dir)
+        folder.mkdir(exist_ok=True)
+        cfg.dump(folder / 'config.py')
+        # All addresses are of this machine itself, whose name need not resolve.
+        launch = ['-m', 'torch.distributed.run', '--standalone', '--local-addr=127.0.0.1', '--nproc_per_node=2']
+        worker = Path(__file__).with_name('ddp_worker.py')
+        done = subprocess.run(
+            [sys.executable, *launch, str(worker), str(folder / 'config.py'), str(folder), task],
+            capture_output=True,
+            text=True,
+            env={**os.environ, 'OMP_NUM_THREADS': '1', 'GLOO_SOCKET_IFNAME': 'lo'},
+            check=False,
+            timeout=500,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
 
     return run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from mmsls.block_scorer import find_backbone
 from mmsls.deploy.task_folder import read_task
@@ -77,6 +78,7 @@ def test_chain_prunes_retrains_and_reports(tmp_path, tune):
     assert full.parameters.total < tuned.parameters.total
     assert pruned.parameters.total < full.parameters.total
     assert pruned.macs < full.macs < tuned.macs
+    assert 0 < pruned.memory == retrained.memory < tuned.memory
     assert retrained.parameters == pruned.parameters
     task = read_task(work_dir / 'task')
     assert task.name == 'chain'
@@ -91,6 +93,16 @@ def test_chain_prunes_retrains_and_reports(tmp_path, tune):
     assert PruningIndex.load(work_dir / 'pruning_index.json').kept_depths == KEPT
     for name in ('full', 'tuned', 'retrained'):  # each run's scalars are in its own folder
         assert list((work_dir / name).glob('*/vis_data/scalars.json'))
+
+
+def test_two_processes_run_the_whole_chain(tmp_path, tune, two_processes):
+    tune.custom_hooks[0].min_depth, tune.custom_hooks[0].alpha = 1, 1.0
+    two_processes(tune, 'chain')
+    ours, other = (torch.load(tmp_path / f'rank{rank}.pth', weights_only=False) for rank in (0, 1))
+    assert [(row.name, row.depths, row.metrics) for row in ours] == [(r.name, r.depths, r.metrics) for r in other]
+    assert all(row.memory > 0 for row in ours)
+    assert len(json.loads((tmp_path / 'chain/results.json').read_text())) == len(ours)
+    assert read_task(tmp_path / 'chain/task').index.kept_depths == ours[-1].depths
 
 
 def test_broken_off_chain_goes_on_where_it_stopped(tmp_path, tune):

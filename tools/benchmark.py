@@ -37,7 +37,9 @@ def main() -> None:
     cfgs = {path: runs.load_config(path, options=args.cfg_options) for path in args.configs}
     models = [runs.build_model(cfg).to(get_device()) for cfg in cfgs.values()]
     rows = [pipeline.Row(path, kept_depths(model)) for path, model in zip(cfgs, models, strict=True)]
-    pipeline.measure(rows, models, pipeline.first_test_images(next(iter(cfgs.values()))))
+    first = next(iter(cfgs.values()))
+    pipeline.measure(rows, models, pipeline.first_images(first, 'test'))
+    pipeline.measure_training(rows, models, pipeline.first_images(first, 'train', 2))
     terminal().print(markdown_table(rows), highlight=False, markup=False, soft_wrap=True)
 
 

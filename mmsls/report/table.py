@@ -9,7 +9,7 @@ from rich.table import Table
 from mmsls.pipeline import Row
 
 PREFERRED = ('bbox_mAP', 'mAP', 'mIoU', 'accuracy/top1')
-HEADER = ('model', 'blocks', 'metric', 'total M', 'trained M', 'stored M', 'GMACs', 'ms', 'time')
+HEADER = ('model', 'blocks', 'metric', 'total M', 'trained M', 'stored M', 'GMACs', 'ms', 'time', 'train MiB')
 
 
 def headline(metrics: Mapping[str, float]) -> str | None:
@@ -49,15 +49,17 @@ def row_cells(row: Row, key: str | None, full_latency: float) -> tuple[str, ...]
         f'{row.macs / 1e9:.3f}',
         f'{row.latency * 1e3:.1f}',
         f'{row.latency / full_latency:.2f}',
+        f'{row.memory / 2**20:.0f}' if row.memory else '-',
     )
 
 
 def rich_table(rows: Sequence[Row]) -> Table:
     """Return the table for a terminal."""
     header, body = cells(rows)
-    table = Table(title='millions of parameters (stored: all but the frozen base); time relative to the first row')
+    title = 'millions of parameters (stored: all but the frozen base); time relative to the first row;\n'
+    table = Table(title=title + 'train MiB: what a training step on two images adds to the model')
     for name in header:
-        table.add_column(name, justify='left' if name == 'model' else 'right')
+        table.add_column(name.rsplit('/', 1)[-1], justify='left' if name == 'model' else 'right')
     for line in body:
         table.add_row(*line)
     return table

@@ -21,7 +21,7 @@ from mmsls.complexity import count_macs, count_parameters, latencies, training_b
 from mmsls.criteria import CRITERIA, Evidence, kept_blocks
 from mmsls.criteria.base import check_block_scores
 from mmsls.criteria.depgraph import depgraph
-from mmsls.pipeline import INDEX_FILE, Chain, Progress, first_test_images, run_once
+from mmsls.pipeline import INDEX_FILE, Chain, Progress, first_images, run_once
 from mmsls.pruning_index import PruningIndex
 from mmsls.vtab.evidence import gather_evidence, loss_of
 from mmsls.vtab.methods import METHODS, check_methods
@@ -160,14 +160,14 @@ class TaskRun(Chain):
 
     def _results(self) -> list[Result]:
         self.progress.stage('throughput', False)
-        batch = first_test_images(self.tune, TIMED_BATCH)
+        batch = first_images(self.tune, 'test', TIMED_BATCH)
         models = {
             run[2]: runs.build_model(run[1], self._checkpoint(run[2])).to(get_device())
             for run in self.variants.values()
         }
         forwards = {name: partial(run_once, model, batch) for name, model in models.items()}
         seconds = latencies(forwards, repeats=5, warmup=1)
-        image = first_test_images(self.tune)
+        image = first_images(self.tune, 'test')
         macs = {name: count_macs(partial(run_once, model, image)) for name, model in models.items()}
         memory = {name: training_bytes(model.train(), partial(loss_of, model, batch)) for name, model in models.items()}
         owners: dict[str, str] = {}
