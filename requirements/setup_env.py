@@ -68,10 +68,30 @@ class Environment:
         self.python = folder / 'bin' / 'python'
 
     def create(self) -> None:
-        """Create the environment unless it is there."""
-        if not self.python.exists():
-            self.say('creating the virtual environment')
-            subprocess.run([sys.executable, '-m', 'venv', str(self.folder)], check=True)
+        """Create the environment unless it is there; one that was left half made is made anew."""
+        if self.has_pip():
+            return
+        self.say('creating the virtual environment')
+        made = subprocess.run(
+            [sys.executable, '-m', 'venv', '--clear', str(self.folder)], capture_output=True, text=True
+        )
+        if made.returncode or not self.has_pip():
+            stop(
+                f'`{sys.executable} -m venv` failed; Debian and Ubuntu need `apt-get install python3-venv` for it, a broken {self.folder} must be '
+                f'removed. It said: {(made.stdout + made.stderr).strip()[-300:]}'
+            )
+
+    def has_pip(self) -> bool:
+        """Whether the environment's own pip runs."""
+        command = [str(self.python), '-m', 'pip', '--version']
+        return self.python.exists() and subprocess.run(command, capture_output=True).returncode == 0
+
+    def is_done(self, name: str) -> bool:
+        """Whether a step has ended, maybe with other requirements."""
+        return self._stamp(name).exists()
+
+    def _stamp(self, name: str) -> Path:
+        return self.folder / f'.done-{name}'
 
     def say(self, text: str) -> None:
         """Print one progress line."""
@@ -95,7 +115,7 @@ class Environment:
         checks: tuple[Callable[[], None], ...] = (),
     ) -> None:
         """Run a step unless its stamp holds the same fingerprint."""
-        stamp = self.folder / f'.done-{name}'
+        stamp = self._stamp(name)
         if stamp.exists() and stamp.read_text() == fingerprint:
             return
         for check in checks:
@@ -138,7 +158,9 @@ def main() -> None:
                 f'mmcv was built without its ops: {code.stderr.strip().splitlines()[-1]}. Run `pip cache remove onedl_mmcv` and try again'
             )
 
-    if not env.python.exists():
+    if not env.is_done('mmcv'):
+        check_compiler()  # before gigabytes are fetched
+    if not env.is_done('torch'):
         check_disk(folder.parent)
     env.create()
     env.once(
