@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from mmsls.checkpoint import MERGED_KEY, describe, frozen_backbones, read_slim
 from mmsls.deploy.task_config import backbone_config
 from mmsls.deploy.task_folder import sole_backbone
 from mmsls.deploy.task_models import load_whole, with_imports
+from mmsls.registry import DATASETS
 
 OURS = ('base_checkpoint', 'adapter', 'pruning_index', 'kept_depths', 'fused_attention')
 FORGOTTEN = ('init_cfg', 'pretrained', 'frozen_stages', 'frozen_exclude')
@@ -66,8 +67,8 @@ def export(cfg: Config, checkpoint: str | Path, out: str | Path) -> Exported:
     load_whole(model, content['state_dict'], str(checkpoint))
     described = sole_backbone(describe(model), str(checkpoint))
     backbone = dict(frozen_backbones(model))[described['name']]
-    reason = why_not_stock(backbone)
-    if not reason:
+    reason = why_not_merged(backbone) or why_not_stock(backbone, cfg)
+    if not why_not_merged(backbone):
         merge_backbone(backbone)
     new_cfg = exported_config(cfg, described, backbone, stock=not reason)
     new_meta = {'dataset_meta': content['meta'].get('dataset_meta'), MERGED_KEY: described}
@@ -75,13 +76,21 @@ def export(cfg: Config, checkpoint: str | Path, out: str | Path) -> Exported:
     return Exported(out / 'config.py', out / 'model.pth', not reason, reason)
 
 
-def why_not_stock(backbone: PrunedBackbone) -> str:
-    """Say why the host's own backbone cannot compute what this one does; an empty string if it can."""
+def why_not_merged(backbone: PrunedBackbone) -> str:
+    """Say why the adapters cannot go into the base; an empty string if they can."""
     if backbone.adapter_cfg is not None and not adapter_class(backbone.adapter_cfg).mergeable:
         return f'{backbone.adapter_cfg["type"]} cannot be merged into the base: it is not linear'
+    return ''
+
+
+def why_not_stock(backbone: PrunedBackbone, cfg: Config) -> str:
+    """Say why the host's own backbone cannot give what this one gives; an empty string if it can.
+
+    Pruning may leave one block as several outputs. A head can be told to take one output several times, a neck cannot.
+    """
     blocks = getattr(backbone, '_output_blocks', ())
-    if len(set(blocks)) < len(blocks):
-        return f'out_indices became {blocks} by pruning, and the host puts no block out twice'
+    if len(set(blocks)) < len(blocks) and (cfg.model.get('neck') or not cfg.model.get('decode_head')):
+        return f'out_indices became {blocks} by pruning, and neither the host nor a neck takes a block twice'
     return ''
 
 
@@ -99,8 +108,8 @@ def merge_backbone(backbone: PrunedBackbone) -> None:
     """
     if backbone.base_sha256 is None:
         raise ValueError(f'{type(backbone).__name__} has no frozen base: it was merged before, or never had adapters')
-    if backbone.adapter_cfg is not None and not adapter_class(backbone.adapter_cfg).mergeable:
-        raise ValueError(f'adapter.type: {why_not_stock(backbone)}')
+    if why_not_merged(backbone):
+        raise ValueError(f'adapter.type: {why_not_merged(backbone)}')
     for _, block in backbone.iter_blocks():
         if isinstance(block, AdaptedBlock):
             merge_block(block)
@@ -116,6 +125,9 @@ def exported_config(cfg: Config, described: Mapping[str, Any], backbone: PrunedB
         own.pop(key, None)
     if stock:
         own |= stock_arguments(backbone, own['type'])
+        remap_heads(plain['model'], getattr(backbone, '_output_blocks', ()))
+    elif backbone.base_sha256 is None:  # merged, but not the host's
+        own |= {'kept_depths': backbone.kept_depths}
     else:
         own |= {key: ours[key] for key in ('adapter', 'fused_attention') if key in ours}
         own |= {'base_checkpoint': f'sha256:{described["base_sha256"]}', 'kept_depths': backbone.kept_depths}
@@ -138,12 +150,31 @@ def stock_arguments(backbone: Any, our_type: str) -> dict[str, Any]:
     return arguments | ({'arch': {**backbone.arch_settings, **depth}} if 'arch' in known else depth)
 
 
+def remap_heads(model: dict[str, Any], blocks: Sequence[int]) -> None:
+    """Let MMSegmentation's heads take an output several times, in place, where pruning left one block as several outputs."""
+    distinct = sorted(set(blocks))
+    if len(distinct) == len(blocks):
+        return
+    heads = [model.get(name) for name in ('decode_head', 'auxiliary_head')]
+    for head in [one for item in heads for one in (item if isinstance(item, list | tuple) else [item]) if one]:
+        index = head.get('in_index', -1)
+        wanted = index if isinstance(index, list | tuple) else [index]
+        taken = [distinct.index(blocks[number]) for number in wanted]
+        head['in_index'] = taken if isinstance(index, list | tuple) else taken[0]
+
+
 def forget_training(plain: dict[str, Any], stock: bool) -> None:
     """Take out what belongs to the run that was, in place; what names mmsls too, where the model needs it no more."""
     for key in ('load_from', 'resume', 'work_dir'):
         plain.pop(key, None)
     hooks = [hook for hook in plain.get('custom_hooks') or [] if not str(hook.get('type')).startswith('mmsls.')]
     plain['custom_hooks'] = hooks
+    DATASETS.import_from_location()
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        dataset = (plain.get(loader) or {}).get('dataset', {})
+        ours = DATASETS.module_dict.get(str(dataset.get('type')).removeprefix('mmsls.'))
+        if stock and ours is not None:
+            plain[loader]['dataset'] = ours.as_host_dataset(dataset)
     imports = plain.get('custom_imports')
     if stock and imports:
         names = [imports['imports']] if isinstance(imports['imports'], str) else imports['imports']

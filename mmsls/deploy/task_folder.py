@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mmsls import __version__, runs
 from mmsls.backbones.base_files import sha256_of
-from mmsls.checkpoint import META_KEY, META_VERSION, base_keys, describe, read_slim
+from mmsls.checkpoint import META_KEY, META_VERSION, base_keys, describe, frozen_backbones, read_slim
 from mmsls.complexity import ParameterCounts, count_parameters
 from mmsls.deploy.task_card import model_card
 from mmsls.deploy.task_config import backbone_config, from_json, inference_config, to_json
@@ -26,7 +26,21 @@ from mmsls.pruning_index import PruningIndex
 
 FORMAT, VERSION = 'mmsls-task', 1
 MANIFEST, WEIGHTS, INDEX, CARD = 'mmsls.json', 'adapters.safetensors', 'pruning_index.json', 'README.md'
-FIELDS = frozenset({'name', 'mmsls', 'backbone', 'parameters', 'files', 'dataset_meta', 'config'})
+FIELDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(('name', 'mmsls'), str),
+    **dict.fromkeys(('backbone', 'parameters', 'files', 'dataset_meta', 'config'), dict),
+}
+BACKBONE_FIELDS: dict[str, type | tuple[type, ...]] = {
+    'name': str,
+    'base_checkpoint': str,
+    'base_sha256': str,
+    'adapter': (dict, type(None)),
+    'depths': list,
+    'kept_depths': list,
+}
+PARAMETER_FIELDS: dict[str, type | tuple[type, ...]] = dict.fromkeys(('total', 'trained', 'stored'), int)
+CONFIG_FIELDS: dict[str, type | tuple[type, ...]] = {'model': dict}
+"""What the manifest's parts hold, and of which type."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +121,8 @@ def pack(
         partial.mkdir(parents=True)
         save_file(state, partial / WEIGHTS)
         if index_path is not None:
-            agreeing(PruningIndex.load(index_path), described).save(partial / INDEX)
+            fingerprint = dict(frozen_backbones(model))[described['name']].fingerprint()
+            agreeing(PruningIndex.load(index_path), described, fingerprint).save(partial / INDEX)
         files = {path.name: sha256_of(path) for path in sorted(partial.iterdir())}
         manifest = {
             'format': FORMAT,
@@ -173,10 +188,27 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     found = (content.get('format'), content.get('version')) if isinstance(content, dict) else None
     if found != (FORMAT, VERSION):
         raise ValueError(f'{path}: format and version are {found}; this release of mmsls reads {(FORMAT, VERSION)}')
-    missing = sorted(FIELDS - set(content))
-    if missing or WEIGHTS not in content['files']:
-        raise ValueError(f'{path} lacks {", ".join(missing) or f"{WEIGHTS} in its field files"}')
+    check_fields(content, FIELDS, str(path))
+    check_fields(content['backbone'], BACKBONE_FIELDS, f'{path}, field backbone')
+    check_fields(content['parameters'], PARAMETER_FIELDS, f'{path}, field parameters')
+    check_fields(content['config'], CONFIG_FIELDS, f'{path}, field config')
+    if WEIGHTS not in content['files']:
+        raise ValueError(f'{path} lacks {WEIGHTS} in its field files')
     return content
+
+
+def check_fields(content: Mapping[str, Any], fields: Mapping[str, type | tuple[type, ...]], where: str) -> None:
+    """Refuse a mapping that lacks a field or holds one of another type.
+
+    Raises:
+        ValueError: That names the place, the field and what stands there.
+    """
+    missing = sorted(set(fields) - set(content))
+    if missing:
+        raise ValueError(f'{where} lacks {", ".join(missing)}')
+    for name, types in fields.items():
+        if not isinstance(content[name], types) or isinstance(content[name], bool):
+            raise ValueError(f'{where}: {name} is {str(content[name])[:100]!r}, of a wrong type; pack the task again')
 
 
 def unpack(folder: str | Path, out: str | Path) -> tuple[Path, Path]:
@@ -188,8 +220,14 @@ def unpack(folder: str | Path, out: str | Path) -> tuple[Path, Path]:
 
     Returns:
         The two paths.
+
+    Raises:
+        ValueError: If one of the two files exists.
     """
     task, out = read_task(folder), Path(out)
+    for path in (out / 'config.py', out / 'weights.pth'):
+        if path.exists():
+            raise ValueError(f'out: {str(path)!r} exists; name another folder')
     meta = {'dataset_meta': task.dataset_meta, META_KEY: as_meta(task.backbone)}
     content = {'meta': meta, 'state_dict': task.tensors()}
     out.mkdir(parents=True, exist_ok=True)
@@ -226,8 +264,9 @@ def as_meta(backbone: Mapping[str, Any]) -> dict[str, Any]:
     return {'version': META_VERSION, 'backbones': {backbone['name']: rest}}
 
 
-def agreeing(index: PruningIndex, backbone: Mapping[str, Any]) -> PruningIndex:
-    """Return the index, or raise a ValueError if the checkpoint does not stand at its depths."""
+def agreeing(index: PruningIndex, backbone: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> PruningIndex:
+    """Return the index, or raise a ValueError if it is of another backbone, or the checkpoint does not stand at its depths."""
+    index.check_backbone(fingerprint)
     if list(index.kept_depths) != list(backbone['kept_depths']):
         raise ValueError(
             f'kept_depths: the index keeps {tuple(index.kept_depths)}, the checkpoint holds {tuple(backbone["kept_depths"])}'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from mmengine.logging import print_log
 from mmsls.registry import DATASETS
 from mmsls.vtab.facts import facts_of
 
-LISTS = ('train800.txt', 'val200.txt', 'train800val200.txt', 'test.txt')
+TEST_LIST = 'test.txt'
+LISTS = ('train800.txt', 'val200.txt', 'train800val200.txt', TEST_LIST)
 SHOWN = 3
 """How many entries an error names."""
 
@@ -42,6 +44,19 @@ class VTAB1k(BaseDataset):
         folder = Path(data_root).expanduser() / task
         arguments.setdefault('metainfo', {'classes': tuple(str(number) for number in range(self.facts.classes))})
         super().__init__(ann_file=ann_file, data_root=str(folder), **arguments)
+
+    @staticmethod
+    def as_host_dataset(cfg: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the config of MMPreTrain's own data set for the same list file; asked for by `mmsls.deploy.merging`.
+
+        Example:
+            >>> VTAB1k.as_host_dataset({'data_root': 'data', 'task': 'svhn', 'ann_file': 'test.txt'})['data_root']
+            'data/svhn'
+        """
+        rest = {key: value for key, value in cfg.items() if key not in ('type', 'data_root', 'task')}
+        classes = [str(number) for number in range(facts_of(cfg['task']).classes)]
+        root = str(Path(cfg['data_root']) / cfg['task'])
+        return {'type': 'CustomDataset', 'data_root': root, 'data_prefix': '', 'metainfo': {'classes': classes}, **rest}
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Return path and label of every image, in the order of the list."""
@@ -72,7 +87,7 @@ class VTAB1k(BaseDataset):
                 f'numbered from 0 to {self.facts.classes - 1}'
             )
         single = sorted(label for label, count in Counter(labels).items() if count == 1)
-        if single:
+        if single and path.name != TEST_LIST:
             print_log(
                 f'{path}: {len(single)} classes have one image only (first: {single[:SHOWN]}); each counts as 0 in the silhouette',
                 'current',

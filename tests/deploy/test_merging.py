@@ -16,7 +16,7 @@ from mmengine.config import Config
 from mmsls import runs
 from mmsls.checkpoint import slim
 from mmsls.deploy import merging
-from mmsls.deploy.merging import export, forget_training, merge_backbone
+from mmsls.deploy.merging import export, forget_training, merge_backbone, remap_heads
 from mmsls.deploy.task_models import with_imports
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,6 +60,12 @@ OTHERS = {
         'VisionTransformer',
         SEG_VIT,
         {'adapter': LORA, 'kept_depths': 3, 'out_indices': (0, 3)},
+    ),
+    'vit segmentor, a block twice': (
+        'mmseg',
+        'VisionTransformer',
+        SEG_VIT,
+        {'adapter': REPADAPTER, 'kept_depths': 2, 'out_indices': (0, 2, 3)},
     ),
     'vit classifier': ('mmpretrain', 'VisionTransformer', CLS_VIT, {'adapter': REPADAPTER, 'kept_depths': 2}),
     'swin classifier': (
@@ -249,6 +255,16 @@ def test_imports_may_be_one_name():
     assert plain == {'custom_hooks': []}
 
 
+def test_our_data_sets_become_the_hosts():
+    from mmsls.vtab import VTAB1k  # noqa: F401 (registered)
+
+    dataset = {'type': 'mmsls.VTAB1k', 'data_root': 'data', 'task': 'svhn', 'ann_file': 'test.txt', 'test_mode': True}
+    plain = {'test_dataloader': {'dataset': dataset}, 'val_dataloader': None}
+    forget_training(plain, stock=True)
+    assert plain['test_dataloader']['dataset']['type'] == 'CustomDataset'
+    assert 'mmsls' not in str(plain)
+
+
 def test_merging_in_memory_changes_nothing_but_the_form(trained):
     _, _, model = trained(adapter=REPADAPTER)
     before = scores(model)
@@ -354,14 +370,26 @@ def test_a_base_that_is_only_named_is_never_random(trained, tmp_path):
     assert torch.equal(scores(alone), scores(model))
 
 
-def test_a_vit_that_puts_a_block_out_twice_needs_mmsls(slimmed, randomise, tmp_path):
+def test_heads_take_an_output_twice_where_the_host_gives_it_once():
+    model = {'decode_head': {'in_index': [0, 1, 2, 3]}, 'auxiliary_head': [{'in_index': 2}, {'type': 'FCNHead'}]}
+    remap_heads(model, (2, 5, 6, 6))
+    assert model['decode_head']['in_index'] == [0, 1, 2, 2]
+    assert [head['in_index'] for head in model['auxiliary_head']] == [2, 2]
+
+
+def test_a_block_twice_into_a_neck_needs_mmsls_and_is_merged(slimmed, randomise, tmp_path):
     base = base_of('mmseg', 'VisionTransformer', SEG_VIT, tmp_path / 'base.pth', randomise)
     backbone = {'type': 'PrunedVisionTransformer', **SEG_VIT, 'base_checkpoint': base, 'adapter': REPADAPTER}
     cfg = model_cfg('mmseg', {**backbone, 'kept_depths': 1, 'out_indices': (1, 2)}, 16)
+    cfg.model.neck = {'type': 'MultiLevelNeck', 'in_channels': [16, 16], 'out_channels': 16, 'scales': [1, 1]}
     cfg, checkpoint, model = slimmed(cfg)
     done = export(cfg, checkpoint, tmp_path / 'out')
     assert not done.stock
     assert 'out_indices became' in done.reason
-    alone = runs.build_model(Config.fromfile(done.config), str(done.checkpoint))
+    exported = Config.fromfile(done.config)
+    assert 'adapter' not in exported.model.backbone
+    assert 'base_checkpoint' not in exported.model.backbone
+    alone = runs.build_model(exported, str(done.checkpoint))
     alone.cfg = cfg
+    assert not [key for key in alone.state_dict() if 'adapters' in key]
     torch.testing.assert_close(logits(alone), logits(model), atol=1e-5, rtol=1e-5)

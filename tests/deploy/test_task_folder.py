@@ -27,13 +27,13 @@ KEPT = (2, 1, 2, 0)
 PICTURE = np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8)
 
 
-def write_index(path: Path, kept=KEPT, depths=(2, 2, 3, 2)) -> str:
+def write_index(path: Path, kept=KEPT, depths=(2, 2, 3, 2), width=8) -> str:
     """An index whose scores make the rule keep `kept`: the walk stops one block below the last that it keeps."""
     order = [(stage, block) for stage, depth in enumerate(depths) for block in range(depth)]
     last = max((stage, depth - 1) for stage, depth in enumerate(kept) if depth)
     scores = {block: 0.0 if order.index(block) == order.index(last) - 1 else 0.5 for block in order}
     index = PruningIndex.create(
-        scores=scores, backbone={'type': 'SwinTransformer', 'embed_dims': 8, 'depths': list(depths)}
+        scores=scores, backbone={'type': 'SwinTransformer', 'embed_dims': width, 'depths': list(depths)}
     )
     index.save(path)
     assert index.kept_depths == kept
@@ -144,6 +144,10 @@ def test_unpacked_files_serve_init_detector(copied, trained, tmp_path):
     assert torch.equal(boxes(model), expected_boxes(trained))
     assert model.dataset_meta['classes'] == tuple('0123456789')
     assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['config.py', 'weights.pth']
+    before = weights.stat().st_mtime_ns
+    with pytest.raises(ValueError, match=r'config\.py.* exists'):
+        unpack(copied, tmp_path / 'out')
+    assert weights.stat().st_mtime_ns == before
 
 
 def test_the_base_may_lie_elsewhere(copied, base_file, tmp_path):
@@ -238,7 +242,16 @@ def test_tensors_that_do_not_fit_are_named(copied, key, fault):
 
 @pytest.mark.parametrize(
     ('changes', 'match'),
-    [({'version': 2}, 'version'), ({'format': 'zip'}, 'zip'), ({'files': {}}, 'adapters.safetensors')],
+    [
+        ({'version': 2}, 'version'),
+        ({'format': 'zip'}, 'zip'),
+        ({'files': {}}, 'adapters.safetensors'),
+        ({'files': ['adapters.safetensors']}, 'files is .* wrong type'),
+        ({'name': None}, 'name is .None., of a wrong type'),
+        ({'parameters': {'total': 1}}, 'field parameters lacks stored, trained'),
+        ({'backbone': {'name': 'backbone'}}, 'field backbone lacks .*base_sha256'),
+        ({'config': {}}, 'field config lacks model'),
+    ],
 )
 def test_a_manifest_of_another_release_is_refused(copied, changes, match):
     change_manifest(copied, **changes)
@@ -262,6 +275,9 @@ def test_packing_refuses_and_leaves_nothing_behind(trained, packed, tmp_path):
         pack(cfg, full, tmp_path / 'task')
     with pytest.raises(ValueError, match=r'kept_depths.*\(2, 2, 1, 0\).*\(2, 2, 3, 0\)'):
         pack(cfg, checkpoint, tmp_path / 'task', index=disagreeing)
+    foreign = write_index(tmp_path / 'index.json', kept=(2, 2, 3, 0), width=99)
+    with pytest.raises(ValueError, match='embed_dims'):
+        pack(cfg, checkpoint, tmp_path / 'task', index=foreign)
     wider = copy.deepcopy(cfg)
     wider.model.neck.out_channels = 4
     with pytest.raises(ValueError, match='does not fit'):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mmsls.registry import DATASETS
-from mmsls.vtab import VTAB1k
+from mmsls.vtab.dataset import VTAB1k
 
 
 @pytest.fixture
@@ -82,6 +82,22 @@ def test_an_empty_list_is_refused(root):
     (root / 'digits' / 'val200.txt').write_text('\n')
     with pytest.raises(ValueError, match='empty'):
         build(root, 'val200.txt')
+
+
+def test_the_hosts_own_data_set_reads_the_same(root):
+    from mmpretrain.datasets import CustomDataset
+
+    lists = root / 'digits' / 'train800.txt'
+    lists.write_text(lists.read_text().strip())  # it takes no empty line
+    cfg = {'type': 'mmsls.VTAB1k', 'data_root': str(root), 'task': 'digits', 'ann_file': 'train800.txt', 'pipeline': []}
+    theirs = VTAB1k.as_host_dataset(cfg)
+    assert theirs.pop('type') == 'CustomDataset'
+    ours, theirs = build(root), CustomDataset(**theirs)
+    assert [ours.get_data_info(i)['img_path'] for i in range(len(ours))] == [
+        theirs.get_data_info(i)['img_path'] for i in range(len(theirs))
+    ]
+    assert [ours.get_data_info(i)['gt_label'] for i in range(len(ours))] == list(theirs.get_gt_labels())
+    assert list(theirs.metainfo['classes']) == list(ours.metainfo['classes'])
 
 
 def test_a_class_with_one_image_warns(root, monkeypatch):
