@@ -23,7 +23,7 @@ from rule import show_curves
 from mmsls import runs
 from mmsls.command_line import add_rule_options, chosen
 from mmsls.complexity import count_macs, latencies
-from mmsls.pipeline import Chain, first_images, run_once, without_sls_hook
+from mmsls.pipeline import DONE_FILE, Chain, first_images, run_once, without_sls_hook
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.progress import ChainProgress, terminal
 from mmsls.report.table import headline
@@ -62,10 +62,13 @@ class DepthStudy(Chain):
     def compare(self, kept: tuple[int, ...], truncate: bool) -> dict[str, float]:
         """Return the metric of one depth: cut, retrained, and tuned from the base where asked for."""
         name = 'depth_' + '-'.join(map(str, kept))
+        trained, cut = name, f'{name}_cut'
+        if kept == PruningIndex.load(self.index_path).kept_depths and (self._dir('retrained') / DONE_FILE).exists():
+            trained, cut = 'retrained', 'pruned'  # the chain has them
         cfg = self.at(kept, self.pruned, self._checkpoint('tuned'))
-        found = {'cut': self._evaluated(f'{name}_cut', cfg, cfg.load_from).metrics}
-        self._train(name, cfg)
-        found['retrained'] = self._evaluated(name, cfg, self._checkpoint(name)).metrics
+        found = {'cut': self._evaluated(cut, cfg, cfg.load_from).metrics}
+        self._train(trained, cfg)
+        found['retrained'] = self._evaluated(trained, cfg, self._checkpoint(trained)).metrics
         if truncate:
             base = self.at(kept, self.tune, None)
             self._train(f'{name}_base', base)

@@ -52,7 +52,7 @@ def one_line_errors() -> Iterator[None]:
     """End the program with one line where mmsls itself refused an input; let any other error keep its traceback."""
     try:
         yield
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, IndexError, RuntimeError) as error:
         raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename).resolve()
         if PACKAGE not in raised_in.parents:
             raise

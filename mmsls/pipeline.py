@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -18,7 +17,6 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import barrier, is_main_process
-from mmengine.fileio import dump
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import nn
@@ -28,11 +26,14 @@ from mmsls.block_scorer import find_backbone
 from mmsls.complexity import ParameterCounts, count_macs, count_parameters, latencies, training_bytes
 from mmsls.deploy.task_folder import pack
 from mmsls.hooks.sls_hook import scorer_options
+from mmsls.json_files import read_json, write_json
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.score_curve import draw_score_curve
+from mmsls.scoring.rule import check_options
 
 INDEX_FILE, CURVE_FILE = 'pruning_index.json', 'score_curve.png'
 DONE_FILE = 'done.json'
+RULE = ('alpha', 'scope', 'min_depth', 'reference')
 _NAMES = count()
 
 
@@ -64,7 +65,7 @@ class Row:
         parameters: Total, trained and stored numbers.
         macs: Multiply-accumulates of one test image.
         latency: Median seconds of one test image, all rows in turns in one process.
-        memory: Bytes that a training step on two images adds to the model's own (`training_bytes`); 0 where the device had no room for it.
+        memory: Bytes that a training step on two images adds to the model's own (`training_bytes`); 0 where it could not be measured.
     """
 
     name: str
@@ -91,7 +92,7 @@ class Chain:
             They may change until something was pruned.
 
     Raises:
-        ValueError: If the work directory holds a run of other configs, or an index that no chain wrote.
+        ValueError: If a setting of the rule is out of range, or the work directory holds a run of other configs, or an index that no chain wrote.
     """
 
     def __init__(
@@ -107,6 +108,8 @@ class Chain:
         self.tune, self.baseline, self.decision = tune, baseline, decision or {}
         self.pruned = pruned if pruned is not None else without_sls_hook(tune)
         self.index_path = self.work_dir / INDEX_FILE
+        settings = scorer_options(runs.sls_settings(tune), tune.get('default_scope'), self.decision)
+        check_options(**{name: value for name, value in settings.items() if name in RULE})
         self._check_unchanged()
 
     def run(self, until_score: bool = False) -> list[Row]:
@@ -127,7 +130,7 @@ class Chain:
             rows += [self._evaluated('pruned', self._pruned_cfg(), self._checkpoint('tuned')), self._retrained()]
         self._measure(rows)
         if is_main_process():
-            dump([asdict(row) for row in rows], str(self.work_dir / 'results.json'), indent=2)
+            write_json([asdict(row) for row in rows], self.work_dir / 'results.json')
             self._store_task('retrained' if len(rows) > 2 else 'tuned')
         return rows
 
@@ -198,7 +201,7 @@ class Chain:
             cfg.resume, cfg.load_from = True, None
         runs.train(cfg, observer.prepare)
         if is_main_process():
-            dump({'checkpoint': self._chosen(name)}, str(done))
+            write_json({'checkpoint': self._chosen(name)}, done)
         barrier()
 
     def _evaluated(self, name: str, cfg: Config, checkpoint: str) -> Row:
@@ -207,9 +210,9 @@ class Chain:
         if not path.exists():
             metrics = runs.test(self._in(name, cfg), checkpoint, observer.prepare)
             if is_main_process():
-                dump(metrics, str(path))
+                write_json(metrics, path)
             barrier()
-        return Row(name, self._depths(cfg), json.loads(path.read_text()))
+        return Row(name, self._depths(cfg), read_json(path))
 
     def _measure(self, rows: list[Row]) -> None:
         self.progress.stage('measure', False)
@@ -264,7 +267,7 @@ class Chain:
         return find_backbone(runs.build_model(cfg)).kept_depths
 
     def _checkpoint(self, name: str) -> str:
-        return json.loads((self._dir(name) / DONE_FILE).read_text())['checkpoint']
+        return read_json(self._dir(name) / DONE_FILE)['checkpoint']
 
     def _has_best(self, name: str) -> bool:
         return Path(self._checkpoint(name)).name.startswith('best_')
@@ -275,21 +278,38 @@ class Chain:
         return str(best[-1]) if best else (self._dir(name) / 'last_checkpoint').read_text().strip()
 
     def _check_unchanged(self) -> None:
-        """Refuse to mix results of different configs in one folder."""
-        texts = [cfg.pretty_text if cfg is not None else '' for cfg in (self.tune, self.pruned, self.baseline)]
+        """Refuse to mix results of different configs in one folder; where nothing came of the earlier run, take the folder over."""
+        texts = [identity(cfg) if cfg is not None else '' for cfg in (self.tune, self.pruned, self.baseline)]
         ours = hashlib.sha256('\n'.join(texts).encode()).hexdigest()
         path = self.work_dir / 'chain.json'
-        if path.exists() and json.loads(path.read_text())['configs'] != ours:
+        if path.exists() and self._has_results() and read_json(path)['configs'] != ours:
             raise ValueError(
-                f'work_dir {str(self.work_dir)!r} holds a run of other configs; give another one, or --restart'
+                f'work_dir {str(self.work_dir)!r} holds a run of other configs; give another one, or remove it (run_sls.py '
+                '--restart)'
             )
         if not path.exists() and self.index_path.exists():
             raise ValueError(
-                f'work_dir {str(self.work_dir)!r} holds a {INDEX_FILE} that this chain did not write; give another one, or --restart'
+                f'work_dir {str(self.work_dir)!r} holds a {INDEX_FILE} that this chain did not write; give another one, or remove it (run_sls.py '
+                '--restart)'
             )
+        barrier()
         if is_main_process():
             self.work_dir.mkdir(parents=True, exist_ok=True)
-            dump({'configs': ours}, str(path))
+            write_json({'configs': ours}, path)
+        barrier()
+
+    def _has_results(self) -> bool:
+        return self.index_path.exists() or any(self.work_dir.glob('*/last_checkpoint'))
+
+
+def identity(cfg: Config) -> str:
+    """Return a config's text without what changes no result: the launcher, and how data are brought in."""
+    cfg = deepcopy(cfg)
+    cfg.pop('launcher', None)
+    for loader in [value for key, value in cfg.items() if key.endswith('_dataloader') and value]:
+        for name in ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor'):
+            loader.pop(name, None)
+    return cfg.pretty_text
 
 
 def without_sls_hook(cfg: Config) -> Config:
@@ -323,8 +343,10 @@ def measure_training(rows: Sequence[Row], models: Sequence[nn.Module], batch: An
     for row, model in zip(rows, models, strict=True):
         try:
             row.memory = training_bytes(model.train(), partial(losses, model, batch))
-        except torch.cuda.OutOfMemoryError:
-            print_log(f'{row.name}: no room on the device for a training step in float32', 'current', WARNING)
+        except (
+            Exception
+        ) as error:  # a loss may refuse two images, or the device have no room; the table shall not be lost for it
+            print_log(f'{row.name}: the memory of a training step was not measured: {error}', 'current', WARNING)
 
 
 def losses(model: Any, batch: Any) -> Any:
@@ -342,6 +364,7 @@ def first_images(cfg: Config, split: str, count: int = 1) -> Any:
     """Return the first images of a split as one batch."""
     runs.init_default_scope(cfg.get('default_scope', 'mmengine'))
     loader = deepcopy(cfg[f'{split}_dataloader'])
-    loader.batch_size, loader.num_workers, loader.persistent_workers = count, 0, False
+    loader.batch_size, loader.num_workers, loader.persistent_workers, loader.drop_last = count, 0, False, False
+    loader.pop('prefetch_factor', None)
     # Without a seed, samplers agree on one with the other processes.
     return next(iter(Runner.build_dataloader(loader, seed=0)))

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.dist import is_main_process
+from mmengine.dist import init_dist, is_distributed, is_main_process
 from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -45,6 +45,8 @@ def load_config(
     Raises:
         FileNotFoundError: If there is no such file.
     """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'config: no file at {path!r}')
     cfg = Config.fromfile(path)
     cfg.launcher = launcher
     if options:
@@ -54,6 +56,12 @@ def load_config(
     elif cfg.get('work_dir') is None:
         cfg.work_dir = osp.join('work_dirs', Path(path).stem)
     return cfg
+
+
+def start_processes(cfg: Config) -> None:
+    """Join the other processes of a launcher now; MMEngine does it in a runner only, and a resumed chain may need none."""
+    if cfg.launcher != 'none' and not is_distributed():
+        init_dist(cfg.launcher, **cfg.get('env_cfg', {}).get('dist_cfg', {'backend': 'nccl'}))
 
 
 def train(cfg: Config, prepare: RunnerAction | None = None) -> Runner:

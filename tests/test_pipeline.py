@@ -10,7 +10,7 @@ import torch
 from mmsls.block_scorer import find_backbone
 from mmsls.deploy.task_folder import read_task
 from mmsls.deploy.task_library import TaskLibrary
-from mmsls.pipeline import Chain, full_cfg, without_sls_hook
+from mmsls.pipeline import Chain, Row, first_images, full_cfg, measure_training, without_sls_hook
 from mmsls.pruning_index import PruningIndex
 
 HOOKS = [
@@ -124,9 +124,49 @@ def test_broken_off_chain_goes_on_where_it_stopped(tmp_path, tune):
 
 def test_work_dir_of_another_config_is_refused(tmp_path, tune):
     Chain(tune, tmp_path / 'chain', Stages())
+    (tmp_path / 'chain/tuned').mkdir()
+    (tmp_path / 'chain/tuned/last_checkpoint').write_text('epoch_1.pth')
     tune.optim_wrapper.optimizer.lr = 0.5
     with pytest.raises(ValueError, match=r'work_dir .* other configs'):
         Chain(tune, tmp_path / 'chain', Stages())
+
+
+def test_a_folder_in_which_nothing_came_about_is_taken_over(tmp_path, tune):
+    good = tune.train_dataloader.dataset.data_root
+    tune.train_dataloader.dataset.data_root = 'nowhere/'
+    with pytest.raises(FileNotFoundError):
+        Chain(tune, tmp_path / 'chain', Stages()).run()
+    tune.train_dataloader.dataset.data_root = good
+    Chain(tune, tmp_path / 'chain', Stages())
+
+
+def test_how_data_are_brought_in_is_no_other_config(tmp_path, tune):
+    (tmp_path / 'chain/tuned').mkdir(parents=True)
+    Chain(tune, tmp_path / 'chain', Stages())
+    (tmp_path / 'chain/tuned/last_checkpoint').write_text('epoch_1.pth')
+    tune.launcher, tune.train_dataloader.num_workers = 'pytorch', 2
+    Chain(tune, tmp_path / 'chain', Stages())
+
+
+def test_the_memory_of_a_step_that_fails_costs_no_table(tmp_path, tune):
+    class Refusing(torch.nn.Linear):
+        def forward(self, x):
+            raise RuntimeError('not two images')
+
+    row = Row('tuned', DEPTHS)
+    measure_training([row], [Refusing(1, 1)], {})
+    assert row.memory == 0
+
+
+def test_first_images_do_with_any_loader(tune):
+    tune.test_dataloader.update(num_workers=2, prefetch_factor=4, drop_last=True)
+    assert len(first_images(tune, 'test', 2)['data_samples']) == 2
+
+
+def test_a_bad_rule_is_refused_before_training(tmp_path, tune):
+    with pytest.raises(ValueError, match='alpha'):
+        Chain(tune, tmp_path / 'chain', Stages(), decision={'alpha': 2.0})
+    assert not (tmp_path / 'chain').exists()
 
 
 def test_a_scope_brings_its_own_min_depth_along(tmp_path, tune):

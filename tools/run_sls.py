@@ -6,7 +6,7 @@ import argparse
 import shutil
 from pathlib import Path
 
-from mmengine.dist import is_main_process
+from mmengine.dist import barrier, is_main_process
 
 from mmsls import pipeline, runs
 from mmsls.command_line import add_rule_options, chosen, one_line_errors, run_parser
@@ -75,8 +75,10 @@ def main() -> None:
         for path in (args.config, args.pruned, args.baseline)
     )
     work_dir = Path(tune.work_dir)
-    if args.restart:
+    runs.start_processes(tune)
+    if args.restart and is_main_process():
         forget(work_dir)
+    barrier()
     with ChainProgress(console, None if args.verbose else work_dir / 'console.log') as progress:
         rows = pipeline.Chain(tune, work_dir, progress, pruned, baseline, chosen(args)).run(args.until == 'score')
     if is_main_process():

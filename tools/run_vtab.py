@@ -8,20 +8,35 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from mmsls import runs
 from mmsls.command_line import RULE_OPTIONS, add_rule_options, chosen, one_line_errors
 from mmsls.report.progress import ChainProgress, terminal
+from mmsls.vtab.dataset import VTAB1k
 from mmsls.vtab.facts import GROUPS, facts_of, task_names
 from mmsls.vtab.methods import METHODS, check_methods
-from mmsls.vtab.results import Result, save, summary_table, task_table
-from mmsls.vtab.settings import for_epochs, for_machine, for_task
+from mmsls.vtab.results import RESULTS_FILE, Result, load, save, summary_table, task_table
+from mmsls.vtab.settings import LOADERS, for_epochs, for_machine, for_task
 from mmsls.vtab.task_run import TaskRun
 
 
 def names(text: str) -> list[str]:
-    return [part for part in text.split(',') if part]
+    found = [part for part in text.split(',') if part]
+    if not found:
+        raise argparse.ArgumentTypeError('name at least one')
+    return list(dict.fromkeys(found))
+
+
+def seeds(text: str) -> list[int]:
+    return list(dict.fromkeys(map(int, names(text))))
+
+
+def positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text} is not 1 or more')
+    return int(text)
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,10 +49,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--methods', type=names, default=[], help=f'compare with, comma-separated: {", ".join(METHODS)}, or all'
     )
-    parser.add_argument('--seeds', type=names, default=['0'], help='comma-separated (default: 0)')
-    parser.add_argument('--epochs', type=int, help='of tuning and of retraining each (default: 100, as the author)')
+    parser.add_argument('--seeds', type=seeds, default=[0], help='comma-separated (default: 0)')
+    parser.add_argument(
+        '--epochs', type=positive, help='of tuning and of retraining each (default: 100, as the author)'
+    )
     parser.add_argument('--workers', type=int, help='data-loading processes per loader')
-    parser.add_argument('--batch-size', type=int)
+    parser.add_argument('--batch-size', type=positive)
     parser.add_argument('--work-dir', help="where results go (default: the config's)")
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
     add_rule_options(parser)
@@ -53,16 +70,19 @@ def wanted_tasks(given: list[str]) -> list[str]:
 def main() -> None:
     args, console = parse_args(), terminal()
     methods = list(METHODS) if args.methods == ['all'] else args.methods
-    check_methods(methods)
     tasks = wanted_tasks(args.tasks)
     cfg = for_machine(
         runs.load_config(args.config, args.work_dir, launcher=args.launcher), args.workers, args.batch_size
     )
     if args.epochs is not None:
         cfg = for_epochs(cfg, args.epochs)
-    root, results = Path(cfg.work_dir), list[Result]()
+    check_methods(methods, cfg.model.backbone)
     for task in tasks:
-        for seed in map(int, args.seeds):
+        check_data(for_task(cfg, task, args.data_root))
+    runs.start_processes(cfg)
+    root = Path(cfg.work_dir)
+    for task in tasks:
+        for seed in args.seeds:
             folder = root / task / f'seed{seed}'
             console.print(f'{task}, seed {seed}', highlight=False)
             with ChainProgress(console, folder / 'console.log') as progress:
@@ -75,12 +95,27 @@ def main() -> None:
                     methods,
                     chosen(args, *RULE_OPTIONS),
                 )
-                results += run.compare()
+                run.compare()
     if is_main_process():
+        results = stored_results(root)
         text = report(results)
         (root / 'table.md').write_text(text)
         save(results, root / 'results.json')
         console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def check_data(cfg: Config) -> None:
+    """See that all lists and images of a task are there before any task is trained."""
+    lists = {loader.dataset.ann_file: loader.dataset for loader in map(cfg.get, LOADERS) if loader}
+    for dataset in lists.values():
+        VTAB1k(dataset.data_root, dataset.task, dataset.ann_file)
+
+
+def stored_results(root: Path) -> list[Result]:
+    """Return all results under a folder, those of earlier calls too: tasks in VTAB-1k's order, then seeds."""
+    order = [*task_names(), *(path.name for path in sorted(root.iterdir()))]
+    found = [result for path in root.glob(f'*/seed*/{RESULTS_FILE}') for result in load(path)]
+    return sorted(found, key=lambda result: (order.index(result.task), result.seed))
 
 
 def report(results: list[Result]) -> str:

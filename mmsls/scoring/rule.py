@@ -196,7 +196,7 @@ def check_scores(scores: Mapping[BlockId, float]) -> dict[BlockId, float]:
     return {(int(stage), int(block)): float(scores[stage, block]) for stage, block in sorted(scores)}
 
 
-def check_options(*, alpha: float, scope: str, min_depth: int, reference: str) -> None:
+def check_options(*, scope: str, min_depth: int, alpha: float = 0.3, reference: str = 'top') -> None:
     """Raise a ValueError that names the first option of the rule that is out of its range."""
     if not _is_real(alpha) or not 0 < alpha <= 1:
         raise ValueError(f'alpha is {alpha!r}; it must be a number with 0 < alpha <= 1 (0.3 by default)')

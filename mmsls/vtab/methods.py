@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from mmsls.adapters import adapter_class
+from mmsls.adapters.layer_adapter import LayerAdapter
 from mmsls.criteria.depgraph import torch_pruning
 
 METHODS = {
@@ -19,14 +22,27 @@ METHODS = {
 """What SLS can be compared with, and the criterion behind each."""
 
 
-def check_methods(methods: Sequence[str]) -> None:
+def check_methods(methods: Sequence[str], backbone: Mapping[str, Any]) -> None:
     """Refuse methods that cannot run, before hours of training.
 
+    Args:
+        methods: Names out of `METHODS`.
+        backbone: Config of the backbone that they shall prune.
+
     Raises:
-        ValueError: If one is unknown, or its package is not installed.
+        ValueError: If one is unknown, its package is not installed, or it does not know the backbone or its adapter.
     """
     unknown = [name for name in methods if name not in METHODS]
     if unknown:
         raise ValueError(f'methods: no method is called {unknown[0]!r}; known: {", ".join(METHODS)}')
     if 'depgraph' in methods:
         torch_pruning()
+        adapter = backbone.get('adapter')
+        if str(backbone['type']).split('.')[-1] != 'PrunedVisionTransformer':
+            raise ValueError(
+                f"methods: 'depgraph' is built for PrunedVisionTransformer, not for {backbone['type']}; leave it out"
+            )
+        if adapter is not None and issubclass(adapter_class(adapter), LayerAdapter):
+            raise ValueError(
+                f"methods: 'depgraph' cannot narrow layers that carry {adapter['type']}; leave it out, or take an adapter beside the layers"
+            )

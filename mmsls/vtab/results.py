@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
+from mmsls.json_files import read_json, write_json
 from mmsls.report.table import markdown
 from mmsls.vtab.facts import GROUPS, facts_of
 
@@ -57,12 +57,12 @@ class Result:
 
 def save(results: Sequence[Result], path: Path) -> None:
     """Write results as JSON."""
-    path.write_text(json.dumps([asdict(result) for result in results], indent=1) + '\n')
+    write_json([asdict(result) for result in results], path)
 
 
 def load(path: Path) -> list[Result]:
     """Read what `save` wrote."""
-    return [Result(**fields) for fields in json.loads(path.read_text())]
+    return [Result(**fields) for fields in read_json(path)]
 
 
 def task_table(results: Sequence[Result]) -> str:
@@ -96,9 +96,16 @@ def summary_table(results: Sequence[Result]) -> str:
         overall = f'{mean(per_group):.2f}' if len(per_group) == len(GROUPS) else '-'
         tasks = len({result.task for result in group})
         depth = mean(len(result.kept) for result in group)
-        stored = mean(result.stored for result in group) / 1e6
-        lines.append((group[0].method, str(tasks), *means, overall, f'{depth:.1f}', f'{stored:.3f}'))
-    header = ('method', 'tasks', *(name.capitalize() for name in GROUPS), 'average', 'mean depth', 'stored M')
+        trained, stored = (mean(getattr(result, field) for result in group) / 1e6 for field in ('trained', 'stored'))
+        costs = (
+            f'{depth:.1f}',
+            f'{trained:.3f}',
+            f'{stored:.3f}',
+            f'{mean(result.throughput for result in group):.1f}',
+        )
+        lines.append((group[0].method, str(tasks), *means, overall, *costs))
+    costs = ('mean depth', 'trained M', 'stored M', 'images/s')
+    header = ('method', 'tasks', *(name.capitalize() for name in GROUPS), 'average', *costs)
     return markdown(header, lines)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,8 @@ from mmsls.complexity import count_macs, count_parameters, latencies, training_b
 from mmsls.criteria import CRITERIA, Evidence, kept_blocks
 from mmsls.criteria.base import check_block_scores
 from mmsls.criteria.depgraph import depgraph
-from mmsls.pipeline import INDEX_FILE, Chain, Progress, first_images, run_once
+from mmsls.json_files import read_json, write_json
+from mmsls.pipeline import INDEX_FILE, RULE, Chain, Progress, first_images, run_once
 from mmsls.pruning_index import PruningIndex
 from mmsls.vtab.evidence import gather_evidence, loss_of
 from mmsls.vtab.methods import METHODS, check_methods
@@ -61,7 +61,7 @@ class TaskRun(Chain):
         methods: Sequence[str] = (),
         decision: dict[str, Any] | None = None,
     ) -> None:
-        check_methods(methods)
+        check_methods(methods, cfg.model.backbone)
         cfg.randomness = {**cfg.get('randomness', {}), 'seed': seed}
         super().__init__(cfg, work_dir, progress, decision=decision)
         self.task, self.seed, self.methods = task, seed, methods
@@ -88,15 +88,25 @@ class TaskRun(Chain):
     # Which blocks a method keeps.
 
     def _chosen_blocks(self, count: int) -> dict[str, list[list[int]]]:
-        """Return the blocks that every method keeps, found once and stored."""
-        path = self.work_dir / 'kept_blocks.json'
-        chosen = json.loads(path.read_text()) if path.exists() else {}
+        """Return the blocks that every method keeps, found once and stored.
+
+        Raises:
+            ValueError: If they were found for another decision of SLS.
+        """
+        path, decision = self.work_dir / 'kept_blocks.json', {'count': count, **self._settled()}
+        stored = read_json(path) if path.exists() else {'decision': decision, 'kept': {}}
+        chosen = stored['kept']
+        if stored['decision'] != decision:
+            raise ValueError(
+                f'{str(path)!r} holds what the other methods keep for {stored["decision"]}, SLS now has {decision}; remove that file and the '
+                f'folders of {", ".join(chosen)}, or give another work_dir'
+            )
         missing = [name for name in self.methods if name not in chosen]
         if missing:
             self.progress.stage(f'{", ".join(missing)}: blocks', False)
             chosen |= self._choose(missing, count)
             if is_main_process():
-                path.write_text(json.dumps(chosen, indent=1) + '\n')
+                write_json({'decision': decision, 'kept': chosen}, path)
         barrier()
         return {name: chosen[name] for name in self.methods}
 
@@ -104,9 +114,19 @@ class TaskRun(Chain):
         evidence = gather_evidence(self._in('score', self.tune), self._checkpoint('tuned'), self.seed)
         shared: list[Any] = [None]
         if is_main_process():
-            shared[0] = {name: self._ask(name, evidence, count) for name in methods}
+            try:
+                shared[0] = {name: self._ask(name, evidence, count) for name in methods}
+            except Exception as error:  # whatever it is, the other processes wait for word
+                shared[0] = error
         broadcast_object_list(shared)
+        if isinstance(shared[0], Exception):
+            raise shared[0]
         return shared[0]
+
+    def _settled(self) -> dict[str, Any]:
+        """Return the settings of the rule that the index was decided with."""
+        index = PruningIndex.load(self.index_path)
+        return {name: getattr(index, name) for name in RULE}
 
     def _ask(self, method: str, evidence: Evidence, count: int) -> list[list[int]]:
         """Return the blocks that one method keeps; DepGraph leaves its pruned model in its folder."""
@@ -117,9 +137,7 @@ class TaskRun(Chain):
         scores = criterion(evidence)
         check_block_scores(method, scores)
         print_log(f'{method}: ' + ' '.join(f'{score:.4g}' for score in scores.values()), 'current')
-        index = PruningIndex.load(self.index_path)
-        decision = {name: getattr(index, name) for name in ('alpha', 'scope', 'min_depth', 'reference')}
-        return [list(block) for block in kept_blocks(criterion, scores, count=count, **decision)]
+        return [list(block) for block in kept_blocks(criterion, scores, count=count, **self._settled())]
 
     def _prune_by_depgraph(self, evidence: Evidence) -> None:
         target = count_parameters(runs.build_model(self._pruned_cfg())).total
@@ -128,7 +146,7 @@ class TaskRun(Chain):
         folder = self._dir('depgraph')
         folder.mkdir(exist_ok=True)
         torch.save({'state_dict': model.cpu().state_dict(), 'meta': {}}, folder / 'start.pth')
-        (folder / 'widths.json').write_text(json.dumps(widths))
+        write_json(widths, folder / 'widths.json')
 
     # Running a method.
 
@@ -150,7 +168,7 @@ class TaskRun(Chain):
         cfg.model.type = CLASSIFIER
         cfg.model.backbone.pop('pruning_index')
         if name == 'depgraph':
-            cfg.model.inner_widths = json.loads((self._dir(name) / 'widths.json').read_text())
+            cfg.model.inner_widths = read_json(self._dir(name) / 'widths.json')
             cfg.load_from = str(self._dir(name) / 'start.pth')
         else:
             cfg.model.kept_blocks = kept
@@ -197,7 +215,7 @@ class TaskRun(Chain):
 
     def _accuracy(self, name: str) -> float | None:
         path = self._dir(name) / 'metrics.json'
-        return float(json.loads(path.read_text())['accuracy/top1']) if path.exists() else None
+        return float(read_json(path)['accuracy/top1']) if path.exists() else None
 
     def _stored_bytes(self, name: str) -> int:
         """Return the size of what a task stores: weights without training state, and SLS's index."""

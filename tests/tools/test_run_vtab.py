@@ -50,17 +50,27 @@ def test_a_table_from_one_command(leaf, request):
     assert '| tuned | 0-3 |' in table
     assert table.strip() in done.stdout
     assert (leaf / 'out/digits/seed0/pruning_index.json').stat().st_size < 8192
+    again = call(request.config.rootpath, leaf, '--tasks', 'digits', '--seeds', '1,1', '--workers', '1')
+    assert again.returncode == 0, again.stderr
+    (line,) = [line for line in (leaf / 'out' / 'table.md').read_text().splitlines() if line.startswith('| tuned')]
+    assert '±' in line  # the first call's seed is in the table too
 
 
 @pytest.mark.parametrize(
     ('arguments', 'said'),
     [
         (('--tasks', 'digits', '--methods', 'magic'), "error: methods: no method is called 'magic'"),
-        (('--tasks', 'eurosat'), "error: task 'eurosat': no list at"),
+        (('--tasks', 'digits,eurosat'), "error: task 'eurosat': no list at"),
+        (('--tasks', 'digits', '--config', 'nowhere.py'), "error: config: no file at 'nowhere.py'"),
+        (('--tasks', 'digits', '--alpha', '2'), 'error: alpha'),
+        (('--tasks', ''), '--tasks: name at least one'),
+        (('--tasks', 'digits', '--seeds', 'a'), '--seeds: invalid'),
+        (('--tasks', 'digits', '--batch-size', '0'), '--batch-size: 0 is not 1 or more'),
     ],
 )
 def test_bad_input_ends_with_one_line(leaf, request, arguments, said):
-    done = call(request.config.rootpath, leaf, *arguments)
-    assert done.returncode == 1
+    done = call(request.config.rootpath, leaf, '--work-dir', str(leaf / 'refused'), *arguments)
+    assert done.returncode != 0
+    assert not list((leaf / 'refused').glob('*/*/tuned'))
     assert said in done.stderr
     assert 'Traceback' not in done.stderr

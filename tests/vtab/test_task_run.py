@@ -122,19 +122,48 @@ def test_unknown_methods_are_refused_before_anything_runs(vit_cfg, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(not HAS_TORCH_PRUNING, reason='needs torch-pruning')
+@pytest.mark.parametrize(
+    ('changes', 'said'),
+    [
+        ({'type': 'PrunedSwinTransformer'}, 'PrunedVisionTransformer, not for PrunedSwinTransformer'),
+        ({'adapter': {'type': 'mmsls.LoRA'}}, 'layers that carry mmsls.LoRA'),
+    ],
+)
+def test_depgraph_is_refused_before_training_where_it_cannot_prune(vit_cfg, tmp_path, changes, said):
+    cfg = vit_cfg()
+    cfg.model.backbone.update(changes)
+    with pytest.raises(ValueError, match=said):
+        TaskRun(cfg, tmp_path, Silent(), 'digits', methods=['depgraph'])
+    assert not list(tmp_path.iterdir())
+
+
+def test_choices_for_another_decision_are_not_taken_over(finished, vit_cfg):
+    folder, methods, _, _ = finished
+    run = TaskRun(vit_cfg(), folder, Silent(), 'digits', 3, methods)
+    with pytest.raises(ValueError, match=r'kept_blocks\.json.*remove that file and the folders of .*random'):
+        run._chosen_blocks(count=3)
+
+
+def test_a_bad_rule_is_refused_before_training(vit_cfg, tmp_path):
+    with pytest.raises(ValueError, match='alpha'):
+        TaskRun(vit_cfg(), tmp_path, Silent(), 'digits', decision={'alpha': 2.0})
+    assert not list(tmp_path.iterdir())
+
+
 def test_depgraph_without_its_package_is_refused(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, 'torch_pruning', None)
     with pytest.raises(ValueError, match=r"'depgraph' needs the package torch-pruning.*pip install torch-pruning"):
-        check_methods(['depgraph'])
+        check_methods(['depgraph'], {'type': 'PrunedVisionTransformer'})
 
 
 def test_the_seed_is_that_of_the_run(finished):
     folder, _, _, _ = finished
     meta = torch.load(folder / 'tuned' / 'epoch_1.pth', weights_only=True)['meta']
     assert meta['seed'] == 3
-    assert json.loads((folder / 'kept_blocks.json').read_text()).keys() == set(finished[1])
+    assert json.loads((folder / 'kept_blocks.json').read_text())['kept'].keys() == set(finished[1])
 
 
 def test_pruned_depths_load_through_the_ordinary_config(finished, vit_cfg):
