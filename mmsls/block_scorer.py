@@ -21,8 +21,9 @@ from mmsls.features.recorder import FeatureRecorder
 from mmsls.features.tasks import build_sampler
 from mmsls.pruning_index import PruningIndex
 from mmsls.scoring import BlockId, layer_scores
-from mmsls.scoring.embedding import check_perplexity
+from mmsls.scoring.embedding import check_perplexity, check_seed
 from mmsls.scoring.rule import check_options
+from mmsls.scoring.silhouette import check_jobs
 
 
 def find_backbone(model: nn.Module) -> PrunedBackbone:
@@ -81,6 +82,8 @@ class BlockScorer:
         self.decision: dict[str, Any] = {'alpha': alpha, 'scope': scope, 'min_depth': min_depth, 'reference': reference}
         check_options(**self.decision)
         check_perplexity(perplexity)
+        check_seed(seed)
+        check_jobs(n_jobs)
         self.max_samples, self.perplexity, self.seed, self.n_jobs = max_samples, perplexity, seed, n_jobs
         self.recorder = FeatureRecorder(self.backbone, getattr(self.sampler, 'after_merging', False))
         self.bank = FeatureBank(max_samples, seed)

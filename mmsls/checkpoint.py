@@ -72,6 +72,23 @@ def describe(model: nn.Module) -> dict[str, Any]:
     return {'version': META_VERSION, 'backbones': backbones}
 
 
+def check_has_base(model: nn.Module, checkpoint: Mapping[str, Any]) -> None:
+    """Refuse a slim checkpoint where nothing else brings its base along; MMEngine would go on with a random one.
+
+    Raises:
+        ValueError: If a backbone that the checkpoint left the base out of has none in the model.
+    """
+    stored = checkpoint.get('meta', {}).get(META_KEY, {}).get('backbones', {})
+    ours = dict(frozen_backbones(model))
+    for name, described in stored.items():
+        if name not in ours:
+            found = type(model.get_submodule(name)).__name__ if name in dict(model.named_modules()) else 'nothing'
+            raise ValueError(
+                f'load_from: this slim checkpoint leaves the base of model.{name} out ({described.get("base_checkpoint")}), and the model has '
+                f'{found} without one there: set its type, base_checkpoint and adapter as in the training config'
+            )
+
+
 def check_resume(model: nn.Module, checkpoint: Mapping[str, Any]) -> None:
     """Refuse to resume a run at other depths: optimizer state and schedule belong to the blocks it had.
 

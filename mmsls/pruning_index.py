@@ -193,6 +193,10 @@ class PruningIndex:
         except FileNotFoundError as error:
             hint = 'score the tuned model first (tools/score.py), or set kept_depths instead'
             raise FileNotFoundError(f'pruning index {os.fspath(path)} does not exist; {hint}') from error
+        except OSError as error:
+            raise ValueError(
+                f'pruning index {os.fspath(path)} cannot be read ({error}); give the path of the file'
+            ) from error
         except UnicodeDecodeError as error:
             raise ValueError(f'{os.fspath(path)} is not a pruning index: it is not text ({error})') from error
         try:
@@ -218,7 +222,7 @@ def _parse(text: str) -> dict[str, Any]:
     """Parse the text and check that it has the format, the version and exactly the fields of this release."""
     try:
         fields = json.loads(text, parse_constant=_refuse_constant)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f'cut short or not JSON ({error}); copy it again, or score the model anew') from error
     if not isinstance(fields, dict):
         raise ValueError(f'holds a {type(fields).__name__}, not an object with fields; it is no pruning index')

@@ -185,7 +185,15 @@ def test_every_cut_is_refused(path):
             PruningIndex.load(path)
 
 
-@pytest.mark.parametrize('content', [b'[]', b'3', b'"x"', b'null', b'\xff\xfe\x00', b'PK\x03\x04', b'{"alpha": NaN}'])
+def test_a_folder_is_refused(path):
+    path.mkdir()
+    with pytest.raises(ValueError, match=r'pruning_index\.json cannot be read .*give the path of the file'):
+        PruningIndex.load(path)
+
+
+@pytest.mark.parametrize(
+    'content', [b'[' * 10**6, b'[]', b'3', b'"x"', b'null', b'\xff\xfe\x00', b'PK\x03\x04', b'{"alpha": NaN}']
+)
 def test_other_files_are_refused(path, content):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r'pruning_index\.json'):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -38,7 +39,7 @@ class Adapter(nn.Module):
         scale: Factor of the adapter's output.
 
     Raises:
-        ValueError: If `rank` is not a positive integer.
+        ValueError: If `rank` is not a positive integer, or `scale` not a finite number.
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
@@ -50,6 +51,8 @@ class Adapter(nn.Module):
         super().__init__()
         if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
             raise ValueError(f'adapter.rank must be a positive integer, got {rank!r}')
+        if isinstance(scale, bool) or not isinstance(scale, int | float) or not math.isfinite(scale):
+            raise ValueError(f'adapter.scale must be a finite number, got {scale!r}')
         self.embed_dims, self.rank, self.scale = embed_dims, rank, float(scale)
 
     @classmethod
@@ -133,6 +136,8 @@ def normalise_adapter_cfg(cfg: Mapping[str, Any] | None) -> dict[str, Any] | Non
     """
     if cfg is None:
         return None
+    if not isinstance(cfg, Mapping):
+        raise ValueError(f"adapter must be a config like dict(type='mmsls.Convpass', rank=8), or None, got {cfg!r}")
     cls = adapter_class(cfg)
     known = config_parameters(cls)
     placement = normalise_placement(cfg)

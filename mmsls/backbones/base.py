@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -58,12 +59,17 @@ class PrunedBackbone(nn.Module):
     _host_arguments: tuple[tuple[Any, ...], dict[str, Any]]
     """Positional and keyword arguments that the family's constructor handed to the host's."""
     init_cfg: Any
+    out_indices: Sequence[int]
 
     # What a family provides.
 
     def block_lists(self) -> list[nn.ModuleList]:
         """Return each stage's list of blocks, bottom first."""
         raise NotImplementedError
+
+    def output_count(self) -> int:
+        """Return how many features a forward pass gives."""
+        return len(self.out_indices)
 
     def base_width(self) -> int:
         """Return the width C of the first stage."""
@@ -93,9 +99,9 @@ class PrunedBackbone(nn.Module):
 
     def set_up(
         self,
-        base_checkpoint: str | None,
+        base_checkpoint: str | os.PathLike[str] | None,
         adapter: Mapping[str, Any] | None,
-        pruning_index: str | None,
+        pruning_index: str | os.PathLike[str] | None,
         kept_depths: int | Sequence[int] | None,
     ) -> None:
         """Truncate, load and freeze the base, insert adapters. The order matters: a base never meets adapters or removed blocks.
@@ -105,14 +111,14 @@ class PrunedBackbone(nn.Module):
             FileNotFoundError: If the index or the base is not there.
         """
         if adapter is not None and base_checkpoint is None:
-            raise ValueError(f'adapter={dict(adapter)} needs base_checkpoint: adapters are trained on a frozen base')
+            raise ValueError(f'adapter={adapter!r} needs base_checkpoint: adapters are trained on a frozen base')
         self.depths = tuple(len(blocks) for blocks in self.block_lists())
         self.adapter_cfg = normalise_adapter_cfg(adapter)
         self.kept_depths, index = resolve_kept_depths(self.fingerprint(), pruning_index, kept_depths)
         for blocks, depth in zip(self.block_lists(), self.kept_depths, strict=True):
             truncate(blocks, depth)
         if base_checkpoint is not None:
-            self._load_base(base_checkpoint)
+            self._load_base(os.fspath(base_checkpoint))
         if self.adapter_cfg is not None:
             self._insert_adapters(self.adapter_cfg)
         if base_checkpoint is not None:
@@ -144,6 +150,20 @@ class PrunedBackbone(nn.Module):
         for (stage, position), block in list(self.iter_blocks()):
             if (stage, position) in chosen:
                 self.block_lists()[stage][position] = self.adapted(block, stage, cfg)
+
+    def _freeze_unread(self, unread: Iterable[nn.Module], mend: str) -> None:
+        """Freeze what no output depends on: it could never train, and DDP stops at parameters without a gradient."""
+        idle = [p for module in unread for p in module.parameters() if p.requires_grad]
+        if self.base_sha256 is None or not idle:
+            return
+        for parameter in idle:
+            parameter.requires_grad_(False)
+        print_log(
+            f'{type(self).__name__}: no output of out_indices {tuple(self.out_indices)} depends on what comes after the last of them, so the '
+            f'{len(idle)} adapter tensors there stay as they are; leave it out with {mend}',
+            'current',
+            logging.WARNING,
+        )
 
     # What others ask of it.
 

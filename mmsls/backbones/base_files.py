@@ -19,7 +19,7 @@ def local_path(location: str) -> Path:
     """Return the file of a base checkpoint, downloading a URL to torch's hub cache first.
 
     Raises:
-        FileNotFoundError: If a local file does not exist.
+        FileNotFoundError: If a local file does not exist, or a URL cannot be fetched.
     """
     if urlparse(location).scheme in ('http', 'https'):
         # Many hosts call every file `pytorch_model.bin`: two URLs must never be one file.
@@ -27,7 +27,13 @@ def local_path(location: str) -> Path:
         path = Path(torch.hub.get_dir()) / 'checkpoints' / name
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(location, str(path))
+            try:
+                torch.hub.download_url_to_file(location, str(path))
+            except OSError as error:  # urllib's errors are OSErrors
+                raise FileNotFoundError(
+                    f'base_checkpoint: {location!r} cannot be fetched ({error}); check the URL and the network, or fetch it by other means and '
+                    'give its path'
+                ) from error
         return path
     path = Path(location).expanduser()
     if not path.is_file():

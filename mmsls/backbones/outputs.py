@@ -1,9 +1,13 @@
-"""Which blocks a ViT hands to its neck and head, before and after pruning."""
+"""What a backbone hands to its neck and head, before and after pruning."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any, SupportsIndex
+
+from torch import nn
+
+from mmsls.backbones.base import PrunedBackbone
 
 
 def checked_outputs(out_indices: Sequence[int], depth: int) -> list[int]:
@@ -83,3 +87,22 @@ class BlockOutputs(tuple):
                 f'the head asks for output {key} (in_index) of a ViT that gives {len(self)}: set out_indices, now '
                 f'{tuple(self.blocks)}, to as many blocks as the head takes'
             ) from error
+
+
+def check_readers(model: nn.Module) -> None:
+    """See that a model's backbone gives as many features as its neck takes; the hosts' necks stop with a bare AssertionError.
+
+    Raises:
+        ValueError: If it gives fewer.
+    """
+    backbone, neck = getattr(model, 'backbone', None), getattr(model, 'neck', None)
+    first = next(iter(neck), None) if isinstance(neck, nn.Sequential | nn.ModuleList) else neck
+    if not isinstance(backbone, PrunedBackbone) or first is None:
+        return
+    # FPN and MultiLevelNeck name the widths of what they take, Feature2Pyramid the factors by which it resizes it.
+    takes = getattr(first, 'rescales', None) or getattr(first, 'in_channels', None)
+    if isinstance(takes, Sequence) and len(takes) > backbone.output_count():
+        raise ValueError(
+            f'model.neck: {type(first).__name__} takes {len(takes)} features, and the backbone gives {backbone.output_count()}: set out_indices, '
+            f'now {tuple(getattr(backbone, "out_indices", ()))}, to as many blocks or stages as the neck takes'
+        )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 from mmengine.logging import print_log
@@ -12,7 +14,9 @@ from mmsls.pruning_index import PruningIndex
 
 
 def resolve_kept_depths(
-    fingerprint: Mapping[str, Any], pruning_index: str | None, kept_depths: int | Sequence[int] | None
+    fingerprint: Mapping[str, Any],
+    pruning_index: str | os.PathLike[str] | None,
+    kept_depths: int | Sequence[int] | None,
 ) -> tuple[tuple[int, ...], PruningIndex | None]:
     """Decide how many blocks each stage keeps.
 
@@ -30,22 +34,22 @@ def resolve_kept_depths(
     """
     full = tuple(fingerprint['depths'])
     if pruning_index is not None and kept_depths is not None:
-        raise ValueError(f'give pruning_index ({pruning_index!r}) or kept_depths ({kept_depths}), not both')
+        raise ValueError(f'give pruning_index ({os.fspath(pruning_index)!r}) or kept_depths ({kept_depths}), not both')
     if pruning_index is not None:
         index = PruningIndex.load(pruning_index)
         index.check_backbone(fingerprint)
         return index.kept_depths, index
     if kept_depths is None:
         return full, None
-    kept = tuple(kept_depths) if isinstance(kept_depths, Sequence) else (kept_depths,)
+    kept = tuple(kept_depths) if isinstance(kept_depths, Iterable) else (kept_depths,)
     fits = len(kept) == len(full) and all(
-        isinstance(k, int) and not isinstance(k, bool) and 0 <= k <= n for k, n in zip(kept, full, strict=True)
+        isinstance(k, Integral) and not isinstance(k, bool) and 0 <= k <= n for k, n in zip(kept, full, strict=True)
     )
     if not fits or sum(kept) == 0:
         raise ValueError(
             f'kept_depths must hold one number per stage, each from 0 to the depth of its stage {full} and not all 0, got {kept}'
         )
-    return kept, None
+    return tuple(int(k) for k in kept), None
 
 
 def warn_of_differences(index: PruningIndex, adapter: Mapping[str, Any] | None, base_sha256: str | None) -> None:

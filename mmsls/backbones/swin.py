@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
+from mmengine.config import ConfigDict
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -48,9 +50,9 @@ class PrunedSwinMixin(PrunedBackbone):
     def __init__(
         self,
         *args: Any,
-        base_checkpoint: str | None = None,
+        base_checkpoint: str | os.PathLike[str] | None = None,
         adapter: Mapping[str, Any] | None = None,
-        pruning_index: str | None = None,
+        pruning_index: str | os.PathLike[str] | None = None,
         kept_depths: Sequence[int] | None = None,
         fused_attention: bool = True,
         **kwargs: Any,
@@ -59,6 +61,7 @@ class PrunedSwinMixin(PrunedBackbone):
             ignore_init_cfg(kwargs)
             # The whole base is frozen anyway, and the host's own freezing would freeze adapters and output norms too.
             kwargs['frozen_stages'] = -1
+        mend_arguments(kwargs)
         super().__init__(*args, **kwargs)
         self._host_arguments = (args, kwargs)
         if fused_attention:
@@ -66,6 +69,9 @@ class PrunedSwinMixin(PrunedBackbone):
                 for block in stage.blocks:
                     block.attn = FusedWindowAttention(block.attn, fixed_table=base_checkpoint is not None)
         self.set_up(base_checkpoint, adapter, pruning_index, kept_depths)
+        read = max(self.out_indices) + 1
+        kept = tuple(depth if stage < read else 0 for stage, depth in enumerate(self.kept_depths))
+        self._freeze_unread(self.stages[read:], f'kept_depths={kept}')
 
     def block_lists(self) -> list[nn.ModuleList]:
         """Return each stage's list of blocks, bottom first."""
@@ -125,3 +131,24 @@ class PrunedSwinMixin(PrunedBackbone):
     def _first_stride(self) -> int:
         stride = self.patch_embed.projection.stride
         return stride if isinstance(stride, int) else stride[0]
+
+
+def mend_arguments(arguments: MutableMapping[str, Any]) -> None:
+    """Mend host arguments in place that mmdet 3.3 and mmseg 1.2 document and stumble over.
+
+    A `mlp_ratio` that is a whole number as a float ends in torch's TypeError, a plain dict as `init_cfg` in an AttributeError, and what
+    `pretrained` names is never loaded.
+
+    Example:
+        >>> arguments = {'mlp_ratio': 4.0, 'pretrained': 'swin.pth'}
+        >>> mend_arguments(arguments)
+        >>> arguments
+        {'mlp_ratio': 4, 'init_cfg': {'type': 'Pretrained', 'checkpoint': 'swin.pth'}}
+    """
+    ratio = arguments.get('mlp_ratio')
+    if isinstance(ratio, float) and ratio.is_integer():
+        arguments['mlp_ratio'] = int(ratio)
+    if isinstance(arguments.get('pretrained'), str) and arguments.get('init_cfg') is None:
+        arguments['init_cfg'] = {'type': 'Pretrained', 'checkpoint': arguments.pop('pretrained')}
+    if type(arguments.get('init_cfg')) is dict:
+        arguments['init_cfg'] = ConfigDict(arguments['init_cfg'])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -70,9 +70,9 @@ class PrunedViTMixin(PrunedBackbone):
     def __init__(
         self,
         *args: Any,
-        base_checkpoint: str | None = None,
+        base_checkpoint: str | os.PathLike[str] | None = None,
         adapter: Mapping[str, Any] | None = None,
-        pruning_index: str | None = None,
+        pruning_index: str | os.PathLike[str] | None = None,
         kept_depths: int | Sequence[int] | None = None,
         fused_attention: bool = False,
         **kwargs: Any,
@@ -101,14 +101,9 @@ class PrunedViTMixin(PrunedBackbone):
         blocks = remapped_outputs(wanted, len(self.layers))
         self.out_indices = sorted(set(blocks))
         self._output_blocks = tuple(blocks)
-        idle = self.layers[blocks[-1] + 1 :]
-        if self.adapter_cfg is not None and any(p.requires_grad for p in idle.parameters()):
-            print_log(
-                f'{type(self).__name__}: no output of out_indices {tuple(blocks)} depends on the blocks after {blocks[-1]}, so their adapters '
-                f'never train, and DDP stops at parameters without gradient: set kept_depths={blocks[-1] + 1}',
-                'current',
-                logging.WARNING,
-            )
+        if blocks[-1] + 1 < len(self.layers):
+            final_norm: list[Any] = [self.norm1] if getattr(self, 'final_norm', False) else []
+            self._freeze_unread([*self.layers[blocks[-1] + 1 :], *final_norm], f'kept_depths={blocks[-1] + 1}')
         if not self.is_pruned:
             return
         if blocks != list(wanted):
@@ -126,6 +121,10 @@ class PrunedViTMixin(PrunedBackbone):
     def block_lists(self) -> list[nn.ModuleList]:
         """Return the list of blocks: a ViT is one stage."""
         return [self.layers]
+
+    def output_count(self) -> int:
+        """Return how many features a forward pass gives: mmseg's `out_origin` adds the embedded patches."""
+        return len(self._output_blocks) + bool(getattr(self, 'out_origin', False))
 
     def base_width(self) -> int:
         """Return the width C."""

@@ -39,8 +39,8 @@ class FeatureBank:
     """
 
     def __init__(self, max_samples: int = 2000, seed: int = 0) -> None:
-        if max_samples < 1:
-            raise ValueError(f'max_samples={max_samples} must be at least 1; 2000 is usual')
+        if isinstance(max_samples, bool) or not isinstance(max_samples, int) or max_samples < 1:
+            raise ValueError(f'max_samples={max_samples!r} must be a whole number of at least 1; 2000 is usual')
         self.max_samples = max_samples
         self.seed = seed
         self._entries: dict[int, dict[Key, Features]] = {}

@@ -109,14 +109,26 @@ def read_semantic_map(
             f'{frame.ori_shape} (height, width): load annotations behind Resize, as in every test pipeline of MMSegmentation, from one-channel '
             'files of the same size as the images'
         )
-    classes = np.unique(labels)
-    known = (classes >= 0) & (classes < (np.inf if num_classes is None else num_classes)) | (classes == ignore_index)
-    if not known.all():
-        raise ValueError(
-            f'the ground-truth map of {name} has the labels {classes[~known].tolist()}; the model knows {num_classes} classes (from 0) and '
-            f'ignore_index={ignore_index}: set ignore_index of decode_head, or reduce_zero_label of the data set, as its labels are'
-        )
+    check_classes(data_sample, num_classes, ignore_index)
     return labels[0]
+
+
+def check_classes(data_sample: Any, num_classes: int | None, ignore_index: int | None) -> None:
+    """Refuse a semantic map with labels that are no class.
+
+    Raises:
+        ValueError: if a label is below 0, or `num_classes` or more, and not `ignore_index`.
+    """
+    labels = data_sample.gt_sem_seg.data
+    unknown = (labels < 0) | (labels >= num_classes) if num_classes is not None else labels < 0
+    if ignore_index is not None:
+        unknown &= labels != ignore_index
+    if unknown.any():
+        raise ValueError(
+            f'the ground-truth map of {image_name(data_sample.metainfo)} has the labels {labels[unknown].unique().tolist()}; the model knows '
+            f'{num_classes} classes (from 0) and ignore_index={ignore_index}: set ignore_index of decode_head, or reduce_zero_label of the data '
+            'set, as its labels are'
+        )
 
 
 def image_name(metainfo: Mapping[str, Any]) -> str:

@@ -58,6 +58,14 @@ class ImageSampler:
             for row, item in enumerate(data_samples)
         ]
 
+    def check(self, data_sample: Any) -> None:
+        """Refuse an image without exactly one class.
+
+        Raises:
+            ValueError: if it has none, or several.
+        """
+        label_of(data_sample)
+
     def _pooled(self, block: BlockId, recorded: BlockTokens) -> np.ndarray:
         """Return one feature per image, (B, C) float32, whatever the precision of the tokens."""
         extra = recorded.extra_tokens

@@ -53,6 +53,14 @@ class InstanceSampler:
         blocks = single_pass(passes, len(data_samples))
         return [sample for index, item in enumerate(data_samples) for sample in self._sample(blocks, index, item)]
 
+    def check(self, data_sample: Any) -> None:
+        """Refuse an image without instances to read.
+
+        Raises:
+            ValueError: if there is no ground truth, none of the demanded kind, or one in another frame.
+        """
+        read_instances(data_sample, ImageFrame.from_metainfo(data_sample.metainfo), self.use_masks)
+
     def _sample(self, blocks: BlockPass, index: int, data_sample: Any) -> Iterable[Sample]:
         frame = ImageFrame.from_metainfo(data_sample.metainfo)
         truth = read_instances(data_sample, frame, self.use_masks)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mmsls.features.ground_truth import image_name, read_semantic_map
+from mmsls.features.ground_truth import check_classes, image_name, read_semantic_map
 from mmsls.features.recorder import BlockPass
 from mmsls.features.samplers import Sample, single_pass, weighted_means
 from mmsls.features.sliding_window import SlidingWindow, Window, input_shape
@@ -86,6 +86,25 @@ class RegionSampler:
         return [
             sample for index, item in enumerate(data_samples) for sample in self._sample(passes, windows, index, item)
         ]
+
+    def check(self, data_sample: Any) -> None:
+        """Refuse an image without a map that fits it and the classes.
+
+        Raises:
+            ValueError: if there is no map, one of another size, or one with other classes.
+        """
+        read_semantic_map(
+            data_sample, ImageFrame.from_metainfo(data_sample.metainfo), self.num_classes, self.ignore_index
+        )
+
+    def check_training(self, data_sample: Any) -> None:
+        """Refuse a training crop with classes out of range; the host's loss fails on them without naming the image.
+
+        Raises:
+            ValueError: if it has other classes.
+        """
+        if data_sample.get('gt_sem_seg') is not None:
+            check_classes(data_sample, self.num_classes, self.ignore_index)
 
     def _windows(self, passes: list[BlockPass], data_samples: Sequence[Any]) -> Sequence[Window | None]:
         """Return which part of the input each pass saw, None for all of it."""

@@ -46,6 +46,9 @@ class Sampler(Protocol):
     def __call__(self, passes: list[BlockPass], data_samples: Sequence[Any]) -> list[Sample]:
         """Return the samples of one batch, given the recorded passes and the data samples that the model returned."""
 
+    def check(self, data_sample: Any) -> None:
+        """Refuse an image whose ground truth is absent or wrong, before the host's own metric stumbles over it."""
+
 
 def single_pass(passes: list[BlockPass], batch_size: int) -> BlockPass:
     """Return the only pass of a batch.

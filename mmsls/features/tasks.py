@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,4 +51,9 @@ def build_sampler(cfg: str | Mapping[str, Any], model: nn.Module | None = None) 
         raise ValueError(f'sampler: unknown sampler {name!r}; known: {", ".join(sorted(SAMPLERS))}')
     sampler = SAMPLERS[name]
     known = sampler.settings_of(model) if model is not None and hasattr(sampler, 'settings_of') else {}
+    try:
+        inspect.signature(sampler).bind(**arguments)
+    except TypeError as error:
+        names = ', '.join(inspect.signature(sampler).parameters)
+        raise ValueError(f'sampler: {error} for {name}; its arguments are {names}') from error
     return sampler(**{**known, **arguments})

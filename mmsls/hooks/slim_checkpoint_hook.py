@@ -10,6 +10,7 @@ from mmengine.model import is_model_wrapper
 from torch import nn
 
 from mmsls import checkpoint as slim_checkpoint
+from mmsls.backbones.outputs import check_readers
 from mmsls.complexity import count_parameters, summary_line
 from mmsls.registry import HOOKS
 
@@ -29,6 +30,7 @@ class SlimCheckpointHook(Hook):
     def before_run(self, runner: Any) -> None:
         """Say what is trained, or that there is nothing to leave out."""
         model = unwrapped(runner)
+        check_readers(model)
         if any(slim_checkpoint.frozen_backbones(model)):
             print_log(f'SlimCheckpointHook: {summary_line(count_parameters(model))}', 'current')
         else:
@@ -41,7 +43,8 @@ class SlimCheckpointHook(Hook):
         slim_checkpoint.slim(unwrapped(runner), checkpoint)
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """Check what is being resumed."""
+        """Check what is being loaded or resumed."""
+        slim_checkpoint.check_has_base(unwrapped(runner), checkpoint)
         if runner._resume:
             slim_checkpoint.check_resume(unwrapped(runner), checkpoint)
             slim_checkpoint.restore_history(checkpoint.get('message_hub', {}))

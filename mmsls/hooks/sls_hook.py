@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmengine.runner import BaseLoop, IterBasedTrainLoop
 
+from mmsls.backbones.outputs import check_readers
 from mmsls.block_scorer import BlockScorer, log_scores
 from mmsls.features.splits import reported_split_warning
 from mmsls.features.tasks import sampler_for_scope
@@ -37,6 +38,26 @@ def scorer_options(
     options.setdefault('scope', 'model' if 'ImageSampler' in str(options['sampler']) else 'stage')
     options.setdefault('min_depth', 1 if options['scope'] == 'stage' else 0)
     return options
+
+
+def labelled(data_batch: Any) -> list[Any]:
+    """Return a batch's data samples; nothing under test-time augmentation, whose lists of lists the samplers refuse later."""
+    samples = data_batch.get('data_samples') if isinstance(data_batch, Mapping) else None
+    return [sample for sample in samples or () if hasattr(sample, 'metainfo')]
+
+
+def check_has_classes(dataset: Any) -> None:
+    """Refuse a data set of one class, in which nothing can be told apart.
+
+    Raises:
+        ValueError: If its meta information names one class.
+    """
+    classes = getattr(dataset, 'metainfo', {}).get('classes')
+    if classes is not None and len(classes) == 1:
+        raise ValueError(
+            f'{type(dataset).__name__} has the one class {tuple(classes)}; a silhouette needs at least 2: score on a data set that tells '
+            'several apart (tools/score.py), or take SLSHook out and set kept_depths'
+        )
 
 
 @HOOKS.register_module()
@@ -102,6 +123,28 @@ class SLSHook(Hook):
         """Check the settings before hours of training."""
         options = scorer_options(self.options, DefaultScope.get_current_instance().scope_name)
         self.scorer = BlockScorer(unwrapped(runner), **options)
+        check_readers(unwrapped(runner))
+        evaluations = [loop for loop in (runner._val_loop, runner._test_loop) if isinstance(loop, BaseLoop)]
+        for loop in evaluations:
+            check_has_classes(loop.dataloader.dataset)
+        if not evaluations:
+            print_log('SLSHook: this run has no validation, so it writes no index', 'current', logging.WARNING)
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Refuse labels out of range before the loss meets them."""
+        check = getattr(self.scorer.sampler, 'check_training', None)
+        if check is not None:
+            for data_sample in labelled(data_batch):
+                check(data_sample)
+
+    def before_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Refuse ground truth that cannot be scored before the host's metric meets it: in the first validation, and in those that are due."""
+        if self.active or self.validations == 1:
+            self._check(data_batch)
+
+    def before_test_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Refuse ground truth that cannot be scored before the host's metric meets it."""
+        self._check(data_batch)
 
     def before_val_epoch(self, runner: Any) -> None:
         """Start collecting where this validation is due."""
@@ -144,6 +187,10 @@ class SLSHook(Hook):
         self.active = due
         if due:
             self.scorer.start()
+
+    def _check(self, data_batch: Any) -> None:
+        for data_sample in labelled(data_batch):
+            self.scorer.sampler.check(data_sample)
 
     def _observe(self, outputs: Sequence | None) -> None:
         if self.active and outputs is not None:

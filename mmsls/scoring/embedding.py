@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -103,6 +103,21 @@ def check_perplexity(perplexity: float) -> float:
     return float(perplexity)
 
 
+def check_seed(seed: int) -> int:
+    """Return the seed, or raise a ValueError that names it if t-SNE takes no such number."""
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**32:
+        raise ValueError(f'seed is {seed!r}; it must be a whole number from 0 to 2**32 - 1')
+    return int(seed)
+
+
+def to_numpy(values: Any) -> NDArray[Any]:
+    """Return anything like an array as one of numpy; a torch tensor may lie on any device and have a dtype that numpy lacks."""
+    if hasattr(values, 'detach'):
+        values = values.detach().cpu()
+        values = values.double().numpy() if values.is_floating_point() else values.numpy()
+    return np.asarray(values)
+
+
 def _name(block: BlockId | None) -> str:
     """Name a block in a message."""
     return 'features' if block is None else f'block {block}'
@@ -110,7 +125,7 @@ def _name(block: BlockId | None) -> str:
 
 def _as_float32(features: ArrayLike, block: BlockId | None) -> NDArray[np.float32]:
     """Turn anything numeric of shape (n, d) into C-contiguous float32."""
-    array: NDArray[Any] = np.asarray(features)
+    array = to_numpy(features)
     if array.ndim != 2 or array.dtype.kind not in 'fiub':
         raise ValueError(
             f'{_name(block)}: features have shape {array.shape} and type {array.dtype}; they must be real numbers of '

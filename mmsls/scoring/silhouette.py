@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import silhouette_score
 from threadpoolctl import ThreadpoolController
 
-from mmsls.scoring.embedding import check_features, check_perplexity, embed
+from mmsls.scoring.embedding import check_features, check_perplexity, check_seed, embed, to_numpy
 from mmsls.scoring.rule import BlockId
 
 
@@ -63,6 +63,7 @@ def layer_scores(
                 f'block {block}: {len(array)} samples but {len(classes)} labels; pass one label per sample'
             )
     check_perplexity(perplexity)
+    check_seed(seed)
     controller = ThreadpoolController()
 
     def score(block: BlockId) -> float:
@@ -74,7 +75,7 @@ def layer_scores(
 
     # BLAS' thread number belongs to the process: pinned once, here, so that no worker restores it under another one.
     with controller.limit(limits=1, user_api='blas'):
-        return _score_blocks(score, list(arrays), min(_check_jobs(n_jobs), len(arrays)), progress)
+        return _score_blocks(score, list(arrays), min(check_jobs(n_jobs), len(arrays)), progress)
 
 
 def _score_blocks(
@@ -122,7 +123,7 @@ def check_labels(labels: ArrayLike) -> NDArray[np.intp]:
         >>> check_labels(['cat', 'dog', 'cat']).tolist()
         [0, 1, 0]
     """
-    array = np.asarray(labels)
+    array = to_numpy(labels)
     kind = f'labels have shape {array.shape} and type {array.dtype}'
     if array.ndim != 1 or array.dtype.kind not in 'biufUS':
         raise ValueError(f'{kind}; they must be whole numbers or strings of shape (samples,)')
@@ -140,8 +141,8 @@ def check_labels(labels: ArrayLike) -> NDArray[np.intp]:
     return classes.reshape(-1)
 
 
-def _check_jobs(n_jobs: int | None) -> int:
-    """Return the number of worker threads."""
+def check_jobs(n_jobs: int | None) -> int:
+    """Return the number of worker threads, or raise a ValueError that names what was given."""
     if n_jobs is None:
         return cpu_count()
     if isinstance(n_jobs, bool) or not isinstance(n_jobs, int | np.integer) or n_jobs < 1:

@@ -21,6 +21,17 @@ def test_type_may_be_the_class_or_scoped():
     assert normalise_adapter_cfg(None) is None
 
 
+@pytest.mark.parametrize('scale', [float('nan'), float('inf'), None, '1', True])
+def test_a_scale_that_is_no_number_is_refused(scale):
+    with pytest.raises(ValueError, match=r'adapter\.scale must be a finite number'):
+        Convpass(8, scale=scale)
+
+
+def test_a_name_alone_is_no_config():
+    with pytest.raises(ValueError, match=r"adapter must be a config like .* got 'mmsls\.Convpass'"):
+        normalise_adapter_cfg('mmsls.Convpass')
+
+
 @pytest.mark.parametrize('argument', ['dim', 'embed_dims', 'ranks'])
 def test_unknown_argument_is_refused_with_the_known_ones(argument):
     with pytest.raises(ValueError, match=rf'{argument}.*rank, scale, dropout') as caught:

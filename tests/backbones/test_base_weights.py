@@ -6,6 +6,7 @@ import http.server
 import os
 import re
 import threading
+from pathlib import Path
 
 import pytest
 import timm
@@ -307,6 +308,19 @@ def test_hash_is_the_files(base_file, mmdet_host):
         expected = hashlib.sha256(file.read()).hexdigest()
     assert read_base(base_file)[1] == expected
     assert mmdet_host.pruned(base_checkpoint=base_file).base_sha256 == expected
+
+
+def test_a_url_that_cannot_be_fetched_is_named(mmdet_host, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
+    with pytest.raises(
+        FileNotFoundError, match=r"base_checkpoint: 'http://127\.0\.0\.1:9/swin\.pth' cannot be fetched"
+    ):
+        mmdet_host.pruned(base_checkpoint='http://127.0.0.1:9/swin.pth')
+    assert not list((tmp_path / 'hub/checkpoints').iterdir())
+
+
+def test_a_base_may_be_given_as_a_path_object(mmdet_host, base_file):
+    assert mmdet_host.pruned(base_checkpoint=Path(base_file)).base_checkpoint == base_file
 
 
 def test_url_is_downloaded_once(mmdet_host, base_file, base_state, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 
+import numpy as np
 import pytest
 import torch
 from mmcv.cnn.bricks import DropPath
@@ -104,6 +105,21 @@ def test_parameters_really_fall(host, base_file):
 def test_depths_that_do_not_fit_are_refused(mmdet_host, kept):
     with pytest.raises(ValueError, match='kept_depths'):
         mmdet_host.pruned(kept_depths=kept)
+
+
+def test_depths_may_come_from_numpy(mmdet_host):
+    assert mmdet_host.pruned(kept_depths=np.array([2, 1, 3, 0])).kept_depths == (2, 1, 3, 0)
+
+
+@pytest.mark.parametrize('how', ['pretrained', 'init_cfg'])
+def test_arguments_that_the_host_stumbles_over_work(mmdet_host, base_state, tmp_path, how):
+    torch.save({'state_dict': {f'backbone.{key}': value for key, value in base_state.items()}}, tmp_path / 'swin.pth')
+    path = str(tmp_path / 'swin.pth')
+    given = {'pretrained': path, 'init_cfg': {'type': 'Pretrained', 'checkpoint': path}}
+    model = mmdet_host.pruned(mlp_ratio=4.0, **{how: given[how]})
+    model.init_weights()
+    own = model.state_dict()
+    assert all(torch.equal(own[key], value) for key, value in base_state.items() if key in own and 'norm' not in key)
 
 
 def make_index(path, **changes):

@@ -137,10 +137,13 @@ def test_outputs_that_stay_are_not_touched_and_not_logged(vit, vit_base, logged)
 
 
 @pytest.mark.parametrize(('out_indices', 'adapter'), [((0, 2), CONVPASS), ((0, 3), CONVPASS), ((0, 2), None)])
-def test_adapters_that_no_output_depends_on_are_warned_of(vit, vit_base, logged, out_indices, adapter):
-    vit.pruned(base_checkpoint=vit_base, adapter=adapter, out_indices=out_indices)
-    warned = [line for line in logged if 'set kept_depths=3' in line]
-    assert bool(warned) == (out_indices == (0, 2) and adapter is not None)
+def test_adapters_that_no_output_depends_on_are_frozen_and_warned_of(vit, vit_base, logged, out_indices, adapter):
+    model = vit.pruned(base_checkpoint=vit_base, adapter=adapter, out_indices=out_indices)
+    unread = out_indices == (0, 2) and adapter is not None
+    assert bool([line for line in logged if 'leave it out with kept_depths=3' in line]) == unread
+    trained = [p.requires_grad for name, p in model.layers[3].named_parameters() if 'adapters' in name]
+    assert trained == [adapter is not None and not unread] * len(trained)
+    assert all(key in model.trained_keys() for key in model.state_dict() if 'layers.3' in key and 'adapters' in key)
 
 
 def test_repeated_outputs_come_after_the_embedded_patches(vit, vit_base):

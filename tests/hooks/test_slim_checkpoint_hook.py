@@ -293,3 +293,25 @@ def test_two_processes_train_without_find_unused_parameters(detector_cfg, two_pr
         if key.startswith('module.')
     }
     assert all(torch.equal(first[key], value) for key, value in sources.items())
+
+
+def test_a_slim_checkpoint_never_starts_a_random_stock_backbone(detector_cfg, build_runner, tmp_path):
+    build_runner(detector_cfg(tmp_path / 'slim', hooks=[SLIM], epochs=1)).train()
+    cfg = detector_cfg(tmp_path / 'stock', hooks=[SLIM], load_from=str(tmp_path / 'slim/epoch_1.pth'))
+    cfg.model.backbone.type = 'SwinTransformer'
+    for name in ('base_checkpoint', 'adapter'):
+        cfg.model.backbone.pop(name)
+    runner = build_runner(cfg)
+    with pytest.raises(ValueError, match=r'leaves the base of model\.backbone out .* SwinTransformer without one'):
+        runner.train()
+    assert runner.iter == 0
+
+
+def test_adapters_that_no_output_reads_are_frozen_so_that_two_processes_train(detector_cfg, two_processes, tmp_path):
+    cfg = detector_cfg(tmp_path, backbone={'out_indices': (0, 1, 2)}, hooks=[SLIM], epochs=1)
+    cfg.model.neck.in_channels = cfg.model.neck.in_channels[:3]
+    cfg.model.neck.start_level = 0
+    two_processes(cfg)
+    first, second = (load(tmp_path / f'rank{rank}.pth') for rank in (0, 1))
+    assert differing(first, second) == []
+    assert any(key.startswith('backbone.stages.3') and 'adapters' in key for key in first)

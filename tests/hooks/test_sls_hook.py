@@ -250,6 +250,10 @@ def test_bad_interval_is_refused(interval):
         ({'min_depth': -1}, 'min_depth'),
         ({'max_samples': 0}, 'max_samples'),
         ({'perplexity': 0}, 'perplexity'),
+        ({'max_samples': 'many'}, "max_samples='many'"),
+        ({'seed': -1}, 'seed is -1'),
+        ({'n_jobs': -1}, 'n_jobs is -1'),
+        ({'sampler': {'type': 'InstanceSampler', 'masks': True}}, 'masks.*its arguments are use_masks'),
     ],
 )
 def test_bad_settings_are_refused_before_training(detector_cfg, build_runner, tmp_path, setting, match):
@@ -266,5 +270,46 @@ def test_a_stock_backbone_is_refused_before_training(detector_cfg, build_runner,
     cfg.model.backbone.type = 'SwinTransformer'
     runner = build_runner(cfg)
     with pytest.raises(ValueError, match='PrunedSwinTransformer'):
+        runner.train()
+    assert runner.iter == 0
+
+
+def test_a_data_set_of_one_class_is_refused_before_training(detector_cfg, build_runner, tmp_path):
+    cfg = detector_cfg(tmp_path, hooks=[SLS])
+    cfg.val_dataloader.dataset.metainfo = {'classes': ('0',)}
+    runner = build_runner(cfg)
+    with pytest.raises(ValueError, match=r"one class \('0',\)"):
+        runner.train()
+    assert runner.iter == 0
+
+
+def test_a_metric_that_needs_labels_meets_none(detector_cfg, build_runner, tmp_path):
+    """VOCMetric would end in a KeyError."""
+    cfg = detector_cfg(tmp_path, hooks=[SLS])
+    cfg.test_evaluator = {'type': 'VOCMetric'}
+    steps = cfg.test_dataloader.dataset.pipeline
+    cfg.test_dataloader.dataset.pipeline = [step for step in steps if step['type'] != 'LoadAnnotations']
+    with pytest.raises(ValueError, match='comes without ground truth'):
+        build_runner(cfg).test()
+
+
+def test_a_run_without_validation_says_that_it_writes_no_index(detector_cfg, build_runner, tmp_path, caplog):
+    cfg = detector_cfg(tmp_path, hooks=[SLS], epochs=1)
+    for name in ('val_dataloader', 'val_cfg', 'val_evaluator'):
+        cfg.pop(name)
+    cfg.default_hooks.checkpoint.pop('save_best')
+    build_runner(cfg).train()
+    assert not (tmp_path / 'pruning_index.json').exists()
+    logs = ''.join(path.read_text() for path in tmp_path.glob('*/*.log'))
+    assert 'SLSHook: this run has no validation' in logs
+
+
+@pytest.mark.parametrize('hook', [SLS, {'type': 'mmsls.SlimCheckpointHook'}])
+def test_a_neck_that_takes_more_than_there_is_is_named(detector_cfg, build_runner, tmp_path, hook):
+    cfg = detector_cfg(tmp_path, hooks=[hook], backbone={'out_indices': (1, 2)})
+    runner = build_runner(cfg)
+    with pytest.raises(
+        ValueError, match=r'model\.neck: FPN takes \d features, and the backbone gives 2: set out_indices'
+    ):
         runner.train()
     assert runner.iter == 0

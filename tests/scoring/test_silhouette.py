@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from mmsls.scoring import layer_scores
@@ -182,3 +183,18 @@ def test_reading_the_rule_imports_neither_scikit_learn_nor_torch():
     command = [sys.executable, '-c', code]
     run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=env)
     assert run.returncode == 0, run.stderr
+
+
+def test_torch_tensors_of_any_precision_count_as_arrays():
+    arrays = features(1.0)
+    halves = {block: torch.tensor(array).bfloat16().requires_grad_() for block, array in arrays.items()}
+    as_float = {block: tensor.detach().float().numpy() for block, tensor in halves.items()}
+    labels = torch.tensor(classes())
+    assert layer_scores(halves, labels, n_jobs=1) == layer_scores(as_float, classes(), n_jobs=1)
+    assert layer_scores(halves, labels.bfloat16(), n_jobs=1) == layer_scores(as_float, classes(), n_jobs=1)
+
+
+@pytest.mark.parametrize('seed', [-1, 2**32, 0.5, None])
+def test_a_seed_that_tsne_does_not_take_is_refused(seed):
+    with pytest.raises(ValueError, match='seed is'):
+        layer_scores(features(1.0), classes(), seed=seed)
