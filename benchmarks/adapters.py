@@ -1,8 +1,9 @@
 """Every adapter method on one task under one budget: the whole chain (tune, score, prune, retrain), trained parameters, step time, memory.
 
-    python benchmarks/adapters.py configs/camvid/tune.py --pruned configs/camvid/pruned.py --size 224 320
+    python benchmarks/adapters.py configs/camvid/tune.py --pruned configs/camvid/pruned.py
 
-Step time and memory are of the backbone alone, one image, in turns in one process. A run that was interrupted goes on where it stopped.
+Time and memory are of a training step of the whole model on two training images, in turns in one process. A run that was
+interrupted goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -10,14 +11,13 @@ from __future__ import annotations
 import argparse
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from common import show
 from mmengine.config import Config, DictAction
-from tuning import step
 
 from mmsls import pipeline, runs
-from mmsls.block_scorer import find_backbone
 from mmsls.command_line import add_rule_options, chosen
 from mmsls.complexity import latencies, training_bytes
 from mmsls.report.progress import ChainProgress, terminal
@@ -33,7 +33,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value settings of every run')
     parser.add_argument('--pruned', help='config of the retraining')
     parser.add_argument('--methods', nargs='+', default=sorted(path.stem for path in ADAPTERS.glob('*.py')))
-    parser.add_argument('--size', type=int, nargs=2, default=(224, 320), metavar=('HEIGHT', 'WIDTH'))
     parser.add_argument('--repeats', type=int, default=5)
     add_rule_options(parser)
     return parser.parse_args()
@@ -56,17 +55,25 @@ def chain(method: str, work_dir: Path, args: argparse.Namespace) -> dict[str, pi
         return {row.name: row for row in pipeline.Chain(tune, work_dir, progress, pruned, decision=chosen(args)).run()}
 
 
-def costs(args: argparse.Namespace, work_dir: Path) -> dict[str, tuple[float, float]]:
-    """Return seconds and bytes of a training step of each method's backbone; what has nothing to train is left out."""
-    image, steps, memory = torch.randn(1, 3, *args.size), {}, {}
+def costs(args: argparse.Namespace, work_dir: Path) -> dict[str, tuple[float, int]]:
+    """Return seconds and bytes of a training step of each method's whole model on two images."""
+    batch, steps, memory = None, {}, {}
     for method in args.methods:
-        backbone = find_backbone(runs.build_model(config_with(args.config, method, work_dir, args))).train()
-        parameters = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
-        if parameters:
-            steps[method] = partial(step, backbone, torch.optim.AdamW(parameters, lr=1e-4), image)
-            memory[method] = training_bytes(backbone, partial(backbone, image))
+        cfg = config_with(args.config, method, work_dir, args)
+        batch = pipeline.first_images(cfg, 'train', 2) if batch is None else batch
+        model = runs.build_model(cfg).train()
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        steps[method] = partial(step, model, torch.optim.AdamW(trained, lr=1e-4), batch)
+        memory[method] = training_bytes(model, partial(pipeline.losses, model, batch))
     seconds = latencies(steps, args.repeats)
     return {method: (seconds[method], memory[method]) for method in steps}
+
+
+def step(model: Any, optimizer: torch.optim.Optimizer, batch: Any) -> None:
+    """Run forward, backward and update."""
+    optimizer.zero_grad(set_to_none=True)
+    model.parse_losses(pipeline.losses(model, batch))[0].backward()
+    optimizer.step()
 
 
 def main() -> None:
@@ -82,12 +89,12 @@ def main() -> None:
         tuned, key = found['tuned'], headline(found['tuned'].metrics)
         last = found.get('retrained', tuned)
         metrics = [f'{found[name].metrics[key]:.3f}' if name in found else '-' for name in ('pruned', 'retrained')]
-        seconds, size = spent.get(method, (0.0, 0.0))
+        seconds, size = spent[method]
         trained = f'{tuned.parameters.trained / 1e6:.3f}' if tuned.parameters else '-'
-        cost = (f'{seconds * 1e3:.0f}', f'{size / 2**20:.0f}') if seconds else ('-', '-')
+        cost = (f'{seconds * 1e3:.0f}', f'{size / 2**20:.0f}')
         body.append((method, f'{tuned.metrics[key]:.3f}', '-'.join(map(str, last.depths)), *metrics, trained, *cost))
-    header = ('method', f'tuned {key}', 'kept', 'pruned', 'retrained', 'trained M', 'step ms', 'memory MiB')
-    show(f'{Path(args.config).parent.name}, backbone step on 1x{args.size[0]}x{args.size[1]}', header, body)
+    header = ('method', f'tuned {key}', 'kept', 'pruned', 'retrained', 'trained M', 'step ms', 'train MiB')
+    show(f'{Path(args.config).parent.name}, training step on two images', header, body)
 
 
 if __name__ == '__main__':

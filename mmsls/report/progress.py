@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -121,8 +122,17 @@ class ChainProgress:
             self.current.finish()
         self.bars.stop()
         self.files.close()
+        give_back_stderr()
         if exc_info[0] is not None and self.log is not None:
             self.console.print(f'broken off; what was printed meanwhile is in {self.log}', highlight=False)
+
+
+def give_back_stderr() -> None:
+    """Turn the loggers that MMEngine made meanwhile to the terminal; they hold on to a file that is closed now."""
+    for logger in MMLogger._instance_dict.values():
+        for handler in logger.handlers:
+            if isinstance(handler, logging.StreamHandler) and handler.stream.closed:
+                handler.stream = sys.stderr  # setStream would flush the closed file
 
 
 def terminal() -> Console:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from mmengine.logging import MMLogger
 from rich.console import Console
 
 from mmsls.complexity import ParameterCounts
 from mmsls.pipeline import Row
 from mmsls.pruning_index import PruningIndex
+from mmsls.report.progress import ChainProgress
 from mmsls.report.score_curve import draw_score_curve
 from mmsls.report.table import headline, markdown_table, rich_table
 
@@ -49,3 +51,14 @@ def test_score_curve_is_a_picture(tmp_path):
         )
         draw_score_curve(index, tmp_path / f'{scope}.png')
         assert (tmp_path / f'{scope}.png').read_bytes().startswith(b'\x89PNG')
+
+
+def test_loggers_of_a_chain_speak_on_when_it_is_over(tmp_path, capsys):
+    with ChainProgress(Console(file=open('/dev/null', 'w')), tmp_path / 'console.log'):
+        logger = MMLogger.get_instance('of_a_chain')
+        logger.info('inside')
+    logger.info('outside')
+    assert 'inside' in (tmp_path / 'console.log').read_text()
+    said = capsys.readouterr().err
+    assert 'outside' in said
+    assert 'Logging error' not in said
