@@ -3,9 +3,10 @@
 _base_ = './tune.py'
 model = dict(backbone=dict(pruning_index='work_dirs/demo_seg/tune/pruning_index.json'))
 load_from = 'work_dirs/demo_seg/tune/iter_800.pth'
-max_iters = 400
-train_cfg = dict(max_iters=max_iters)
-warm_up = dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50)
-param_scheduler = [warm_up, dict(type='PolyLR', eta_min=1e-5, power=0.9, by_epoch=False, begin=50, end=max_iters)]
+train_cfg = dict(max_iters=400)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type='PolyLR', eta_min=1e-5, power=0.9, by_epoch=False, begin=50, end=400),
+]
 custom_hooks = [dict(type='mmsls.SlimCheckpointHook')]
 work_dir = 'work_dirs/demo_seg/pruned'
