@@ -12,8 +12,9 @@ from typing import Any
 
 from mmengine.config import DictAction
 
+from mmsls.scoring.rule import RULE_OPTIONS
+
 PACKAGE = Path(__file__).resolve().parent
-RULE_OPTIONS = ('alpha', 'scope', 'min_depth', 'reference')
 
 
 def config_parser(description: str | None, config_help: str | None = None) -> argparse.ArgumentParser:

@@ -29,11 +29,10 @@ from mmsls.hooks.sls_hook import scorer_options
 from mmsls.json_files import read_json, write_json
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.score_curve import draw_score_curve
-from mmsls.scoring.rule import check_options
+from mmsls.scoring.rule import RULE_OPTIONS, check_options
 
 INDEX_FILE, CURVE_FILE = 'pruning_index.json', 'score_curve.png'
 DONE_FILE = 'done.json'
-RULE = ('alpha', 'scope', 'min_depth', 'reference')
 _NAMES = count()
 
 
@@ -109,7 +108,7 @@ class Chain:
         self.pruned = pruned if pruned is not None else without_sls_hook(tune)
         self.index_path = self.work_dir / INDEX_FILE
         settings = scorer_options(runs.sls_settings(tune), tune.get('default_scope'), self.decision)
-        check_options(**{name: value for name, value in settings.items() if name in RULE})
+        check_options(**{name: value for name, value in settings.items() if name in RULE_OPTIONS})
         self._check_unchanged()
 
     def run(self, until_score: bool = False) -> list[Row]:
@@ -343,9 +342,7 @@ def measure_training(rows: Sequence[Row], models: Sequence[nn.Module], batch: An
     for row, model in zip(rows, models, strict=True):
         try:
             row.memory = training_bytes(model.train(), partial(losses, model, batch))
-        except (
-            Exception
-        ) as error:  # a loss may refuse two images, or the device have no room; the table shall not be lost for it
+        except Exception as error:  # a loss may refuse two images, the device lack room; no reason to lose the table
             print_log(f'{row.name}: the memory of a training step was not measured: {error}', 'current', WARNING)
 
 

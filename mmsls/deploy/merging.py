@@ -67,8 +67,9 @@ def export(cfg: Config, checkpoint: str | Path, out: str | Path) -> Exported:
     load_whole(model, content['state_dict'], str(checkpoint))
     described = sole_backbone(describe(model), str(checkpoint))
     backbone = dict(frozen_backbones(model))[described['name']]
-    reason = why_not_merged(backbone) or why_not_stock(backbone, cfg)
-    if not why_not_merged(backbone):
+    unmerged = why_not_merged(backbone)
+    reason = unmerged or why_not_stock(backbone, cfg)
+    if not unmerged:
         merge_backbone(backbone)
     new_cfg = exported_config(cfg, described, backbone, stock=not reason)
     new_meta = {'dataset_meta': content['meta'].get('dataset_meta'), MERGED_KEY: described}

@@ -12,6 +12,7 @@ from typing import Any
 BlockId = tuple[int, int]
 """`(stage, block)`, both counted from 0 at the input side; a ViT has one stage."""
 
+RULE_OPTIONS = ('alpha', 'scope', 'min_depth', 'reference')
 SCOPES = ('model', 'stage')
 REFERENCES = ('top', 'peak')
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import Any
 
 import torch
@@ -37,9 +36,3 @@ def gather_evidence(cfg: Config, checkpoint: str, seed: int) -> Evidence:
     dataloader.sampler = {'type': 'DefaultSampler', 'shuffle': True}
     shuffled: Any = Runner.build_dataloader(dataloader, seed=seed)
     return Evidence(model, backbone, shuffled, features, labels, seed)
-
-
-def loss_of(model: Any, batch: Any) -> Any:
-    """Return a classifier's losses on a batch that stays as it is."""
-    data = model.data_preprocessor(deepcopy(batch), training=False)
-    return model(data['inputs'], data['data_samples'], mode='loss')

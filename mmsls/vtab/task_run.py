@@ -21,9 +21,10 @@ from mmsls.criteria import CRITERIA, Evidence, kept_blocks
 from mmsls.criteria.base import check_block_scores
 from mmsls.criteria.depgraph import depgraph
 from mmsls.json_files import read_json, write_json
-from mmsls.pipeline import INDEX_FILE, RULE, Chain, Progress, first_images, run_once
+from mmsls.pipeline import INDEX_FILE, Chain, Progress, first_images, losses, run_once
 from mmsls.pruning_index import PruningIndex
-from mmsls.vtab.evidence import gather_evidence, loss_of
+from mmsls.scoring.rule import RULE_OPTIONS
+from mmsls.vtab.evidence import gather_evidence
 from mmsls.vtab.methods import METHODS, check_methods
 from mmsls.vtab.results import RESULTS_FILE, Result, save
 
@@ -126,7 +127,7 @@ class TaskRun(Chain):
     def _settled(self) -> dict[str, Any]:
         """Return the settings of the rule that the index was decided with."""
         index = PruningIndex.load(self.index_path)
-        return {name: getattr(index, name) for name in RULE}
+        return {name: getattr(index, name) for name in RULE_OPTIONS}
 
     def _ask(self, method: str, evidence: Evidence, count: int) -> list[list[int]]:
         """Return the blocks that one method keeps; DepGraph leaves its pruned model in its folder."""
@@ -187,7 +188,7 @@ class TaskRun(Chain):
         seconds = latencies(forwards, repeats=5, warmup=1)
         image = first_images(self.tune, 'test')
         macs = {name: count_macs(partial(run_once, model, image)) for name, model in models.items()}
-        memory = {name: training_bytes(model.train(), partial(loss_of, model, batch)) for name, model in models.items()}
+        memory = {name: training_bytes(model.train(), partial(losses, model, batch)) for name, model in models.items()}
         owners: dict[str, str] = {}
         results = []
         for method, (kept, _, folder) in self.variants.items():
