@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from mmengine.config import Config
 from mmsls import runs
 from mmsls.block_scorer import find_backbone
 from mmsls.checkpoint import slim
-from mmsls.criteria.depgraph import share_to_prune, vit_layers, widths_of
+from mmsls.criteria.depgraph import inner_layers, share_to_prune, widths_of
 from mmsls.pruning_index import PruningIndex
 from mmsls.vtab.facts import task_names
 from mmsls.vtab.settings import for_task
@@ -55,11 +56,9 @@ def save_depgraph(cfg: Config, path: Path) -> int:
     whole = Config(cfg.to_dict())
     whole.model.backbone.pop('kept_depths')
     full = runs.build_model(whole)
-    share = share_to_prune(full, vit_layers(full.backbone), target)
-    widths = [
-        (round(head * (1 - share)), round(hidden * (1 - share)))
-        for head, hidden in widths_of(vit_layers(full.backbone))
-    ]
+    layers = list(chain(*inner_layers(full.backbone)))
+    share = share_to_prune(full, layers, target)
+    widths = [(round(head * (1 - share)), round(hidden * (1 - share))) for head, hidden in widths_of(layers)]
     whole.model.update(type='ComparisonClassifier', inner_widths=widths)
     return save_whole(whole, path)
 

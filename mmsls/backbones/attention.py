@@ -68,13 +68,13 @@ class FusedWindowAttention(nn.Module):
 
     def _attend(self, windows: Tensor, mask: Tensor) -> Tensor:
         """Attend inside each window of (B * nW, N, C); the strided q, k, v go to the kernel without a copy."""
-        count, tokens, channels = windows.shape
         msa = self.w_msa
-        qkv = msa.qkv(windows).view(count, tokens, 3, msa.num_heads, channels // msa.num_heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B * nW, heads, N, C / heads)
+        qkv = msa.qkv(windows)
+        count, tokens, inner = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3  # C, or less in heads that were narrowed
+        q, k, v = qkv.view(count, tokens, 3, msa.num_heads, inner // msa.num_heads).permute(2, 0, 3, 1, 4).unbind(0)
         dropout = msa.attn_drop.p if msa.training else 0.0
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask.to(q.dtype), dropout_p=dropout, scale=msa.scale)
-        return msa.proj_drop(msa.proj(out.transpose(1, 2).reshape(windows.shape)))
+        return msa.proj_drop(msa.proj(out.transpose(1, 2).reshape(count, tokens, inner)))
 
     def _shift(self, height: int, width: int) -> int:
         """Return the cyclic shift for a grid; classification hosts leave it out where one window covers an axis."""

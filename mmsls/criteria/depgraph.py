@@ -1,20 +1,51 @@
-"""DepGraph (Fang et al., CVPR 2023): structural pruning of a tuned ViT with group Taylor importance, by the package torch-pruning."""
+"""DepGraph (Fang et al., CVPR 2023): structural pruning of a tuned ViT or Swin with group Taylor importance, by the package torch-pruning."""
 
 from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mmsls.backbones import PrunedBackbone
+from mmsls.backbones.attention import FusedWindowAttention
 from mmsls.criteria.base import Evidence
 from mmsls.criteria.taylor import gradients_of
 
 Widths = list[tuple[int, int]]
-"""Per block: channels of a head, and hidden channels of the FFN."""
+"""Per block, bottom first: channels of a head, and hidden channels of the FFN."""
+
+
+@dataclass(frozen=True)
+class InnerLayers:
+    """The parts of a block, in mmpretrain; inside its two branches it can be narrowed while the residual stream keeps its width.
+
+    Attributes:
+        attn_norm: Before the attention.
+        attn: What owns `qkv`, `proj` and `num_heads`.
+        ffn_norm: Before the FFN.
+        ffn: The host's FFN.
+    """
+
+    attn_norm: Any
+    attn: Any
+    ffn_norm: Any
+    ffn: Any
+
+    @property
+    def linears(self) -> tuple[nn.Linear, nn.Linear, nn.Linear, nn.Linear]:
+        """The linear layers in the order they run: q, k and v in one, projection, and the FFN's two."""
+        return self.attn.qkv, self.attn.proj, self.ffn.layers[0][0], self.ffn.layers[1]
+
+    @property
+    def head_width(self) -> int:
+        """Channels of a head."""
+        return self.attn.qkv.out_features // 3 // self.attn.num_heads
 
 
 def torch_pruning() -> Any:
@@ -39,7 +70,7 @@ def depgraph(evidence: Evidence, parameters: int, batches: int = 8) -> Widths:
     torch-pruning. What is left of the base is no longer the base, and has to be stored with the task.
 
     Args:
-        evidence: The tuned model, a ViT.
+        evidence: The tuned model, a ViT or Swin.
         parameters: How many parameters the model shall have.
         batches: Batches of training images whose gradients give the importance.
 
@@ -47,20 +78,23 @@ def depgraph(evidence: Evidence, parameters: int, batches: int = 8) -> Widths:
         The widths that were left.
 
     Raises:
-        ValueError: If torch-pruning is not installed, the backbone is no ViT of mmpretrain, or the size cannot be had.
+        ValueError: If torch-pruning is not installed, the backbone is another one, or the size cannot be had.
     """
     package, backbone = torch_pruning(), evidence.backbone
-    layers = vit_layers(backbone)
+    stages = inner_layers(backbone)
+    layers = list(chain(*stages))
     share = share_to_prune(evidence.model, layers, parameters)
-    inner = {module for layer in layers for module in (layer.attn.qkv, layer.ffn.layers[0][0])}
+    old = [layer.head_width for layer in layers]
+    narrowed = {linear for layer in layers for linear in (layer.linears[0], layer.linears[2])}
     others = [
         m
         for m in backbone.modules()
-        if isinstance(m, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.LayerNorm)) and m not in inner
+        if isinstance(m, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.LayerNorm)) and m not in narrowed
     ]
-    tokens = torch.zeros(1, 3, layers[0].attn.qkv.in_features, device=next(backbone.parameters()).device)
+    device = next(backbone.parameters()).device
+    tokens = [torch.zeros(1, 3, stage[0].attn.qkv.in_features, device=device) for stage in stages]
     with gradients_of(evidence, batches), warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # of the class token and the position embedding, whose width stays
+        warnings.simplefilter('ignore')  # of class token, position embedding and bias tables, whose width stays
         pruner = package.pruner.MetaPruner(
             backbone,
             tokens,
@@ -70,50 +104,62 @@ def depgraph(evidence: Evidence, parameters: int, batches: int = 8) -> Widths:
             num_heads={layer.attn.qkv: layer.attn.num_heads for layer in layers},
             prune_head_dims=True,
             root_module_types=[nn.Linear],
-            forward_fn=run_layers,
+            forward_fn=run_stages,
         )
         pruner.step()
-    for layer in layers:
-        _settle_attention(layer.attn)
+    for layer, before in zip(layers, old, strict=True):
+        _settle_attention(layer, before)
     _leave_base(backbone)
     return widths_of(layers)
 
 
-def run_layers(backbone: Any, x: Tensor) -> Tensor:
-    """Run a ViT's layers without adapters, for tracing: torch-pruning follows `chunk`, but not the host's indexing of q, k and v."""
-    for layer in backbone.layers:
-        q, k, v = layer.attn.qkv(layer.ln1(x)).chunk(3, dim=-1)
-        x = x + layer.attn.proj(nn.functional.scaled_dot_product_attention(q, k, v))
-        x = layer.ffn(layer.ln2(x), identity=x)
-    return x
+def run_stages(backbone: Any, tokens: Sequence[Tensor]) -> list[Tensor]:
+    """Run each stage's blocks on tokens of its own, without adapters, for tracing.
+
+    torch-pruning follows `chunk`, but not the hosts' indexing of q, k and v; windows and position biases tie no channels together.
+    """
+    outputs = []
+    for x, stage in zip(tokens, inner_layers(backbone), strict=True):
+        for layer in stage:
+            q, k, v = layer.attn.qkv(layer.attn_norm(x)).chunk(3, dim=-1)
+            x = x + layer.attn.proj(nn.functional.scaled_dot_product_attention(q, k, v))
+            x = layer.ffn(layer.ffn_norm(x), identity=x)
+        outputs.append(x)
+    return outputs
 
 
-def vit_layers(backbone: Any) -> list[Any]:
-    """Return the layers of mmpretrain's ViT.
+def inner_layers(backbone: Any) -> list[list[InnerLayers]]:
+    """Return the parts of every block of mmpretrain's ViT or Swin, stage by stage; stages without blocks are left out.
 
     Raises:
-        ValueError: If the backbone is another one.
+        ValueError: If the backbone is another one, or its attention cannot be narrowed.
     """
-    layers = list(getattr(backbone, 'layers', []))
-    if not layers or not all(isinstance(getattr(layer.attn, 'qkv', None), nn.Linear) for layer in layers):
+    lists = backbone.block_lists() if isinstance(backbone, PrunedBackbone) else []
+    stages = [[_parts(block) for block in blocks] for blocks in lists if len(blocks)]
+    if not stages or not all(isinstance(getattr(layer.attn, 'qkv', None), nn.Linear) for layer in chain(*stages)):
         raise ValueError(
-            f"methods: 'depgraph' is built for mmpretrain's VisionTransformer, not for {type(backbone).__name__}; leave it out"
+            f"methods: 'depgraph' is built for PrunedVisionTransformer and PrunedSwinTransformer (fused_attention=True) of mmpretrain, "
+            f'not for this {type(backbone).__name__}; leave it out'
         )
-    return layers
+    return stages
 
 
-def share_to_prune(model: nn.Module, layers: Sequence[Any], parameters: int) -> float:
+def _parts(block: Any) -> InnerLayers:
+    if hasattr(block, 'ln1'):
+        return InnerLayers(block.ln1, block.attn, block.ln2, block.ffn)
+    # The host's own window attention takes the stream's width for that of its heads, and stays unnarrowed.
+    attn = block.attn.w_msa if isinstance(block.attn, FusedWindowAttention) else block.attn
+    return InnerLayers(block.norm1, attn, block.norm2, block.ffn)
+
+
+def share_to_prune(model: nn.Module, layers: Iterable[InnerLayers], parameters: int) -> float:
     """Return which share of the inner channels has to go for a number of parameters.
 
     Raises:
         ValueError: If even half a tenth of the channels is too many, or nothing has to go.
     """
     total = sum(p.numel() for p in model.parameters())
-    inner = sum(
-        sum(p.numel() for p in module.parameters())
-        for layer in layers
-        for module in (layer.attn.qkv, layer.attn.proj, layer.ffn.layers[0][0], layer.ffn.layers[1])
-    )
+    inner = sum(p.numel() for layer in layers for linear in layer.linears for p in linear.parameters())
     share = (total - parameters) / inner
     if not 0 < share <= 0.95:
         raise ValueError(
@@ -122,28 +168,26 @@ def share_to_prune(model: nn.Module, layers: Sequence[Any], parameters: int) -> 
     return share
 
 
-def widths_of(layers: Sequence[Any]) -> Widths:
-    """Return channels of a head and hidden channels of every layer."""
-    return [
-        (layer.attn.qkv.out_features // 3 // layer.attn.num_heads, layer.ffn.layers[0][0].out_features)
-        for layer in layers
-    ]
+def widths_of(layers: Iterable[InnerLayers]) -> Widths:
+    """Return channels of a head and hidden channels of every block."""
+    return [(layer.head_width, layer.linears[2].out_features) for layer in layers]
 
 
 def shrink(backbone: Any, widths: Sequence[Sequence[int]]) -> None:
-    """Give a ViT the widths of a pruned one, in place, its values to be loaded; it stands on no base file any more.
+    """Give a backbone the widths of a pruned one, in place, its values to be loaded; it stands on no base file any more.
 
     Raises:
-        ValueError: If there is not one pair of widths per block, or the backbone is no ViT of mmpretrain.
+        ValueError: If there is not one pair of widths per block, or the backbone is neither ViT nor Swin of mmpretrain.
     """
-    layers = vit_layers(backbone)
+    layers = list(chain(*inner_layers(backbone)))
     if len(widths) != len(layers):
         raise ValueError(f'inner_widths: {len(widths)} pairs for {len(layers)} blocks')
     for layer, (head, hidden) in zip(layers, widths, strict=True):
-        inner, attn, ffn = head * layer.attn.num_heads, layer.attn, layer.ffn.layers
-        attn.qkv, attn.proj = _resized(attn.qkv, out=3 * inner), _resized(attn.proj, into=inner)
-        ffn[0][0], ffn[1] = _resized(ffn[0][0], out=hidden), _resized(ffn[1], into=hidden)
-        attn.head_dims, attn.embed_dims = head, inner
+        qkv, proj, fc1, fc2 = layer.linears
+        inner, ffn = head * layer.attn.num_heads, layer.ffn.layers
+        layer.attn.qkv, layer.attn.proj = _resized(qkv, out=3 * inner), _resized(proj, into=inner)
+        ffn[0][0], ffn[1] = _resized(fc1, out=hidden), _resized(fc2, into=hidden)
+        _tell_widths(layer)
     _leave_base(backbone)
 
 
@@ -152,14 +196,20 @@ def _resized(linear: nn.Linear, into: int | None = None, out: int | None = None)
     return new.requires_grad_(linear.weight.requires_grad)
 
 
-def _settle_attention(attn: Any) -> None:
-    """Tell the host's attention its new widths; it scales by the head's width, so queries make up for the change."""
-    old, new = attn.head_dims, attn.qkv.out_features // 3 // attn.num_heads
-    inner = new * attn.num_heads
+def _settle_attention(layer: InnerLayers, old: int) -> None:
+    """Tell the attention its new widths. A ViT's scales by the head's width, so queries make up for the change; Swin's keeps its scale."""
+    _tell_widths(layer)
+    if hasattr(layer.attn, 'scale'):
+        return
     with torch.no_grad():
-        for parameter in attn.qkv.parameters():
-            parameter[:inner] *= (new / old) ** 0.5
-    attn.head_dims, attn.embed_dims = new, inner
+        for parameter in layer.attn.qkv.parameters():
+            parameter[: layer.head_width * layer.attn.num_heads] *= (layer.head_width / old) ** 0.5
+
+
+def _tell_widths(layer: InnerLayers) -> None:
+    """Bring up to date what mmpretrain's ViT attention keeps of its widths; Swin's fused attention looks at the layers."""
+    if hasattr(layer.attn, 'head_dims'):
+        layer.attn.head_dims, layer.attn.embed_dims = layer.head_width, layer.head_width * layer.attn.num_heads
 
 
 def _leave_base(backbone: Any) -> None:

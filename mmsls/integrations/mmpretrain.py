@@ -53,7 +53,7 @@ class ComparisonClassifier(ImageClassifier):
     Args:
         *args: Those of `ImageClassifier`.
         kept_blocks: `(stage, block)` of the blocks that stay; None: all.
-        inner_widths: Per block of a ViT, channels of a head and hidden channels of the FFN; None: the backbone's own.
+        inner_widths: Per block, channels of a head and hidden channels of the FFN; None: the backbone's own.
         **kwargs: Those of `ImageClassifier`.
 
     Raises:

@@ -18,8 +18,12 @@ METHODS = {
     'silhouette': 'PlainSilhouette',
     'random': 'Random',
     'depgraph': None,
+    'full_depth': None,
 }
-"""What SLS can be compared with, and the criterion behind each."""
+"""What SLS can be compared with, and the criterion behind each; the last two keep every block.
+
+`full_depth` is the control: nothing is pruned, and the tuned model is trained on for as long as the others are retrained.
+"""
 
 
 def check_methods(methods: Sequence[str], backbone: Mapping[str, Any]) -> None:
@@ -38,9 +42,11 @@ def check_methods(methods: Sequence[str], backbone: Mapping[str, Any]) -> None:
     if 'depgraph' in methods:
         torch_pruning()
         adapter = backbone.get('adapter')
-        if str(backbone['type']).split('.')[-1] != 'PrunedVisionTransformer':
+        if str(backbone['type']).split('.')[-1] == 'PrunedSwinTransformer' and not backbone.get(
+            'fused_attention', True
+        ):
             raise ValueError(
-                f"methods: 'depgraph' is built for PrunedVisionTransformer, not for {backbone['type']}; leave it out"
+                "methods: 'depgraph' cannot narrow the heads of Swin with fused_attention=False; leave either out"
             )
         if adapter is not None and issubclass(adapter_class(adapter), LayerAdapter):
             raise ValueError(

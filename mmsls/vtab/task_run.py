@@ -36,8 +36,8 @@ class TaskRun(Chain):
     """The SLS chain on one task, then every other method from the same tuned model with the same retraining.
 
     Methods that rank blocks keep as many as SLS keeps, wherever they stand; methods that, like SLS, rate the features of every depth find
-    their own depth by the same walk; DepGraph keeps all blocks, and as many parameters as SLS. A method that chooses the blocks of an
-    earlier one takes its results.
+    their own depth by the same walk; DepGraph keeps all blocks, and as many parameters as SLS; the control `full_depth` keeps all. A method
+    that chooses the blocks of an earlier one takes its results.
 
     Args:
         cfg: Config of the task (see `mmsls.vtab.settings`).
@@ -133,6 +133,7 @@ class TaskRun(Chain):
         """Return the blocks that one method keeps; DepGraph leaves its pruned model in its folder."""
         if method == 'depgraph':
             self._prune_by_depgraph(evidence)
+        if METHODS[method] is None:
             return [list(block) for block, _ in evidence.backbone.iter_blocks()]
         criterion = CRITERIA.build({'type': METHODS[method]})
         scores = criterion(evidence)
@@ -153,13 +154,14 @@ class TaskRun(Chain):
 
     def _compare_with(self, name: str, kept: list[list[int]]) -> None:
         """Test a method's pruned model, retrain it, test it again; or find that an earlier method did."""
-        same = next((other for other, run in self.variants.items() if run[0] == kept and name != 'depgraph'), None)
-        if same:
+        same = next((other for other, run in self.variants.items() if run[0] == kept), None)
+        if same and METHODS[name] is not None:
             _, cfg, folder = self.variants[same]
             self.variants[name] = (kept, cfg, folder)
             return
         cfg = self._cfg_of_method(name, kept)
-        self._evaluated(f'{name}_pruned', cfg, cfg.load_from)
+        if name != 'full_depth':
+            self._evaluated(f'{name}_pruned', cfg, cfg.load_from)
         self._train(name, cfg)
         self._evaluated(name, cfg, self._checkpoint(name))
         self.variants[name] = (kept, cfg, name)

@@ -5,40 +5,67 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from mmpretrain.models.backbones import VisionTransformer
+from mmpretrain.models.backbones import SwinTransformer, VisionTransformer
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from mmpretrain.utils import register_all_modules
 
 from mmsls.criteria import Evidence
 
-ARCH = {'embed_dims': 32, 'num_layers': 4, 'num_heads': 2, 'feedforward_channels': 64}
+VIT = {
+    'arch': {'embed_dims': 32, 'num_layers': 4, 'num_heads': 2, 'feedforward_channels': 64},
+    'img_size': 32,
+    'patch_size': 8,
+}
+SWIN = {
+    'arch': {'embed_dims': 16, 'depths': (1, 2, 1), 'num_heads': (1, 2, 4)},
+    'out_indices': (2,),
+    'img_size': 32,
+    'window_size': 2,
+    'drop_path_rate': 0.0,
+}
+FAMILIES = {
+    'vit': (
+        VisionTransformer,
+        VIT,
+        {'head': {'type': 'VisionTransformerClsHead', 'num_classes': 3, 'in_channels': 32}},
+    ),
+    'swin': (
+        SwinTransformer,
+        SWIN,
+        {
+            'neck': {'type': 'GlobalAveragePooling'},
+            'head': {'type': 'LinearClsHead', 'num_classes': 3, 'in_channels': 64},
+        },
+    ),
+}
 
 
 @pytest.fixture(scope='module')
-def vit_base(tmp_path_factory, randomise):
-    path = tmp_path_factory.mktemp('vit') / 'base.pth'
-    torch.save(randomise(VisionTransformer(ARCH, img_size=32, patch_size=8)).state_dict(), path)
-    return str(path)
+def bases(tmp_path_factory, randomise):
+    """A base file per family."""
+    folder = tmp_path_factory.mktemp('bases')
+    for family, (cls, options, _) in FAMILIES.items():
+        torch.save(randomise(cls(**options)).state_dict(), folder / f'{family}.pth')
+    return {family: str(folder / f'{family}.pth') for family in FAMILIES}
 
 
 @pytest.fixture
-def build(vit_base, randomise):
+def build(bases, randomise):
     """A function that builds a tuned classifier (or, with `kind`, another class of classifier)."""
     register_all_modules(init_default_scope=True)
     import mmsls.integrations.mmpretrain  # noqa: F401
 
-    def run(kind='ImageClassifier', adapter='Convpass', **arguments):
+    def run(kind='ImageClassifier', adapter='Convpass', family='vit', backbone=(), **arguments):
+        cls, options, after = FAMILIES[family]
         backbone = {
-            'type': 'PrunedVisionTransformer',
-            'arch': ARCH,
-            'img_size': 32,
-            'patch_size': 8,
-            'base_checkpoint': vit_base,
+            'type': f'Pruned{cls.__name__}',
+            **options,
+            'base_checkpoint': bases[family],
             'adapter': {'type': f'mmsls.{adapter}', 'rank': 4},
+            **dict(backbone),
         }
-        head = {'type': 'VisionTransformerClsHead', 'num_classes': 3, 'in_channels': 32}
-        model = MODELS.build({'type': kind, 'backbone': backbone, 'head': head, **arguments})
+        model = MODELS.build({'type': kind, 'backbone': backbone, **after, **arguments})
         return randomise(model, seed=1, only_trainable=True).eval()
 
     return run

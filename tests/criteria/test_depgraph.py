@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from itertools import chain
+
 import pytest
 import torch
 
-from mmsls.criteria.depgraph import depgraph, shrink, torch_pruning, vit_layers
+from mmsls.criteria.depgraph import depgraph, inner_layers, shrink, torch_pruning, widths_of
 
 
 def image():
@@ -19,17 +21,28 @@ def package():
     return pytest.importorskip('torch_pruning', reason='needs the package torch-pruning')
 
 
+def layers_of(model):
+    return list(chain(*inner_layers(model.backbone)))
+
+
+def find_rows(part, whole):
+    """Return where the rows of a matrix are in a larger one."""
+    return [next(i for i, row in enumerate(whole) if torch.allclose(row, wanted, atol=1e-6)) for wanted in part]
+
+
+@pytest.mark.parametrize('family', ['vit', 'swin'])
 @pytest.mark.parametrize('adapter', ['Convpass', 'RepAdapter'])
-def test_it_prunes_to_a_size_and_the_widths_rebuild_the_model(package, build, evidence, adapter):
-    model = build(adapter=adapter)
+def test_it_prunes_to_a_size_and_the_widths_rebuild_the_model(package, build, evidence, adapter, family):
+    model = build(adapter=adapter, family=family)
     before, target = size(model), round(size(model) * 0.7)
+    old = widths_of(layers_of(model))
     with torch.no_grad():
         full = model(image())
     widths = depgraph(evidence(model), target)
     assert size(model) == pytest.approx(target, rel=0.05)
     assert len(widths) == 4
-    assert all(head < 16 and hidden < 64 for head, hidden in widths)
-    again = build('ComparisonClassifier', adapter=adapter, inner_widths=widths)
+    assert all(head < heads and hidden < hiddens for (head, hidden), (heads, hiddens) in zip(widths, old, strict=True))
+    again = build('ComparisonClassifier', adapter=adapter, family=family, inner_widths=widths)
     assert size(again) == size(model) < before
     again.load_state_dict(model.state_dict(), strict=True)
     with torch.no_grad():
@@ -44,19 +57,25 @@ def test_what_is_left_of_the_base_is_stored_but_not_trained(package, build):
     assert model.backbone.base_sha256 is None
 
 
-def test_queries_make_up_for_the_hosts_scale(package, build, evidence):
-    """With the values that pruning removed set to zero, the full model computes what the pruned one does, up to the removed values."""
-    model = build()
-    attn = model.backbone.layers[0].attn
-    weight, bias = attn.qkv.weight.clone(), attn.qkv.bias.clone()
+@pytest.mark.parametrize('family', ['vit', 'swin'])
+def test_the_pruned_model_is_the_full_one_without_the_channels_that_went(package, build, evidence, family):
+    """Scale of the attention included: it must not follow the width of the narrower heads."""
+    model, full = build(family=family), build(family=family)
     depgraph(evidence(model), round(size(model) * 0.8))
-    kept = model.backbone.layers[0].attn
-    scale = (kept.head_dims / 16) ** 0.5
-    queries = kept.qkv.weight[: kept.embed_dims] / scale
-    rows = [next(i for i in range(32) if torch.allclose(weight[i], row, atol=1e-6)) for row in queries]
-    assert torch.allclose(kept.qkv.bias[: kept.embed_dims] / scale, bias[rows], atol=1e-6)
-    keys = kept.qkv.weight[kept.embed_dims : 2 * kept.embed_dims]
-    assert torch.equal(keys, weight[[32 + row for row in rows]])
+    for part, whole in zip(layers_of(model), layers_of(full), strict=True):
+        inner, width = part.attn.proj.in_features, whole.attn.proj.in_features
+        keys = find_rows(part.attn.qkv.weight[inner : 2 * inner], whole.attn.qkv.weight[width : 2 * width])
+        hidden = find_rows(part.ffn.layers[0][0].weight, whole.ffn.layers[0][0].weight)
+        assert len(keys) < width
+        assert len(hidden) < whole.ffn.layers[0][0].out_features
+        gone = torch.tensor([row for row in range(3 * width) if row % width not in keys])
+        with torch.no_grad():
+            for parameter in whole.attn.qkv.parameters():
+                parameter[gone] = 0
+            for parameter in whole.ffn.layers[0][0].parameters():
+                parameter[[row for row in range(len(parameter)) if row not in hidden]] = 0
+    with torch.no_grad():
+        assert torch.allclose(model(image()), full(image()), atol=1e-5)
 
 
 @pytest.mark.parametrize('share', [1.1, 0.01])
@@ -66,14 +85,16 @@ def test_a_size_that_cannot_be_had_is_refused(package, build, evidence, share):
         depgraph(evidence(model), round(size(model) * share))
 
 
-def test_another_backbone_is_refused():
+def test_another_backbone_is_refused(build):
     from mmpretrain.models.backbones import SwinTransformer
 
-    swin = SwinTransformer({'embed_dims': 8, 'depths': (1, 1), 'num_heads': (1, 1)}, out_indices=(1,))
-    with pytest.raises(
-        ValueError, match=r"'depgraph' is built for mmpretrain's VisionTransformer, not for SwinTransformer"
-    ):
-        vit_layers(swin)
+    stock = SwinTransformer({'embed_dims': 8, 'depths': (1, 1), 'num_heads': (1, 1)}, out_indices=(1,))
+    unfused = build(family='swin', backbone={'fused_attention': False}).backbone
+    for backbone in (stock, unfused):
+        with pytest.raises(
+            ValueError, match=r"'depgraph' is built for .*fused_attention=True.*, not for this \w*SwinTransformer"
+        ):
+            inner_layers(backbone)
 
 
 def test_widths_for_other_blocks_are_refused(build):

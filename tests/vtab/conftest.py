@@ -7,12 +7,19 @@ import itertools
 import pytest
 import torch
 from mmengine.config import Config
-from mmpretrain.models.backbones import VisionTransformer
+from mmpretrain.models.backbones import SwinTransformer, VisionTransformer
 from mmpretrain.utils import register_all_modules
 
 from mmsls.vtab.digits import write_digits_task
 
 ARCH = {'embed_dims': 32, 'num_layers': 4, 'num_heads': 2, 'feedforward_channels': 64}
+SWIN = {
+    'arch': {'embed_dims': 8, 'depths': (1, 2, 2), 'num_heads': (1, 2, 4)},
+    'out_indices': (2,),
+    'img_size': 32,
+    'window_size': 2,
+    'drop_path_rate': 0.0,
+}
 _NAMES = itertools.count()
 
 
@@ -21,6 +28,17 @@ def tiny_vit_base(tmp_path_factory, randomise):
     path = tmp_path_factory.mktemp('vit') / 'base.pth'
     torch.save(randomise(VisionTransformer(ARCH, img_size=32, patch_size=8)).state_dict(), path)
     return str(path)
+
+
+@pytest.fixture(scope='session')
+def tiny_swin(tmp_path_factory, randomise):
+    """What the model of a task's config becomes with a tiny Swin."""
+    path = tmp_path_factory.mktemp('swin') / 'base.pth'
+    torch.save(randomise(SwinTransformer(**SWIN)).state_dict(), path)
+    adapter = {'type': 'mmsls.Convpass', 'rank': 4}
+    backbone = {'type': 'PrunedSwinTransformer', **SWIN, 'base_checkpoint': str(path), 'adapter': adapter}
+    head = {'type': 'LinearClsHead', 'num_classes': 10, 'in_channels': 32}
+    return {'backbone': backbone, 'neck': {'type': 'GlobalAveragePooling'}, 'head': head}
 
 
 @pytest.fixture(scope='session')

@@ -16,7 +16,7 @@ from mmsls.vtab.results import load, task_table
 from mmsls.vtab.task_run import TaskRun
 
 HAS_TORCH_PRUNING = importlib.util.find_spec('torch_pruning') is not None
-BLOCK_METHODS = ['random', 'block_influence', 'linear_probe']
+BLOCK_METHODS = ['random', 'block_influence', 'linear_probe', 'full_depth']
 assert set(BLOCK_METHODS) < set(METHODS)
 
 
@@ -37,12 +37,13 @@ class Silent:
         pass
 
 
-def write_index(folder, scores=(0.1, 0.6, 0.8, 0.9)):
-    """Decide before the chain does, so that something is pruned whatever a random ViT makes of digits."""
-    vit = {'type': 'VisionTransformer', 'embed_dims': 32, 'depths': [4]}
+def write_index(folder, scores=(0.1, 0.6, 0.8, 0.9), **backbone):
+    """Decide before the chain does, so that something is pruned whatever a random backbone makes of digits."""
+    backbone = {'type': 'VisionTransformer', 'embed_dims': 32, 'depths': [len(scores)], **backbone}
     folder.mkdir(parents=True, exist_ok=True)
-    table = {(0, block): score for block, score in enumerate(scores)}
-    PruningIndex.create(scores=table, backbone=vit).save(folder / 'pruning_index.json')
+    blocks = [(stage, block) for stage, depth in enumerate(backbone['depths']) for block in range(depth)]
+    table = dict(zip(blocks, scores, strict=True))
+    PruningIndex.create(scores=table, backbone=backbone).save(folder / 'pruning_index.json')
 
 
 @pytest.fixture(scope='module')
@@ -77,11 +78,25 @@ def test_pruned_models_are_smaller_and_have_an_accuracy_before_retraining(finish
     assert sls.kept == [[0, 0], [0, 1], [0, 2], [0, 3]][: len(sls.kept)]
     assert len(sls.kept) < 4
     for result in (sls, *others):
+        if result.method == 'full_depth':
+            continue
         assert result.same_as == 'tuned' or result.before is not None
         assert result.same_as == 'tuned' or result.total < tuned.total
         assert result.same_as == 'tuned' or result.memory < tuned.memory
         if result.method in ('block_influence', 'random'):
             assert len(result.kept) == len(sls.kept)
+
+
+def test_the_control_is_trained_on_at_full_depth(finished):
+    folder, _, _, rows = finished
+    tuned, control = rows[0], next(row for row in rows if row.method == 'full_depth')
+    assert (control.kept, control.total, control.macs) == (tuned.kept, tuned.total, tuned.macs)
+    assert control.before is control.same_as is None
+    before, after = (
+        torch.load(folder / name / 'epoch_1.pth', weights_only=True)['state_dict'] for name in ('tuned', 'full_depth')
+    )
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[key], after[key]) for key in before)
 
 
 @pytest.mark.skipif(not HAS_TORCH_PRUNING, reason='needs the package torch-pruning')
@@ -92,6 +107,24 @@ def test_depgraph_has_as_many_parameters_and_stores_them_all(finished):
     assert depgraph.stored == depgraph.total
     assert depgraph.trained < depgraph.total / 2
     assert len(depgraph.kept) == 4
+
+
+@pytest.mark.skipif(not HAS_TORCH_PRUNING, reason='needs the package torch-pruning')
+def test_swin_is_compared_too(vit_cfg, tiny_swin, tmp_path):
+    cfg = vit_cfg()
+    for part, settings in tiny_swin.items():
+        cfg.model[part] = settings
+    methods = ['magnitude', 'taylor', 'depgraph']
+    run = TaskRun(cfg, tmp_path / 'run', Silent(), 'digits', 0, methods)
+    write_index(tmp_path / 'run', (0.1, 0.2, 0.3, 0.8, 0.9), type='SwinTransformer', embed_dims=8, depths=[1, 2, 2])
+    tuned, sls, *others = run.compare()
+    assert sls.kept == [[0, 0], [1, 0], [1, 1]]
+    for result in others:
+        assert len(result.kept) == (5 if result.method == 'depgraph' else 3)
+        assert result.before is not None
+        assert result.macs < tuned.macs
+    assert others[-1].total == pytest.approx(sls.total, rel=0.05)
+    assert others[-1].stored == others[-1].total
 
 
 def test_methods_can_be_added_later_and_nothing_is_done_twice(finished):
@@ -126,7 +159,7 @@ def test_unknown_methods_are_refused_before_anything_runs(vit_cfg, tmp_path):
 @pytest.mark.parametrize(
     ('changes', 'said'),
     [
-        ({'type': 'PrunedSwinTransformer'}, 'PrunedVisionTransformer, not for PrunedSwinTransformer'),
+        ({'type': 'PrunedSwinTransformer', 'fused_attention': False}, 'heads of Swin with fused_attention=False'),
         ({'adapter': {'type': 'mmsls.LoRA'}}, 'layers that carry mmsls.LoRA'),
     ],
 )
