@@ -23,6 +23,8 @@ from torch import nn
 torch.set_num_threads(1)
 
 SHARED = Path(__file__).resolve().parents[2] / 'shared'
+# On the CPU DDP wants no device, and mmengine names one by default.
+CPU_WRAPPER = {'type': 'MMDistributedDataParallel', 'device_ids': None}
 TINY_SWIN = {
     'embed_dims': 8,
     'depths': (2, 2, 3, 2),
@@ -411,27 +413,36 @@ def build_runner() -> Callable[[Mapping[str, Any]], Runner]:
 
 
 @pytest.fixture(scope='session')
-def two_processes() -> Callable[..., None]:
-    """A function that runs a config under DDP in two gloo processes (see ddp_worker.py)."""
+def two_gloo_processes() -> Callable[..., subprocess.CompletedProcess]:
+    """A function that runs `ddp_worker.py` with some arguments in two processes, and returns what they said."""
 
-    def run(cfg: Config, task: str = 'run') -> None:
-        # On the CPU DDP wants no device, and mmengine names one by default.
-        wrapper = {'type': 'MMDistributedDataParallel', 'device_ids': None}
-        cfg.merge_from_dict({'launcher': 'pytorch', 'model_wrapper_cfg': wrapper})
-        folder = Path(cfg.work_dir)
-        folder.mkdir(exist_ok=True)
-        cfg.dump(folder / 'config.py')
+    def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess:
         # All addresses are of this machine itself, whose name need not resolve.
         launch = ['-m', 'torch.distributed.run', '--standalone', '--local-addr=127.0.0.1', '--nproc_per_node=2']
-        worker = Path(__file__).with_name('ddp_worker.py')
         done = subprocess.run(
-            [sys.executable, *launch, str(worker), str(folder / 'config.py'), str(folder), task],
+            [sys.executable, *launch, str(Path(__file__).with_name('ddp_worker.py')), *arguments],
             capture_output=True,
             text=True,
             env={**os.environ, 'OMP_NUM_THREADS': '1', 'GLOO_SOCKET_IFNAME': 'lo'},
             check=False,
             timeout=500,
+            **options,
         )
         assert done.returncode == 0, done.stderr[-3000:]
+        return done
+
+    return run
+
+
+@pytest.fixture(scope='session')
+def two_processes(two_gloo_processes) -> Callable[..., None]:
+    """A function that runs a config under DDP in two gloo processes."""
+
+    def run(cfg: Config, task: str = 'run') -> None:
+        cfg.merge_from_dict({'launcher': 'pytorch', 'model_wrapper_cfg': CPU_WRAPPER})
+        folder = Path(cfg.work_dir)
+        folder.mkdir(exist_ok=True)
+        cfg.dump(folder / 'config.py')
+        two_gloo_processes(task, str(folder / 'config.py'), str(folder))
 
     return run

@@ -1,9 +1,11 @@
-"""Run a config under DDP, started by torch.distributed.run: `ddp_worker.py CONFIG FOLDER run|chain`.
+"""Run something under DDP, started by torch.distributed.run.
 
-`run` trains, or tests where there is a load_from, and every process leaves its weights in the folder; `chain` runs the whole chain there.
+`run CONFIG FOLDER` trains, or tests where there is a load_from, and every process leaves its weights in the folder; `chain CONFIG FOLDER`
+runs the whole chain there; `tool SCRIPT ARGUMENT...` is the script's own command line.
 """
 
 import os
+import runpy
 import sys
 from pathlib import Path
 
@@ -16,7 +18,8 @@ from mmsls.pipeline import Chain
 from mmsls.report.progress import ChainProgress, terminal
 
 
-def run(cfg: Config, folder: Path) -> None:
+def run(config: str, folder: str) -> None:
+    cfg = Config.fromfile(config)
     runner = Runner.from_cfg(cfg)
     if not isinstance(runner.model, MMDistributedDataParallel) or runner.model.find_unused_parameters:
         raise SystemExit('this run proves nothing')
@@ -24,16 +27,21 @@ def run(cfg: Config, folder: Path) -> None:
         runner.test()
     else:
         runner.train()
-    torch.save(runner.model.module.state_dict(), folder / f'rank{os.environ["RANK"]}.pth')
+    torch.save(runner.model.module.state_dict(), Path(folder) / f'rank{os.environ["RANK"]}.pth')
 
 
-def chain(cfg: Config, folder: Path) -> None:
+def chain(config: str, folder: str) -> None:
     with ChainProgress(terminal()) as progress:
-        rows = Chain(cfg, folder / 'chain', progress).run()
-    torch.save(rows, folder / f'rank{os.environ["RANK"]}.pth')
+        rows = Chain(Config.fromfile(config), Path(folder) / 'chain', progress).run()
+    torch.save(rows, Path(folder) / f'rank{os.environ["RANK"]}.pth')
+
+
+def tool(script: str, *arguments: str) -> None:
+    sys.argv = [script, *arguments]
+    runpy.run_path(script, run_name='__main__')
 
 
 if __name__ == '__main__':
     # mmengine 0.10 asks for a CUDA device when it starts the process group itself, whatever the backend.
     torch.distributed.init_process_group('gloo')
-    {'run': run, 'chain': chain}[sys.argv[3]](Config.fromfile(sys.argv[1]), Path(sys.argv[2]))
+    {'run': run, 'chain': chain, 'tool': tool}[sys.argv[1]](*sys.argv[2:])

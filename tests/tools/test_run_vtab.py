@@ -10,7 +10,11 @@ import pytest
 import torch
 from mmpretrain.models.backbones import VisionTransformer
 
+from mmsls import runs
+from mmsls.pruning_index import PruningIndex
 from mmsls.vtab.digits import write_digits_task
+from mmsls.vtab.settings import for_epochs, for_machine, for_task
+from mmsls.vtab.task_run import TaskRun
 
 LEAF = """# One task, tiny.
 _base_ = '{root}/configs/cls/vtab/deit-tiny_convpass.py'
@@ -21,6 +25,8 @@ model = dict(
 pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(32, 32)), dict(type='PackInputs')]
 train_dataloader = dict(dataset=dict(pipeline=pipeline))
 test_dataloader = dict(dataset=dict(pipeline=pipeline))
+# On the CPU DDP wants no device, and mmengine names one by default.
+model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None)
 """
 ARCH = {'embed_dims': 32, 'num_layers': 4, 'num_heads': 2, 'feedforward_channels': 64}
 
@@ -35,11 +41,16 @@ def leaf(tmp_path_factory, request, randomise):
     return folder
 
 
+def command(root, leaf, *arguments):
+    settings = ['--config', str(leaf / 'tiny.py'), '--workers', '0', '--data-root', str(leaf), '--epochs', '1']
+    settings += ['--batch-size', '20', '--work-dir', str(leaf / 'out')]
+    return [str(root / 'tools/run_vtab.py'), *settings, *arguments]
+
+
 def call(root, leaf, *arguments):
-    command = [sys.executable, str(root / 'tools/run_vtab.py'), '--config', str(leaf / 'tiny.py'), '--workers', '0']
-    command += ['--data-root', str(leaf), '--epochs', '1', '--batch-size', '20', '--work-dir', str(leaf / 'out')]
     env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(root)}
-    return subprocess.run([*command, *arguments], capture_output=True, text=True, cwd=leaf, env=env, timeout=300)
+    words = [sys.executable, *command(root, leaf, *arguments)]
+    return subprocess.run(words, capture_output=True, text=True, cwd=leaf, env=env, timeout=300)
 
 
 def test_a_table_from_one_command(leaf, request):
@@ -54,6 +65,34 @@ def test_a_table_from_one_command(leaf, request):
     assert again.returncode == 0, again.stderr
     (line,) = [line for line in (leaf / 'out' / 'table.md').read_text().splitlines() if line.startswith('| tuned')]
     assert '±' in line  # the first call's seed is in the table too
+
+
+def decide(leaf, folder):
+    """Leave an index before the tool comes, so that something is pruned whatever a random ViT makes of digits."""
+    cfg = for_machine(runs.load_config(str(leaf / 'tiny.py'), str(folder)), workers=0, batch_size=20)
+    TaskRun(for_task(for_epochs(cfg, 1), 'digits', str(leaf)), folder / 'digits/seed1', None, 'digits', 1)
+    vit = {'type': 'VisionTransformer', 'embed_dims': 32, 'depths': [4]}
+    index = PruningIndex.create(
+        scores={(0, block): score for block, score in enumerate((0.1, 0.6, 0.8, 0.9))}, backbone=vit
+    )
+    index.save(folder / 'digits/seed1/pruning_index.json')
+
+
+def test_two_processes_make_one_table_and_one_goes_on(leaf, request, two_gloo_processes, tmp_path):
+    arguments = ('--tasks', 'digits', '--seeds', '1', '--methods', 'random,full_depth', '--work-dir', str(tmp_path))
+    decide(leaf, tmp_path)
+    done = two_gloo_processes('tool', *command(request.config.rootpath, leaf, *arguments, '--launcher', 'pytorch'))
+    table = (tmp_path / 'table.md').read_text()
+    assert done.stdout.count(table.strip()) == 1
+    assert [line.split('|')[1].strip() for line in table.splitlines()[4:]] == [
+        'tuned',
+        'SLS',
+        'random',
+        'full_depth',
+    ]
+    again = call(request.config.rootpath, leaf, *arguments)
+    assert again.returncode == 0, again.stderr
+    assert 'full_depth: test (done before)' in again.stdout
 
 
 @pytest.mark.parametrize(
