@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -408,6 +409,45 @@ def build_runner() -> Callable[[Mapping[str, Any]], Runner]:
 
         register_all_modules(init_default_scope=False)
         return Runner.from_cfg(Config({**cfg, 'experiment_name': f'test_{next(_RUNS)}'}))
+
+    return run
+
+
+@pytest.fixture(scope='session')
+def google_arrays() -> Callable[[nn.Module], dict[str, np.ndarray]]:
+    """A function that writes a timm ViT as Google's repository does; the inverse of timm's own reader of such files."""
+
+    def run(model: Any) -> dict[str, np.ndarray]:
+        state = {key: value.detach().numpy() for key, value in model.state_dict().items()}
+        heads, width = model.blocks[0].attn.num_heads, model.embed_dim
+        out = {
+            'cls': state['cls_token'],
+            'Transformer/posembed_input/pos_embedding': state['pos_embed'],
+            'embedding/kernel': state['patch_embed.proj.weight'].transpose(2, 3, 1, 0),
+            'embedding/bias': state['patch_embed.proj.bias'],
+            'Transformer/encoder_norm/scale': state['norm.weight'],
+            'Transformer/encoder_norm/bias': state['norm.bias'],
+            'head/kernel': state['head.weight'].T,
+            'head/bias': state['head.bias'],
+            'pre_logits/kernel': np.zeros((width, width), np.float32),
+            'pre_logits/bias': np.zeros(width, np.float32),
+        }
+        for block in range(len(model.blocks)):
+            ours, theirs = f'blocks.{block}.', f'Transformer/encoderblock_{block}/'
+            for number, name in (('0', 'norm1'), ('2', 'norm2')):
+                out[f'{theirs}LayerNorm_{number}/scale'] = state[f'{ours}{name}.weight']
+                out[f'{theirs}LayerNorm_{number}/bias'] = state[f'{ours}{name}.bias']
+            for number, name in (('0', 'fc1'), ('1', 'fc2')):
+                out[f'{theirs}MlpBlock_3/Dense_{number}/kernel'] = state[f'{ours}mlp.{name}.weight'].T
+                out[f'{theirs}MlpBlock_3/Dense_{number}/bias'] = state[f'{ours}mlp.{name}.bias']
+            attention = f'{theirs}MultiHeadDotProductAttention_1/'
+            for number, name in enumerate(('query', 'key', 'value')):
+                rows = slice(number * width, (number + 1) * width)
+                out[f'{attention}{name}/kernel'] = state[f'{ours}attn.qkv.weight'][rows].T.reshape(width, heads, -1)
+                out[f'{attention}{name}/bias'] = state[f'{ours}attn.qkv.bias'][rows].reshape(heads, -1)
+            out[f'{attention}out/kernel'] = state[f'{ours}attn.proj.weight'].T.reshape(heads, -1, width)
+            out[f'{attention}out/bias'] = state[f'{ours}attn.proj.bias']
+        return out
 
     return run
 

@@ -43,40 +43,6 @@ def save(tmp_path):
     return run
 
 
-def google_arrays(model):
-    """Write a timm ViT as Google's repository does; the inverse of timm's own reader of such files."""
-    state = {key: value.detach().numpy() for key, value in model.state_dict().items()}
-    heads, width = model.blocks[0].attn.num_heads, model.embed_dim
-    out = {
-        'cls': state['cls_token'],
-        'Transformer/posembed_input/pos_embedding': state['pos_embed'],
-        'embedding/kernel': state['patch_embed.proj.weight'].transpose(2, 3, 1, 0),
-        'embedding/bias': state['patch_embed.proj.bias'],
-        'Transformer/encoder_norm/scale': state['norm.weight'],
-        'Transformer/encoder_norm/bias': state['norm.bias'],
-        'head/kernel': state['head.weight'].T,
-        'head/bias': state['head.bias'],
-        'pre_logits/kernel': np.zeros((width, width), np.float32),
-        'pre_logits/bias': np.zeros(width, np.float32),
-    }
-    for block in range(len(model.blocks)):
-        ours, theirs = f'blocks.{block}.', f'Transformer/encoderblock_{block}/'
-        for number, name in (('0', 'norm1'), ('2', 'norm2')):
-            out[f'{theirs}LayerNorm_{number}/scale'] = state[f'{ours}{name}.weight']
-            out[f'{theirs}LayerNorm_{number}/bias'] = state[f'{ours}{name}.bias']
-        for number, name in (('0', 'fc1'), ('1', 'fc2')):
-            out[f'{theirs}MlpBlock_3/Dense_{number}/kernel'] = state[f'{ours}mlp.{name}.weight'].T
-            out[f'{theirs}MlpBlock_3/Dense_{number}/bias'] = state[f'{ours}mlp.{name}.bias']
-        attention = f'{theirs}MultiHeadDotProductAttention_1/'
-        for number, name in enumerate(('query', 'key', 'value')):
-            rows = slice(number * width, (number + 1) * width)
-            out[f'{attention}{name}/kernel'] = state[f'{ours}attn.qkv.weight'][rows].T.reshape(width, heads, -1)
-            out[f'{attention}{name}/bias'] = state[f'{ours}attn.qkv.bias'][rows].reshape(heads, -1)
-        out[f'{attention}out/kernel'] = state[f'{ours}attn.proj.weight'].T.reshape(heads, -1, width)
-        out[f'{attention}out/bias'] = state[f'{ours}attn.proj.bias']
-    return out
-
-
 def mmpretrain_twin(theirs):
     from mmpretrain.models.backbones import VisionTransformer
 
@@ -86,7 +52,7 @@ def mmpretrain_twin(theirs):
     return twin
 
 
-def written(style, theirs, vit, folder):
+def written(style, theirs, vit, folder, google_arrays):
     path = folder / f'{style}.pth'
     if style == 'timm':
         torch.save(theirs.state_dict(), path)
@@ -99,7 +65,7 @@ def written(style, theirs, vit, folder):
         state = {f'backbone.{key}': value for key, value in mmpretrain_twin(theirs).state_dict().items()}
         torch.save({'state_dict': {**state, 'head.layers.head.weight': torch.zeros(5, 16)}}, path)
     else:
-        first = vit.pruned(base_checkpoint=written('timm', theirs, vit, folder), **HEADLESS)
+        first = vit.pruned(base_checkpoint=written('timm', theirs, vit, folder, google_arrays), **HEADLESS)
         state = {key: value for key, value in first.state_dict().items() if key != '_extra_state'}
         torch.save({'state_dict': {f'backbone.{key}': value for key, value in state.items()}}, path)
     return str(path)
@@ -107,8 +73,9 @@ def written(style, theirs, vit, folder):
 
 @pytest.mark.parametrize('style', ['timm', 'deit', 'google', 'mmpretrain', 'mmseg'])
 @pytest.mark.parametrize('size', [(64, 64), (64, 96)])
-def test_foreign_weights_compute_what_they_did_at_home(mmseg_vit_host, theirs, tmp_path, style, size):
-    ours = mmseg_vit_host.pruned(base_checkpoint=written(style, theirs, mmseg_vit_host, tmp_path), **HEADLESS).eval()
+def test_foreign_weights_compute_what_they_did_at_home(mmseg_vit_host, theirs, tmp_path, google_arrays, style, size):
+    base = written(style, theirs, mmseg_vit_host, tmp_path, google_arrays)
+    ours = mmseg_vit_host.pruned(base_checkpoint=base, **HEADLESS).eval()
     x = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
     if size != (
         64,
@@ -253,14 +220,14 @@ def test_other_extras_are_refused(mmseg_vit_host, theirs, save):
 # The .npz container.
 
 
-def test_npz_has_its_files_hash(theirs, tmp_path):
+def test_npz_has_its_files_hash(theirs, tmp_path, google_arrays):
     np.savez(tmp_path / 'base.npz', **google_arrays(theirs))
     state, sha256 = read_base(str(tmp_path / 'base.npz'))
     assert sha256 == hashlib.sha256((tmp_path / 'base.npz').read_bytes()).hexdigest()
     assert state['cls'].shape == (1, 1, 16)
 
 
-def test_the_npz_of_these_tests_is_what_timm_reads(theirs, tmp_path):
+def test_the_npz_of_these_tests_is_what_timm_reads(theirs, tmp_path, google_arrays):
     np.savez(tmp_path / 'base.npz', **google_arrays(theirs))
     twin = TimmViT(img_size=64, patch_size=8, embed_dim=16, depth=4, num_heads=2, mlp_ratio=2, num_classes=5)
     twin.load_pretrained(str(tmp_path / 'base.npz'))
@@ -268,7 +235,7 @@ def test_the_npz_of_these_tests_is_what_timm_reads(theirs, tmp_path):
     assert all(torch.equal(own[key], value) for key, value in theirs.state_dict().items())
 
 
-def test_an_incomplete_npz_is_refused(mmseg_vit_host, theirs, tmp_path):
+def test_an_incomplete_npz_is_refused(mmseg_vit_host, theirs, tmp_path, google_arrays):
     arrays = google_arrays(theirs)
     del arrays['Transformer/encoderblock_2/MultiHeadDotProductAttention_1/key/kernel']
     np.savez(tmp_path / 'base.npz', **arrays)
@@ -279,7 +246,7 @@ def test_an_incomplete_npz_is_refused(mmseg_vit_host, theirs, tmp_path):
 @pytest.mark.parametrize(
     'content', [b'', b'hello world', b'PK\x03\x04 cut', b'\x80\x02junk', b'\x93NUMPY\x01\x00v\x00{', 'cut', 'array']
 )
-def test_a_file_that_is_no_npz_is_refused(mmseg_vit_host, theirs, tmp_path, content):
+def test_a_file_that_is_no_npz_is_refused(mmseg_vit_host, theirs, tmp_path, google_arrays, content):
     path = tmp_path / 'base.npz'
     np.savez(path, **google_arrays(theirs))
     if content == 'cut':

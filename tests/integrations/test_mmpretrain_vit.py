@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer as OfTimm
@@ -21,6 +22,14 @@ def timm_model(randomise):
 
 
 @pytest.fixture(scope='module')
+def npz(timm_model, google_arrays, tmp_path_factory):
+    """The same weights in the container of ViT-B/16's published ones."""
+    path = tmp_path_factory.mktemp('google') / 'vit.npz'
+    np.savez(path, **google_arrays(timm_model))
+    return str(path)
+
+
+@pytest.fixture(scope='module')
 def base(timm_model, tmp_path_factory):
     path = tmp_path_factory.mktemp('timm') / 'vit.pth'
     torch.save(timm_model.state_dict(), path)
@@ -31,10 +40,12 @@ def image():
     return torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
-def test_a_timm_base_gives_timms_class_token(base, timm_model):
+@pytest.mark.parametrize('container', ['base', 'npz'])
+def test_a_timm_base_gives_timms_class_token(container, timm_model, request):
+    path = request.getfixturevalue(container)
     with torch.no_grad():
         expected = timm_model.forward_features(image())[:, 0]
-        (out,) = PrunedVisionTransformer(**TINY, base_checkpoint=base, adapter=CONVPASS).eval()(image())
+        (out,) = PrunedVisionTransformer(**TINY, base_checkpoint=path, adapter=CONVPASS).eval()(image())
     assert (out - expected).abs().max() < 1e-5
 
 
