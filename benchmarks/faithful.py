@@ -1,7 +1,7 @@
 """Does mmsls decide as the published procedure does, taken literally, for alpha 0.1 .. 0.9?
 
 The procedure is written out here without mmsls: block after block, a forward pass of the whole model over all training images, of which
-that block's class tokens are kept, scikit-learn's t-SNE, axes scaled to [0, 1], the silhouette, and the walk down from the top. By default
+that block's features are kept, scikit-learn's t-SNE, axes scaled to [0, 1], the silhouette, and the walk down from the top. By default
 the features are the stored ones of ../shared/golden; with --config and --checkpoint they come from a tuned model, and the decisions are
 compared with those of the pruning index that mmsls wrote for it.
 """
@@ -68,27 +68,32 @@ def golden(path: Path) -> bool:
 
 
 class PlainPasses:
-    """A tuned ViT of mmpretrain and its training images; every call walks over all of them anew."""
+    """A tuned ViT or Swin of mmpretrain, RepAdapter merged, and its training images; every call walks over all of them anew."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         cfg = for_machine(for_task(runs.load_config(args.config), args.task, args.data_root), workers=0)
         self.model: Any = runs.build_model(cfg, args.checkpoint)
+        runs.merge_adapters(self.model.backbone)
         self.loader: Any = runs.Runner.build_dataloader(runs.split_dataloader(cfg, 'train'))
         self.labels = np.array(
             [self.loader.dataset.get_data_info(n)['gt_label'] for n in range(len(self.loader.dataset))]
         )
-        self.depth = len(self.model.backbone.layers)
+        backbone = self.model.backbone
+        stages = backbone.stages if hasattr(backbone, 'stages') else [backbone]
+        self.blocks = [(block, stage) for stage in stages for block in getattr(stage, 'blocks', None) or stage.layers]
 
     @torch.no_grad()
-    def class_tokens(self, blocks: Sequence[int]) -> list[np.ndarray]:
-        """Return the class tokens after some blocks, (n, C) each, of one pass over the images."""
-        kept: list[list[np.ndarray]] = [[] for _ in blocks]
-        hooks = [
-            self.model.backbone.layers[block].register_forward_hook(
-                lambda _, __, out, rows=rows: rows.append(out[:, 0].numpy().copy())
+    def features(self, numbers: Sequence[int]) -> list[np.ndarray]:
+        """Return one feature per image after some blocks, (n, C) each, of one pass over the images."""
+        kept: list[list[np.ndarray]] = [[] for _ in numbers]
+
+        def watch(number: int, rows: list[np.ndarray]) -> Any:
+            block, stage = self.blocks[number]
+            return block.register_forward_hook(
+                lambda _, inputs, out: rows.append(feature(stage, inputs, out).numpy().copy())
             )
-            for block, rows in zip(blocks, kept, strict=True)
-        ]
+
+        hooks = [watch(number, rows) for number, rows in zip(numbers, kept, strict=True)]
         for batch in self.loader:
             self.model.test_step(batch)
         for hook in hooks:
@@ -96,13 +101,21 @@ class PlainPasses:
         return [np.concatenate(rows) for rows in kept]
 
 
+def feature(stage: Any, inputs: tuple, out: torch.Tensor) -> torch.Tensor:
+    """Return what the author takes of a block: a ViT's class token; the average of Swin's tokens, after the stage's patch merging."""
+    if not hasattr(stage, 'blocks'):
+        return out[:, 0]
+    tokens = out if stage.downsample is None else stage.downsample(out, inputs[1])[0]
+    return tokens.mean(1)
+
+
 def tuned(args: argparse.Namespace) -> bool:
     passes = PlainPasses(args)
     if args.one_pass:
-        stored = passes.class_tokens(range(passes.depth))
-        theirs, _ = published(lambda block: stored[block], passes.labels, passes.depth)
+        stored = passes.features(range(len(passes.blocks)))
+        theirs, _ = published(lambda block: stored[block], passes.labels, len(passes.blocks))
     else:
-        theirs, _ = published(lambda block: passes.class_tokens([block])[0], passes.labels, passes.depth)
+        theirs, _ = published(lambda block: passes.features([block])[0], passes.labels, len(passes.blocks))
     return compare(f'{args.task}, {args.checkpoint}', theirs, list(PruningIndex.load(args.index).scores.values()))
 
 
@@ -112,7 +125,7 @@ def main() -> None:
     parser.add_argument(
         '--golden', type=Path, default=shared / 'golden', help='folder of the golden features (%(default)s)'
     )
-    parser.add_argument('--config', help='config of a tuned ViT')
+    parser.add_argument('--config', help='config of a tuned ViT or Swin')
     parser.add_argument('--checkpoint', help='its tuned weights')
     parser.add_argument('--index', help='the pruning index that mmsls wrote for it')
     parser.add_argument('--task', default='sign_digits')

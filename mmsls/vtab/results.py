@@ -73,8 +73,8 @@ def task_table(results: Sequence[Result]) -> str:
 
 def cells(results: Sequence[Result]) -> tuple[str, ...]:
     """Return the texts of one method's line."""
-    first = results[0]
-    name = first.method if first.same_as is None else f'{first.method} (= {first.same_as})'
+    same = {result.same_as for result in results}
+    name = results[0].method if len(same) > 1 or None in same else f'{results[0].method} (= {same.pop()})'
     kept = ', '.join(sorted({blocks_text(result.kept) for result in results}))
     accuracy, before = (spread([getattr(r, field) for r in results]) for field in ('accuracy', 'before'))
     millions = [f'{mean(getattr(r, field) for r in results) / 1e6:.3f}' for field in ('total', 'trained', 'stored')]
@@ -125,16 +125,16 @@ def by_method(results: Sequence[Result]) -> list[list[Result]]:
 
 
 def blocks_text(kept: Sequence[Sequence[int]]) -> str:
-    """Write kept blocks shortly: numbers per stage, runs joined.
+    """Write kept blocks, at least one, shortly: numbers per stage, runs joined.
 
     Example:
         >>> blocks_text([[0, 0], [0, 1], [0, 2], [0, 5]]), blocks_text([[0, 0], [1, 0], [1, 1]])
-        ('0-2 5', '0 | 0-1')
+        ('0-2 5', '0 / 0-1')
     """
-    stages: dict[int, list[int]] = {}
+    stages: list[list[int]] = [[] for _ in range(max(stage for stage, _ in kept) + 1)]
     for stage, block in kept:
-        stages.setdefault(stage, []).append(block)
-    return ' | '.join(' '.join(runs_of(blocks)) for blocks in stages.values())
+        stages[stage].append(block)
+    return ' / '.join(' '.join(runs_of(blocks)) or '-' for blocks in stages)
 
 
 def runs_of(numbers: Sequence[int]) -> list[str]:

@@ -49,6 +49,17 @@ def test_a_group_without_tasks_leaves_the_average_open():
     assert body[3:6] == ['-', '-', '-']
 
 
+def test_stages_do_not_break_the_columns_of_markdown():
+    header, _, body = lines(task_table([result(kept=[[0, 0], [0, 1], [2, 0]])]))
+    assert len(body) == len(header)
+    assert body[1] == '0-1 / - / 0'
+
+
+def test_a_method_is_another_one_only_where_it_is_so_in_every_seed():
+    table = task_table([result(method='taylor', same_as='SLS'), result(method='taylor', seed=1)])
+    assert lines(table)[2][0] == 'taylor'
+
+
 def test_runs_are_joined():
     assert runs_of([0, 1, 3, 5, 6, 7]) == ['0-1', '3', '5-7']
     assert runs_of([]) == []
