@@ -41,8 +41,8 @@ def save_slim(cfg: Config, path: Path) -> int:
     slim(model, checkpoint)
     torch.save(checkpoint, path)
     backbone = find_backbone(model)
-    depth = backbone.depths[0]
-    scores = {(0, block): 0.01 * (block + 1) / depth for block in range(depth)}
+    blocks = [(stage, block) for stage, depth in enumerate(backbone.depths) for block in range(depth)]
+    scores = {block: 0.01 * (number + 1) / len(blocks) for number, block in enumerate(blocks)}
     index = PruningIndex.create(
         scores=scores, backbone=backbone.fingerprint(), adapter=backbone.adapter_cfg, base_sha256=backbone.base_sha256
     )
@@ -85,10 +85,16 @@ WAYS: dict[str, Callable[[Config, Path], int]] = {
 }
 
 
+def depths(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(',')))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--config', default='configs/cls/vtab/deit-tiny_convpass.py', help='a ViT (%(default)s)')
-    parser.add_argument('--kept', type=int, default=7, help='blocks that SLS keeps (%(default)s)')
+    parser.add_argument('--config', default='configs/cls/vtab/deit-tiny_convpass.py', help='%(default)s')
+    parser.add_argument(
+        '--kept', type=depths, default=(7,), help='blocks that SLS keeps per stage, comma-separated (7)'
+    )
     parser.add_argument('--random-base', action='store_true', help="write random values in place of the config's base")
     args = parser.parse_args()
     cfg = runs.load_config(args.config)
@@ -101,14 +107,14 @@ def main() -> None:
             sizes = []
             for task in task_names():
                 task_cfg = for_task(cfg, task)
-                task_cfg.model.backbone.kept_depths = (args.kept,)
+                task_cfg.model.backbone.kept_depths = args.kept
                 sizes.append(write(task_cfg, folder / f'{task}.pth'))
             base = Path(cfg.model.backbone.base_checkpoint).stat().st_size if write is save_slim else 0
             rows.append((way, *(f'{size / 2**20:.2f}' for size in (base, min(sizes), max(sizes), base + sum(sizes)))))
     total = float(rows[0][-1])
     rows = [(*row, f'{float(row[-1]) / total:.1f}x') for row in rows]
     header = ('stored', 'base MiB', 'smallest task MiB', 'largest task MiB', '19 tasks MiB', 'ratio')
-    show(f'{Path(args.config).stem}, {args.kept} blocks kept', header, rows)
+    show(f'{Path(args.config).stem}, {sum(args.kept)} blocks kept', header, rows)
 
 
 if __name__ == '__main__':
