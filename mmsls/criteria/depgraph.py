@@ -48,6 +48,10 @@ class InnerLayers:
         return self.attn.qkv.out_features // 3 // self.attn.num_heads
 
 
+class SizeError(ValueError):
+    """A number of parameters that narrowing the blocks cannot give."""
+
+
 def torch_pruning() -> Any:
     """Import the package.
 
@@ -78,7 +82,8 @@ def depgraph(evidence: Evidence, parameters: int, batches: int = 8) -> Widths:
         The widths that were left.
 
     Raises:
-        ValueError: If torch-pruning is not installed, the backbone is another one, or the size cannot be had.
+        ValueError: If torch-pruning is not installed, or the backbone is another one.
+        SizeError: If the size cannot be had.
     """
     package, backbone = torch_pruning(), evidence.backbone
     stages = inner_layers(backbone)
@@ -156,13 +161,13 @@ def share_to_prune(model: nn.Module, layers: Iterable[InnerLayers], parameters: 
     """Return which share of the inner channels has to go for a number of parameters.
 
     Raises:
-        ValueError: If even half a tenth of the channels is too many, or nothing has to go.
+        SizeError: If even half a tenth of the channels is too many, or nothing has to go.
     """
     total = sum(p.numel() for p in model.parameters())
     inner = sum(p.numel() for layer in layers for linear in layer.linears for p in linear.parameters())
     share = (total - parameters) / inner
     if not 0 < share <= 0.95:
-        raise ValueError(
+        raise SizeError(
             f'depgraph: {parameters} parameters cannot be had by pruning inner channels alone: the model has {total}, {inner} of them inside'
         )
     return share
@@ -193,7 +198,9 @@ def shrink(backbone: Any, widths: Sequence[Sequence[int]]) -> None:
 
 def _resized(linear: nn.Linear, into: int | None = None, out: int | None = None) -> nn.Linear:
     new = nn.Linear(into or linear.in_features, out or linear.out_features, bias=linear.bias is not None)
-    return new.requires_grad_(linear.weight.requires_grad)
+    for name, parameter in new.named_parameters():  # BitFit trains biases alone
+        parameter.requires_grad_(linear.get_parameter(name).requires_grad)
+    return new
 
 
 def _settle_attention(layer: InnerLayers, old: int) -> None:

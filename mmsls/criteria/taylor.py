@@ -12,7 +12,7 @@ from mmsls.scoring import BlockId
 
 @CRITERIA.register_module()
 class Taylor:
-    """Sum of |gradient x weight| over a block's parameters (Molchanov et al., CVPR 2019, summed over the block).
+    """Sum of |gradient x weight| over a block's parameters: the first-order term of Molchanov et al., CVPR 2019, who square it per weight.
 
     Args:
         batches: Most batches whose gradients are added up.
@@ -42,7 +42,8 @@ def gradients_of(evidence: Evidence, batches: int) -> Iterator[None]:
         batches: How many at most.
     """
     model = evidence.model
-    frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+    # By name: pruning puts other parameters in their places.
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     model.requires_grad_(True)
     model.zero_grad()
     try:
@@ -52,5 +53,5 @@ def gradients_of(evidence: Evidence, batches: int) -> Iterator[None]:
         yield
     finally:
         model.zero_grad()
-        for parameter in frozen:
-            parameter.requires_grad_(False)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name not in frozen)

@@ -61,14 +61,31 @@ def save(results: Sequence[Result], path: Path) -> None:
 
 
 def load(path: Path) -> list[Result]:
-    """Read what `save` wrote."""
+    """Read what `save` wrote; nothing where it wrote nothing yet."""
+    if not path.exists():
+        return []
     return [Result(**fields) for fields in read_json(path)]
 
 
 def task_table(results: Sequence[Result]) -> str:
-    """Return one task's table as Markdown: a line per method, mean over seeds."""
-    lines = [cells(group) for group in by_method(results)]
+    """Return one task's table as Markdown: a line per method, mean over its seeds; a method that lacks some of them says so."""
+    seeds = runs_in(results)
+    lines = []
+    for group in by_method(results):
+        name, *rest = cells(group)
+        lines.append((counted(name, group, seeds, 'seeds'), *rest))
     return markdown(HEADER, lines)
+
+
+def runs_in(results: Iterable[Result]) -> set[tuple[str, int]]:
+    """Return task and seed of every run."""
+    return {(result.task, result.seed) for result in results}
+
+
+def counted(name: str, results: Sequence[Result], wanted: set[tuple[str, int]], what: str) -> str:
+    """Add to a name how many of the wanted runs there are, where some are missing."""
+    found = runs_in(results)
+    return name if found == wanted else f'{name} ({len(found)} of {len(wanted)} {what})'
 
 
 def cells(results: Sequence[Result]) -> tuple[str, ...]:
@@ -88,12 +105,16 @@ def cells(results: Sequence[Result]) -> tuple[str, ...]:
 
 
 def summary_table(results: Sequence[Result]) -> str:
-    """Return the benchmark's table as Markdown: mean accuracy of every group, and the mean of the groups."""
+    """Return the benchmark's table as Markdown: mean accuracy of every group, and the mean of the groups.
+
+    A mean is left open where the method lacks a run that another method has: means over different tasks or seeds don't compare.
+    """
     lines = []
     for group in by_method(results):
-        means = [f'{mean(values):.2f}' if (values := per_task(group, name)) else '-' for name in GROUPS]
-        per_group = [mean(values) for name in GROUPS if (values := per_task(group, name))]
-        overall = f'{mean(per_group):.2f}' if len(per_group) == len(GROUPS) else '-'
+        per_group = [group_mean(group, results, name) for name in GROUPS]
+        means = ['-' if value is None else f'{value:.2f}' for value in per_group]
+        known = [value for value in per_group if value is not None]
+        overall = f'{mean(known):.2f}' if len(known) == len(GROUPS) else '-'
         tasks = len({result.task for result in group})
         depth = mean(len(result.kept) for result in group)
         trained, stored = (mean(getattr(result, field) for result in group) / 1e6 for field in ('trained', 'stored'))
@@ -103,19 +124,24 @@ def summary_table(results: Sequence[Result]) -> str:
             f'{stored:.3f}',
             f'{mean(result.throughput for result in group):.1f}',
         )
-        lines.append((group[0].method, str(tasks), *means, overall, *costs))
+        name = counted(group[0].method, group, runs_in(results), 'runs')
+        lines.append((name, str(tasks), *means, overall, *costs))
     costs = ('mean depth', 'trained M', 'stored M', 'images/s')
     header = ('method', 'tasks', *(name.capitalize() for name in GROUPS), 'average', *costs)
     return markdown(header, lines)
 
 
-def per_task(results: Iterable[Result], group: str) -> list[float]:
-    """Return the mean accuracy of every task of a group."""
-    found: dict[str, list[float]] = {}
-    for result in results:
-        if facts_of(result.task).group == group and result.accuracy is not None:
-            found.setdefault(result.task, []).append(result.accuracy)
-    return [mean(values) for values in found.values()]
+def group_mean(results: Iterable[Result], everything: Iterable[Result], group: str) -> float | None:
+    """Return one method's accuracy, averaged over seeds, then over a group's tasks; None where it lacks a run that is in `everything`."""
+    ours, wanted = ([r for r in rows if facts_of(r.task).group == group] for rows in (results, everything))
+    if not ours or runs_in(ours) != runs_in(wanted):
+        return None
+    per_task: dict[str, list[float]] = {}
+    for result in ours:
+        if result.accuracy is None:
+            return None
+        per_task.setdefault(result.task, []).append(result.accuracy)
+    return mean(mean(values) for values in per_task.values())
 
 
 def by_method(results: Sequence[Result]) -> list[list[Result]]:

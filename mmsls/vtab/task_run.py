@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from logging import WARNING
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,14 @@ from mmsls.checkpoint import strip_training_state
 from mmsls.complexity import count_macs, count_parameters, latencies, training_bytes
 from mmsls.criteria import CRITERIA, Evidence, kept_blocks
 from mmsls.criteria.base import check_block_scores
-from mmsls.criteria.depgraph import depgraph
+from mmsls.criteria.depgraph import SizeError, depgraph
 from mmsls.json_files import read_json, write_json
 from mmsls.pipeline import INDEX_FILE, Chain, Progress, first_images, losses, run_once
 from mmsls.pruning_index import PruningIndex
 from mmsls.scoring.rule import RULE_OPTIONS
 from mmsls.vtab.evidence import gather_evidence
 from mmsls.vtab.methods import METHODS, check_methods
-from mmsls.vtab.results import RESULTS_FILE, Result, save
+from mmsls.vtab.results import RESULTS_FILE, Result, load, save
 
 TIMED_BATCH = 16
 CLASSIFIER = 'ComparisonClassifier'
@@ -36,7 +37,8 @@ class TaskRun(Chain):
     """The SLS chain on one task, then every other method from the same tuned model with the same retraining.
 
     Methods that rank blocks keep as many as SLS keeps, wherever they stand; methods that, like SLS, rate the features of every depth find
-    their own depth by the same walk; DepGraph keeps all blocks, and as many parameters as SLS; the control `full_depth` keeps all. A method
+    their own depth by the same walk; DepGraph keeps all blocks, and as many parameters as SLS (it is left out where it cannot go as low); the
+    control `full_depth` keeps all. A method
     that chooses the blocks of an earlier one takes its results.
 
     Args:
@@ -68,7 +70,7 @@ class TaskRun(Chain):
         self.task, self.seed, self.methods = task, seed, methods
 
     def compare(self) -> list[Result]:
-        """Run what is left, and return a result per method, the tuned model and SLS first."""
+        """Run what is left, and return a result per method, the tuned model and SLS first; methods of earlier calls are among them."""
         rows = {row.name: row for row in self.run()}
         index = PruningIndex.load(self.index_path)
         sls = [[stage, block] for stage, depth in enumerate(index.kept_depths) for block in range(depth)]
@@ -76,10 +78,11 @@ class TaskRun(Chain):
         self.variants: dict[str, tuple[list[list[int]], Config, str]] = {'tuned': (every, self.tune, 'tuned')}
         if 'retrained' in rows:
             self.variants['SLS'] = (sls, self._pruned_cfg(), 'retrained')
-            for name, kept in self._chosen_blocks(len(sls)).items():
-                self._compare_with(name, kept)
         else:
-            print_log(f'{self.task}: SLS keeps every block, so there is nothing to compare it with', 'current')
+            print_log(f'{self.task}: SLS keeps every block', 'current')
+            self.variants['SLS'] = self.variants['tuned']
+        for name, kept in self._chosen_blocks(len(sls)).items():
+            self._compare_with(name, kept)
         results = self._results()
         if is_main_process():
             save(results, self.work_dir / RESULTS_FILE)
@@ -89,27 +92,49 @@ class TaskRun(Chain):
     # Which blocks a method keeps.
 
     def _chosen_blocks(self, count: int) -> dict[str, list[list[int]]]:
-        """Return the blocks that every method keeps, found once and stored.
+        """Return the blocks that every method keeps, found once and stored; a method that cannot prune as far is left out.
 
         Raises:
-            ValueError: If they were found for another decision of SLS.
+            ValueError: If there are results of a method that keeps other blocks now.
         """
-        path, decision = self.work_dir / 'kept_blocks.json', {'count': count, **self._settled()}
-        stored = read_json(path) if path.exists() else {'decision': decision, 'kept': {}}
-        chosen = stored['kept']
-        if stored['decision'] != decision:
-            raise ValueError(
-                f'{str(path)!r} holds what the other methods keep for {stored["decision"]}, SLS now has {decision}; remove that file and the '
-                f'folders of {", ".join(chosen)}, or give another work_dir'
-            )
-        missing = [name for name in self.methods if name not in chosen]
-        if missing:
-            self.progress.stage(f'{", ".join(missing)}: blocks', False)
-            chosen |= self._choose(missing, count)
+        path = self.work_dir / 'kept_blocks.json'
+        stored = read_json(path) if path.exists() else {}
+        fresh = [name for name in stored if name in METHODS and stored[name].get('for') == self._basis(name, count)]
+        finished = {result.method for result in load(self.work_dir / RESULTS_FILE)}
+        asked = [*self.methods, *(name for name in fresh if name in finished and name not in self.methods)]
+        stale = [name for name in asked if name not in fresh]
+        if stale:
+            self.progress.stage(f'{", ".join(stale)}: blocks', False)
+            if 'depgraph' in stale:
+                self._refuse_results_of('depgraph', 'of another size')
+            chosen = self._choose(stale, count)
+            for name in stale:
+                before = stored.get(name, {}).get('kept')
+                if before != chosen[name]:
+                    self._refuse_results_of(name, f'for the blocks {before}' if before else 'for unknown blocks')
+                stored[name] = {'for': self._basis(name, count), 'kept': chosen[name]}
+            barrier()
             if is_main_process():
-                write_json({'decision': decision, 'kept': chosen}, path)
+                write_json(stored, path)
         barrier()
-        return {name: chosen[name] for name in self.methods}
+        return {name: stored[name]['kept'] for name in asked if stored[name]['kept'] is not None}
+
+    def _basis(self, name: str, count: int) -> dict[str, Any]:
+        """Return what of SLS's decision a method's choice rests on: the settings of its walk, or how many blocks it keeps."""
+        if name in METHODS and METHODS[name] and CRITERIA.build({'type': METHODS[name]}).kind == 'depth':
+            index = PruningIndex.load(self.index_path)
+            return {option: getattr(index, option) for option in RULE_OPTIONS}
+        return {'count': count}
+
+    def _has_results_of(self, name: str) -> bool:
+        return any(self._dir(f'{name}{stage}').joinpath('metrics.json').exists() for stage in ('', '_pruned'))
+
+    def _refuse_results_of(self, name: str, what: str) -> None:
+        if self._has_results_of(name) or (self._dir(name) / 'last_checkpoint').exists():
+            raise ValueError(
+                f'work_dir {str(self.work_dir)!r} holds results of {name!r} {what}, and SLS or its settings changed since; '
+                f"remove its folders '{name}' and '{name}_pruned', or give another work_dir"
+            )
 
     def _choose(self, methods: Sequence[str], count: int) -> dict[str, list[list[int]]]:
         evidence = gather_evidence(self._in('score', self.tune), self._checkpoint('tuned'), self.seed)
@@ -124,22 +149,24 @@ class TaskRun(Chain):
             raise shared[0]
         return shared[0]
 
-    def _settled(self) -> dict[str, Any]:
-        """Return the settings of the rule that the index was decided with."""
-        index = PruningIndex.load(self.index_path)
-        return {name: getattr(index, name) for name in RULE_OPTIONS}
-
-    def _ask(self, method: str, evidence: Evidence, count: int) -> list[list[int]]:
-        """Return the blocks that one method keeps; DepGraph leaves its pruned model in its folder."""
-        if method == 'depgraph':
-            self._prune_by_depgraph(evidence)
+    def _ask(self, method: str, evidence: Evidence, count: int) -> list[list[int]] | None:
+        """Return the blocks that one method keeps, or None where it cannot prune as far; DepGraph leaves its pruned model in its folder."""
+        blocks = [list(block) for block, _ in evidence.backbone.iter_blocks()]
+        if method == 'depgraph' and count < len(blocks):
+            try:
+                self._prune_by_depgraph(evidence)
+            except SizeError as error:
+                print_log(f'{self.task}: depgraph is left out: {error}', 'current', WARNING)
+                return None
         if METHODS[method] is None:
-            return [list(block) for block, _ in evidence.backbone.iter_blocks()]
+            return blocks
         criterion = CRITERIA.build({'type': METHODS[method]})
         scores = criterion(evidence)
         check_block_scores(method, scores)
         print_log(f'{method}: ' + ' '.join(f'{score:.4g}' for score in scores.values()), 'current')
-        return [list(block) for block in kept_blocks(criterion, scores, count=count, **self._settled())]
+        return [
+            list(block) for block in kept_blocks(criterion, scores, **{'count': count, **self._basis(method, count)})
+        ]
 
     def _prune_by_depgraph(self, evidence: Evidence) -> None:
         target = count_parameters(runs.build_model(self._pruned_cfg())).total
@@ -155,7 +182,8 @@ class TaskRun(Chain):
     def _compare_with(self, name: str, kept: list[list[int]]) -> None:
         """Test a method's pruned model, retrain it, test it again; or find that an earlier method did."""
         same = next((other for other, run in self.variants.items() if run[0] == kept), None)
-        if same and METHODS[name] is not None:
+        nothing_to_prune = name == 'depgraph' and self.variants['SLS'][2] == 'tuned'
+        if same and (METHODS[name] is not None or nothing_to_prune):
             _, cfg, folder = self.variants[same]
             self.variants[name] = (kept, cfg, folder)
             return

@@ -22,15 +22,15 @@ def test_results_come_back_from_their_file(tmp_path):
 def test_a_task_table_has_a_line_per_method_and_its_spread_over_seeds():
     table = task_table(
         [
-            result(method='tuned', before=None, kept=[[0, 0], [0, 1], [0, 2]]),
+            *(result(method='tuned', before=None, seed=seed, kept=[[0, 0], [0, 1], [0, 2]]) for seed in (0, 1)),
             result(accuracy=60.0),
             result(accuracy=62.0, seed=1, kept=[[0, 0], [0, 2]]),
-            result(method='cka', same_as='SLS'),
+            *(result(method='cka', same_as='SLS', seed=seed) for seed in (0, 1)),
         ]
     )
     body = lines(table)[2:]
     assert [line[0] for line in body] == ['tuned', 'SLS', 'cka (= SLS)']
-    assert body[0][1:4] == ['0-2', '50.00', '-']
+    assert body[0][1:4] == ['0-2', '50.00 ± 0.00', '-']
     assert body[1][1:7] == ['0 2, 0-1', '61.00 ± 1.41', '20.00 ± 0.00', '3.000', '0.010', '0.010']
     assert body[1][7:] == ['2', '1.000', '8.0', '1']
 
@@ -42,6 +42,19 @@ def test_the_summary_averages_groups_not_tasks():
     assert body[:2] == ['SLS', '4']
     assert body[2] == '20.00'
     assert body[5] == '50.00'
+
+
+def test_means_over_different_runs_are_left_open():
+    results = [result(task, 'tuned', 70.0) for task in ('cifar', 'dtd', 'eurosat')]
+    results += [result(task, 'SLS', 80.0) for task in ('cifar', 'eurosat')]
+    tuned, sls = lines(summary_table(results))[2:]
+    assert tuned[:4] == ['tuned', '3', '70.00', '70.00']
+    assert sls[:4] == ['SLS (2 of 3 runs)', '2', '-', '80.00']
+
+
+def test_a_method_that_lacks_a_seed_says_so():
+    table = task_table([result(method='tuned', seed=0), result(method='tuned', seed=1), result(method='cka')])
+    assert [line[0] for line in lines(table)[2:]] == ['tuned', 'cka (1 of 2 seeds)']
 
 
 def test_a_group_without_tasks_leaves_the_average_open():

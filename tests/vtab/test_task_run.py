@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 
 import pytest
 import torch
@@ -143,10 +144,22 @@ def test_a_skipped_block_stays_skipped_and_its_weights_are_the_tuned_ones(finish
     assert set(stored) < set(tuned)
 
 
-def test_nothing_pruned_means_nothing_to_compare(vit_cfg, tmp_path):
-    task = TaskRun(vit_cfg(), tmp_path / 'run', Silent(), 'digits', methods=['random'])
+def test_where_sls_keeps_every_block_it_is_the_tuned_model_and_the_control_still_runs(vit_cfg, tmp_path):
+    methods = ['random', 'full_depth', *(['depgraph'] if HAS_TORCH_PRUNING else [])]
+    task = TaskRun(vit_cfg(), tmp_path / 'run', Silent(), 'digits', methods=methods)
     write_index(tmp_path / 'run', (0.9, 0.8, 0.7, -0.1))
-    assert [result.method for result in task.compare()] == ['tuned']
+    same = {result.method: result.same_as for result in task.compare()}
+    assert same == {'tuned': None, **dict.fromkeys(['SLS', *methods], 'tuned'), 'full_depth': None}
+
+
+@pytest.mark.skipif(not HAS_TORCH_PRUNING, reason='needs torch-pruning')
+def test_a_size_that_depgraph_cannot_have_costs_no_other_method(vit_cfg, tmp_path):
+    cfg = vit_cfg()
+    cfg.model.backbone.adapter.rank = 1000  # more outside the blocks' inner layers than the pruned model has in all
+    run = TaskRun(cfg, tmp_path / 'run', Silent(), 'digits', methods=['depgraph', 'block_influence'])
+    write_index(tmp_path / 'run', (0.1, 0.8, 0.8, 0.9))
+    assert [result.method for result in run.compare()] == ['tuned', 'SLS', 'block_influence']
+    assert json.loads((tmp_path / 'run' / 'kept_blocks.json').read_text())['depgraph']['kept'] is None
 
 
 def test_unknown_methods_are_refused_before_anything_runs(vit_cfg, tmp_path):
@@ -171,11 +184,41 @@ def test_depgraph_is_refused_before_training_where_it_cannot_prune(vit_cfg, tmp_
     assert not list(tmp_path.iterdir())
 
 
-def test_choices_for_another_decision_are_not_taken_over(finished, vit_cfg):
+def test_results_for_other_blocks_are_not_taken_over(finished, vit_cfg, tmp_path):
+    """What to remove is named, and removing only the choice is not enough."""
+    shutil.copytree(finished[0], tmp_path / 'digits')
+    run = TaskRun(vit_cfg(), tmp_path / 'digits', Silent(), 'digits', 3, ['random'])
+    with pytest.raises(ValueError, match=r"holds results of 'random' for the blocks .*'random' and 'random_pruned'"):
+        run._chosen_blocks(count=1)
+    (tmp_path / 'digits' / 'kept_blocks.json').unlink()
+    with pytest.raises(ValueError, match=r"holds results of 'random' for unknown blocks"):
+        run._chosen_blocks(count=1)
+
+
+@pytest.mark.skipif(not HAS_TORCH_PRUNING, reason='needs torch-pruning')
+def test_a_model_that_depgraph_pruned_to_another_size_is_not_overwritten(finished, vit_cfg):
+    folder = finished[0]
+    widths = (folder / 'depgraph' / 'widths.json').read_text()
+    with pytest.raises(ValueError, match="holds results of 'depgraph' of another size"):
+        TaskRun(vit_cfg(), folder, Silent(), 'digits', 3, ['depgraph'])._chosen_blocks(count=1)
+    assert (folder / 'depgraph' / 'widths.json').read_text() == widths
+
+
+def test_a_setting_that_changes_nothing_for_a_method_is_no_reason_to_refuse_it(finished, vit_cfg, tmp_path):
+    _, methods, _, _ = finished
+    folder = shutil.copytree(finished[0], tmp_path / 'digits')
+    index = PruningIndex.load(folder / 'pruning_index.json')
+    before = TaskRun(vit_cfg(), folder, Silent(), 'digits', 3, methods)._chosen_blocks(count=2)
+    index.decide(alpha=index.alpha + 0.01).save(folder / 'pruning_index.json')
+    progress = Silent()
+    assert TaskRun(vit_cfg(), folder, progress, 'digits', 3, methods)._chosen_blocks(count=2) == before
+    assert progress.stages == [('linear_probe: blocks', False)]
+
+
+def test_methods_of_earlier_calls_stay_in_the_table(finished, vit_cfg):
     folder, methods, _, _ = finished
-    run = TaskRun(vit_cfg(), folder, Silent(), 'digits', 3, methods)
-    with pytest.raises(ValueError, match=r'kept_blocks\.json.*remove that file and the folders of .*random'):
-        run._chosen_blocks(count=3)
+    results = TaskRun(vit_cfg(), folder, Silent(), 'digits', 3, methods[1:2]).compare()
+    assert {result.method for result in results} == {'tuned', 'SLS', *methods}
 
 
 def test_a_bad_rule_is_refused_before_training(vit_cfg, tmp_path):
@@ -196,7 +239,7 @@ def test_the_seed_is_that_of_the_run(finished):
     folder, _, _, _ = finished
     meta = torch.load(folder / 'tuned' / 'epoch_1.pth', weights_only=True)['meta']
     assert meta['seed'] == 3
-    assert json.loads((folder / 'kept_blocks.json').read_text())['kept'].keys() == set(finished[1])
+    assert json.loads((folder / 'kept_blocks.json').read_text()).keys() == set(finished[1])
 
 
 def test_pruned_depths_load_through_the_ordinary_config(finished, vit_cfg):
