@@ -32,7 +32,7 @@ from mmsls.report.score_curve import draw_score_curve
 from mmsls.scoring.rule import RULE_OPTIONS, check_options
 
 INDEX_FILE, CURVE_FILE = 'pruning_index.json', 'score_curve.png'
-DONE_FILE = 'done.json'
+DONE_FILE, STATE_FILE = 'done.json', 'chain.json'
 _NAMES = count()
 
 
@@ -161,19 +161,27 @@ class Chain:
         barrier()
         stored = PruningIndex.load(self.index_path)
         index = stored.decide(**self._decision())
-        if index.kept_depths != stored.kept_depths and any(
-            self._dir(name).exists() for name in ('pruned', 'retrained')
-        ):
-            raise ValueError(
-                f'work_dir {str(self.work_dir)!r} holds a model pruned to {stored.kept_depths}, these settings keep {index.kept_depths}; remove its '
-                "folders 'pruned' and 'retrained', or copy the rest of it to another work_dir"
-            )
+        self._check_depths(index, stored)
         barrier()
         if is_main_process():
             index.save(self.index_path)
             draw_score_curve(index, self.work_dir / CURVE_FILE)
         barrier()
         return index
+
+    def _check_depths(self, index: PruningIndex, stored: PruningIndex) -> None:
+        """Refuse to test, measure or store what was pruned and retrained to other depths; the index file may have been edited since."""
+        state = read_json(self.work_dir / STATE_FILE)
+        pruned_to = tuple(state.get('pruned_to', stored.kept_depths))
+        if pruned_to != index.kept_depths and any(self._dir(name).exists() for name in ('pruned', 'retrained')):
+            raise ValueError(
+                f'work_dir {str(self.work_dir)!r} holds a model pruned to {pruned_to}, these settings keep {index.kept_depths}; remove its '
+                "folders 'pruned' and 'retrained', or copy the rest of it to another work_dir"
+            )
+        barrier()
+        if is_main_process():
+            write_json({**state, 'pruned_to': list(index.kept_depths)}, self.work_dir / STATE_FILE)
+        barrier()
 
     def _decision(self) -> dict[str, Any]:
         """Return the settings that override; a scope brings its own `min_depth` along, as it does everywhere else."""
@@ -196,8 +204,9 @@ class Chain:
         if done.exists():
             return
         cfg = self._in(name, cfg)
-        if (self._dir(name) / 'last_checkpoint').exists():
-            cfg.resume, cfg.load_from = True, None
+        last = self._last_checkpoint(name)
+        if last is not None:
+            cfg.resume, cfg.load_from = True, last
         runs.train(cfg, observer.prepare)
         if is_main_process():
             write_json({'checkpoint': self._chosen(name)}, done)
@@ -266,7 +275,17 @@ class Chain:
         return find_backbone(runs.build_model(cfg)).kept_depths
 
     def _checkpoint(self, name: str) -> str:
-        return read_json(self._dir(name) / DONE_FILE)['checkpoint']
+        return self._found(name, read_json(self._dir(name) / DONE_FILE)['checkpoint'])
+
+    def _last_checkpoint(self, name: str) -> str | None:
+        """Return what a training left to go on from; MMEngine may be stopped after removing a checkpoint and before writing the next."""
+        pointer = self._dir(name) / 'last_checkpoint'
+        path = self._found(name, pointer.read_text().strip()) if pointer.exists() else ''
+        return path if path and Path(path).exists() else None
+
+    def _found(self, name: str, path: str) -> str:
+        """Return a file's path, in its stage's folder where that was moved since."""
+        return path if Path(path).exists() else str(self._dir(name) / Path(path).name)
 
     def _has_best(self, name: str) -> bool:
         return Path(self._checkpoint(name)).name.startswith('best_')
@@ -280,8 +299,9 @@ class Chain:
         """Refuse to mix results of different configs in one folder; where nothing came of the earlier run, take the folder over."""
         texts = [identity(cfg) if cfg is not None else '' for cfg in (self.tune, self.pruned, self.baseline)]
         ours = hashlib.sha256('\n'.join(texts).encode()).hexdigest()
-        path = self.work_dir / 'chain.json'
-        if path.exists() and self._has_results() and read_json(path)['configs'] != ours:
+        path = self.work_dir / STATE_FILE
+        state = read_json(path) if path.exists() and self._has_results() else {}
+        if state and state['configs'] != ours:
             raise ValueError(
                 f'work_dir {str(self.work_dir)!r} holds a run of other configs; give another one, or remove it (run_sls.py '
                 '--restart)'
@@ -294,7 +314,7 @@ class Chain:
         barrier()
         if is_main_process():
             self.work_dir.mkdir(parents=True, exist_ok=True)
-            write_json({'configs': ours}, path)
+            write_json({**state, 'configs': ours}, path)
         barrier()
 
     def _has_results(self) -> bool:
@@ -302,13 +322,25 @@ class Chain:
 
 
 def identity(cfg: Config) -> str:
-    """Return a config's text without what changes no result: the launcher, and how data are brought in."""
+    """Return a config's text without what changes no result: launcher, work directory, how data are brought in and how their folder is spelled."""
     cfg = deepcopy(cfg)
-    cfg.pop('launcher', None)
+    for name in ('launcher', 'work_dir'):
+        cfg.pop(name, None)
+    spell_out(cfg._cfg_dict)
     for loader in [value for key, value in cfg.items() if key.endswith('_dataloader') and value]:
         for name in ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor'):
             loader.pop(name, None)
     return cfg.pretty_text
+
+
+def spell_out(part: Any) -> None:
+    """Make every local `data_root` absolute, in place."""
+    if isinstance(part, dict):
+        root = part.get('data_root')
+        if isinstance(root, str) and '://' not in root:
+            part['data_root'] = str(Path(root).expanduser().resolve())
+    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        spell_out(inner)
 
 
 def without_sls_hook(cfg: Config) -> Config:

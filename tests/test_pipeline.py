@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import suppress
 
 import pytest
 import torch
@@ -91,6 +93,9 @@ def test_chain_prunes_retrains_and_reports(tmp_path, tune):
     with pytest.raises(ValueError, match=r'pruned to \(2, 2, 1, 1\), these settings keep \(2, 2, 2, 2\)'):
         other.run()
     assert PruningIndex.load(work_dir / 'pruning_index.json').kept_depths == KEPT
+    PruningIndex.load(work_dir / 'pruning_index.json').decide(min_depth=2).save(work_dir / 'pruning_index.json')
+    with pytest.raises(ValueError, match=r'pruned to \(2, 2, 1, 1\), these settings keep \(2, 2, 2, 2\)'):
+        Chain(tune, work_dir, Stages(), baseline=full_cfg(tune)).run()  # the file was edited by hand
     for name in ('full', 'tuned', 'retrained'):  # each run's scalars are in its own folder
         assert list((work_dir / name).glob('*/vis_data/scalars.json'))
 
@@ -122,6 +127,26 @@ def test_broken_off_chain_goes_on_where_it_stopped(tmp_path, tune):
     assert PruningIndex.load(work_dir / 'pruning_index.json').provenance['split'] == 'val'
 
 
+def test_a_checkpoint_that_was_never_written_is_no_reason_to_stop_for_ever(tmp_path, tune):
+    chain = Chain(tune, tmp_path / 'chain', Stages(stop_at='tuned: test'))
+    (tmp_path / 'chain/tuned').mkdir()
+    (tmp_path / 'chain/tuned/last_checkpoint').write_text(str(tmp_path / 'chain/tuned/epoch_0.pth'))
+    with pytest.raises(KeyboardInterrupt):
+        chain.run()
+    assert (tmp_path / 'chain/tuned/done.json').exists()
+
+
+def test_a_folder_that_was_moved_goes_on(tmp_path, tune):
+    with pytest.raises(KeyboardInterrupt):
+        Chain(tune, tmp_path / 'chain', Stages(stop_at='score')).run()
+    (tmp_path / 'chain').rename(tmp_path / 'moved')
+    progress = Stages(stop_at='pruned: test')
+    tune.work_dir = 'elsewhere'
+    with suppress(KeyboardInterrupt):  # whether it comes that far depends on what these weights score
+        Chain(tune, tmp_path / 'moved', progress).run()
+    assert dict(progress.seen)['tuned'] is True
+
+
 def test_work_dir_of_another_config_is_refused(tmp_path, tune):
     Chain(tune, tmp_path / 'chain', Stages())
     (tmp_path / 'chain/tuned').mkdir()
@@ -145,6 +170,8 @@ def test_how_data_are_brought_in_is_no_other_config(tmp_path, tune):
     Chain(tune, tmp_path / 'chain', Stages())
     (tmp_path / 'chain/tuned/last_checkpoint').write_text('epoch_1.pth')
     tune.launcher, tune.train_dataloader.num_workers = 'pytorch', 2
+    root = tune.train_dataloader.dataset.data_root
+    tune.train_dataloader.dataset.data_root = os.path.relpath(root)
     Chain(tune, tmp_path / 'chain', Stages())
 
 

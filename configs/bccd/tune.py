@@ -9,7 +9,7 @@ custom_imports = dict(imports=['mmsls.integrations.mmdet'], allow_failed_imports
 backbone = dict(_delete_=True, **_base_.backbone, adapter=_base_.adapter, out_indices=(1, 2, 3))
 model = dict(backbone=backbone, neck=dict(in_channels=[64, 128, 256]), bbox_head=dict(num_classes=3))
 default_hooks = dict(
-    checkpoint=dict(interval=4, save_best='coco/bbox_mAP', rule='greater', max_keep_ckpts=1), logger=dict(interval=20)
+    checkpoint=dict(interval=4, save_best='coco/bbox_mAP', rule='greater', max_keep_ckpts=2), logger=dict(interval=20)
 )
 randomness = dict(seed=0)
 work_dir = 'work_dirs/bccd/tune'

@@ -10,6 +10,6 @@ model = dict(
     backbone={**_base_.backbone, 'adapter': _base_.adapter, 'img_size': _base_.crop_size},
     decode_head=dict(in_channels=[192] * 4, **_base_.head),
 )
-default_hooks = dict(checkpoint=dict(interval=200, max_keep_ckpts=1), logger=dict(interval=20))
+default_hooks = dict(checkpoint=dict(interval=200, max_keep_ckpts=2), logger=dict(interval=20))
 randomness = dict(seed=0)
 work_dir = 'work_dirs/camvid/tune'

@@ -9,6 +9,6 @@ _base_ = [
 backbone = dict(**_base_.backbone, adapter={**_base_.adapter, 'scale': 0.1})
 head = dict(in_channels=[24, 48, 96, 192], num_classes=11, loss_decode=_base_.loss_decode)
 model = dict(data_preprocessor=dict(size=(128, 128)), backbone=backbone, decode_head=head)
-default_hooks = dict(checkpoint=dict(interval=400, max_keep_ckpts=1), logger=dict(interval=20))
+default_hooks = dict(checkpoint=dict(interval=400, max_keep_ckpts=2), logger=dict(interval=20))
 randomness = dict(seed=0)
 work_dir = 'work_dirs/demo_seg/tune'

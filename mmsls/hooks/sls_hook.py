@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mmsls.block_scorer import BlockScorer, log_scores
 from mmsls.features.splits import reported_split_warning
 from mmsls.features.tasks import sampler_for_scope
 from mmsls.hooks.slim_checkpoint_hook import unwrapped
+from mmsls.pruning_index import PruningIndex
 from mmsls.registry import HOOKS
 
 
@@ -65,7 +67,8 @@ class SLSHook(Hook):
     """Write a pruning index from the features of a validation or test run, with no forward pass of its own.
 
     In training it scores the last validation, and every `interval`-th one where that is set; in a stand-alone validation or test always.
-    On a backbone that is pruned already it logs the scores and writes no index.
+    On a backbone that is pruned already it logs the scores and writes no index. A test replaces no index of another split: who tests a model
+    does not mean to decide anew.
 
     Args:
         alpha: Threshold factor, in (0, 1].
@@ -213,6 +216,21 @@ class SLSHook(Hook):
                 'SLS: this backbone is pruned already, so its scores are logged and no index is written', 'current'
             )
         elif is_main_process():
-            path = Path(runner.work_dir) / self.out_file
-            index.save(path)
-            print_log(f'SLS: wrote {path}', 'current')
+            write_index(index, Path(runner.work_dir) / self.out_file)
+
+
+def write_index(index: PruningIndex, path: Path) -> None:
+    """Write an index, unless it comes from a test and the file holds one of another split."""
+    ours, stored = index.provenance.get('split'), None
+    if ours == 'test' and path.exists():
+        with suppress(ValueError):  # what cannot be read is not worth keeping, and no reason to lose the test
+            stored = PruningIndex.load(path).provenance.get('split')
+    if stored not in (None, ours):
+        print_log(
+            f'SLS: {path} holds scores of the split {stored!r} and is kept; to have those of {ours!r} there, remove it or set SLSHook.out_file',
+            'current',
+            logging.WARNING,
+        )
+        return
+    index.save(path)
+    print_log(f'SLS: wrote {path}', 'current')

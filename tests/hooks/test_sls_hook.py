@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -146,6 +147,22 @@ def test_stand_alone_run_writes_the_same_index(trained, detector_cfg, build_runn
     assert index.kept_depths == expected.kept_depths
     assert index.provenance['split'] == door
     assert index.provenance['order_hash'] == expected.provenance['order_hash']
+
+
+def test_a_test_does_not_replace_the_index_that_training_wrote(trained, detector_cfg, build_runner, tmp_path):
+    folder, _, _, _ = trained
+    path = tmp_path / 'pruning_index.json'
+    shutil.copy(folder / 'pruning_index.json', path)
+    before = path.read_text()
+    cfg = detector_cfg(tmp_path, hooks=[SLS], load_from=str(folder / 'epoch_2.pth'), log_level='INFO')
+    build_runner(cfg).test()
+    assert path.read_text() == before
+    log = next(tmp_path.rglob('*.log')).read_text()
+    assert "holds scores of the split 'val' and is kept" in log
+    assert len(scored(tmp_path)[-1]) > 4  # they are logged all the same
+    path.write_text('{')
+    build_runner(cfg).test()
+    assert PruningIndex.load(path).provenance['split'] == 'test'
 
 
 def test_two_processes_write_the_same_index(trained, detector_cfg, two_processes, tmp_path):
