@@ -25,7 +25,7 @@ demo demo-seg: export OMP_NUM_THREADS = 1
 
 demo: setup
 	$(PY) -m mmsls.demo
-	$(PY) tools/run_sls.py configs/demo/tune.py --baseline configs/demo/baseline.py --pruned configs/demo/pruned.py
+	$(PY) tools/run_sls.py configs/demo/tune.py --baseline configs/demo/baseline.py --pruned configs/demo/pruned.py --work-dir work_dirs/demo
 
 demo-seg: setup
 	$(PY) -m mmsls.demo

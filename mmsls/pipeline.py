@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -107,8 +107,7 @@ class Chain:
         self.tune, self.baseline, self.decision = tune, baseline, decision or {}
         self.pruned = pruned if pruned is not None else without_sls_hook(tune)
         self.index_path = self.work_dir / INDEX_FILE
-        settings = scorer_options(runs.sls_settings(tune), tune.get('default_scope'), self.decision)
-        check_options(**{name: value for name, value in settings.items() if name in RULE_OPTIONS})
+        check_decision(tune, self.decision)
         self._check_unchanged()
 
     def run(self, until_score: bool = False) -> list[Row]:
@@ -321,13 +320,23 @@ class Chain:
         return self.index_path.exists() or any(self.work_dir.glob('*/last_checkpoint'))
 
 
+def check_decision(tune: Config, decision: Mapping[str, Any]) -> None:
+    """Refuse settings of the rule that are out of range, the config's own or those that override them.
+
+    Raises:
+        ValueError: Naming the setting.
+    """
+    settings = scorer_options(runs.sls_settings(tune), tune.get('default_scope'), decision)
+    check_options(**{name: value for name, value in settings.items() if name in RULE_OPTIONS})
+
+
 def identity(cfg: Config) -> str:
     """Return a config's text without what changes no result: launcher, work directory, how data are brought in and how their folder is spelled."""
     cfg = deepcopy(cfg)
     for name in ('launcher', 'work_dir'):
         cfg.pop(name, None)
-    spell_out(cfg._cfg_dict)
     for loader in [value for key, value in cfg.items() if key.endswith('_dataloader') and value]:
+        spell_out(loader)
         for name in ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor'):
             loader.pop(name, None)
     return cfg.pretty_text
@@ -354,7 +363,7 @@ def without_sls_hook(cfg: Config) -> Config:
 def full_cfg(cfg: Config) -> Config:
     """Return a copy of a config with the frozen backbone at full depth and no adapter."""
     cfg = without_sls_hook(cfg)
-    cfg.model.backbone.adapter = None
+    cfg.model.backbone.pop('adapter', None)
     return cfg
 
 

@@ -65,7 +65,13 @@ def start_processes(cfg: Config) -> None:
 
 
 def train(cfg: Config, prepare: RunnerAction | None = None) -> Runner:
-    """Train by config and return the finished runner; `prepare` sees the runner before it starts."""
+    """Train by config and return the finished runner; `prepare` sees the runner before it starts.
+
+    Raises:
+        FileNotFoundError: If the config's `load_from` is not there.
+    """
+    if cfg.get('load_from'):
+        check_checkpoint(cfg.load_from)
     runner = Runner.from_cfg(cfg)
     if prepare:
         prepare(runner)
@@ -74,7 +80,12 @@ def train(cfg: Config, prepare: RunnerAction | None = None) -> Runner:
 
 
 def test(cfg: Config, checkpoint: str, prepare: RunnerAction | None = None) -> dict[str, float]:
-    """Test a checkpoint by config and return the metrics."""
+    """Test a checkpoint by config and return the metrics.
+
+    Raises:
+        FileNotFoundError: If the checkpoint is not there.
+    """
+    check_checkpoint(checkpoint)
     cfg = without_training(cfg)
     cfg.load_from, cfg.resume = checkpoint, False
     runner = Runner.from_cfg(cfg)
@@ -111,7 +122,9 @@ def score(
 
     Raises:
         ValueError: If the split, the backbone or the features don't allow it.
+        FileNotFoundError: If the checkpoint is not there.
     """
+    check_checkpoint(checkpoint)
     split = split or default_split(cfg)
     dataloader_cfg = split_dataloader(cfg, split)
     options = scorer_options(sls_settings(cfg), cfg.get('default_scope'), overrides)
@@ -237,7 +250,7 @@ def export_base(cfg: Config, path: str | Path) -> None:
         ValueError: If the backbone has no base or is pruned.
     """
     cfg = deepcopy(cfg)
-    cfg.model.backbone.adapter = None
+    cfg.model.backbone.pop('adapter', None)
     backbone = find_backbone(build_model(cfg))
     if backbone.base_checkpoint is None or backbone.is_pruned:
         raise ValueError(
@@ -247,6 +260,16 @@ def export_base(cfg: Config, path: str | Path) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     state = {key: value for key, value in backbone.state_dict().items() if key != EXTRA_STATE}
     torch.save({'state_dict': state}, path)
+
+
+def check_checkpoint(location: str) -> None:
+    """Refuse a local file that is not there, before MMEngine's traceback does; `http://`, `open-mmlab://` and their like are its own matter.
+
+    Raises:
+        FileNotFoundError: Naming it.
+    """
+    if '://' not in location and not Path(location).is_file():
+        raise FileNotFoundError(f'checkpoint: no file at {location!r}')
 
 
 def is_number(value: Any) -> bool:

@@ -6,6 +6,7 @@ Weights change none of these, so no checkpoint is asked for; the base must be th
 from __future__ import annotations
 
 import argparse
+import sys
 
 from mmengine.config import DictAction
 from mmengine.device import get_device
@@ -35,6 +36,11 @@ def kept_depths(model: nn.Module) -> tuple[int, ...]:
 def main() -> None:
     args = parse_args()
     cfgs = {path: runs.load_config(path, options=args.cfg_options) for path in args.configs}
+    scopes = sorted({str(cfg.get('default_scope')) for cfg in cfgs.values()})
+    if len(scopes) > 1:
+        sys.exit(
+            f'error: configs: they are for {" and ".join(scopes)}, whose images are not alike; compare those of one toolbox'
+        )
     models = [runs.build_model(cfg).to(get_device()) for cfg in cfgs.values()]
     rows = [pipeline.Row(path, kept_depths(model)) for path, model in zip(cfgs, models, strict=True)]
     first = next(iter(cfgs.values()))

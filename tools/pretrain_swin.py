@@ -6,6 +6,7 @@ import argparse
 
 from mmengine.logging import MMLogger
 
+from mmsls.command_line import one_line_errors
 from mmsls.demo.small_swin import SmallSwinSettings, pretrain_small_swin
 
 
@@ -16,9 +17,12 @@ def main() -> None:
     parser.add_argument('--steps', type=int, default=SmallSwinSettings.steps)
     parser.add_argument('--seed', type=int, default=SmallSwinSettings.seed)
     args = parser.parse_args()
+    if args.steps < 1:
+        parser.error(f'--steps must be at least 1, got {args.steps}')
     MMLogger.get_instance('mmsls')
     pretrain_small_swin(args.out, args.data_root, SmallSwinSettings(steps=args.steps, seed=args.seed))
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

@@ -40,7 +40,7 @@ def forget(work_dir: Path) -> None:
         shutil.rmtree(work_dir / name, ignore_errors=True)
     for path in work_dir.glob('depth_*'):  # of benchmarks/depths.py, which starts from the chain's tuned model
         shutil.rmtree(path)
-    for name in ('chain.json', pipeline.INDEX_FILE, pipeline.CURVE_FILE, 'results.json', 'results.md'):
+    for name in (pipeline.STATE_FILE, pipeline.INDEX_FILE, pipeline.CURVE_FILE, 'results.json', 'results.md'):
         (work_dir / name).unlink(missing_ok=True)
 
 
@@ -75,6 +75,7 @@ def main() -> None:
         for path in (args.config, args.pruned, args.baseline)
     )
     work_dir = Path(tune.work_dir)
+    pipeline.check_decision(tune, chosen(args))
     runs.start_processes(tune)
     if args.restart and is_main_process():
         forget(work_dir)

@@ -13,6 +13,7 @@ from mmengine.dist import is_main_process
 
 from mmsls import runs
 from mmsls.command_line import RULE_OPTIONS, add_rule_options, chosen, one_line_errors
+from mmsls.pipeline import check_decision
 from mmsls.report.progress import ChainProgress, terminal
 from mmsls.vtab.dataset import VTAB1k
 from mmsls.vtab.facts import GROUPS, facts_of, task_names
@@ -77,6 +78,7 @@ def main() -> None:
     if args.epochs is not None:
         cfg = for_epochs(cfg, args.epochs)
     check_methods(methods, cfg.model.backbone)
+    check_decision(cfg, chosen(args, *RULE_OPTIONS))
     for task in tasks:
         check_data(for_task(cfg, task, args.data_root))
     runs.start_processes(cfg)

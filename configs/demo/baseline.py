@@ -2,4 +2,4 @@
 _base_ = './tune.py'
 model = dict(backbone=dict(adapter=None))
 custom_hooks = [dict(type='mmsls.SlimCheckpointHook')]
-work_dir = 'work_dirs/demo/full'
+work_dir = 'work_dirs/demo/baseline'

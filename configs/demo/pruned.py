@@ -1,7 +1,7 @@
 # Demo: retrain what the index keeps, from the tuned values, for half as long and at half the rate.
 _base_ = './tune.py'
-model = dict(backbone=dict(pruning_index='work_dirs/demo/pruning_index.json'))
-load_from = 'work_dirs/demo/tuned/epoch_14.pth'
+model = dict(backbone=dict(pruning_index='work_dirs/demo/tune/pruning_index.json'))
+load_from = 'work_dirs/demo/tune/epoch_14.pth'
 train_cfg = dict(max_epochs=7, val_interval=7)
 optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
 param_scheduler = [
@@ -9,4 +9,4 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', begin=1, end=7, T_max=6, eta_min=0, convert_to_iter_based=True),
 ]
 custom_hooks = [dict(type='mmsls.SlimCheckpointHook')]
-work_dir = 'work_dirs/demo/retrained'
+work_dir = 'work_dirs/demo/pruned'

@@ -38,4 +38,4 @@ param_scheduler = [
 ]
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=2, max_keep_ckpts=2))
 randomness = dict(seed=0)
-work_dir = 'work_dirs/demo'
+work_dir = 'work_dirs/demo/tune'

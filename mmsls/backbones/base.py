@@ -136,6 +136,11 @@ class PrunedBackbone(nn.Module):
             self.register_forward_pre_hook(self._refuse_without_base)
             return
         state, sha256 = read_base(location)
+        if any(key.endswith(EXTRA_STATE) for key in state):
+            raise ValueError(
+                f'base_checkpoint: {location!r} is a checkpoint that mmsls wrote for a task, not a base; its adapters load through load_from, '
+                'and base_checkpoint names the pre-trained file that it was tuned on'
+            )
         state = self.base_keys(state)
         load_base(self, state, location, self.not_in_base.search, self._is_removed, self.base_hints)
         self.base_sha256, self.base_checkpoint = sha256, location
@@ -353,6 +358,16 @@ def unpack(packed: Tensor) -> dict[str, Any]:
             f'{EXTRA_STATE}: this checkpoint was not written by mmsls, or is damaged: {str(content)[:100]!r} lacks {sorted(IDENTITY_KEYS)}'
         )
     return content
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Refuse what is neither True nor False: any text counts as True in Python.
+
+    Raises:
+        ValueError: Naming argument and value.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f'{name} must be True or False, got {value!r}')
 
 
 def ignore_init_cfg(arguments: MutableMapping[str, Any]) -> None:

@@ -10,17 +10,18 @@ from torch import nn
 from mmsls.backbones.base import PrunedBackbone
 
 
-def checked_outputs(out_indices: Sequence[int], depth: int) -> list[int]:
-    """Return the distinct blocks of `out_indices` in ascending order, as the hosts put them out.
+def checked_outputs(out_indices: Sequence[int], depth: int, what: str = 'blocks') -> list[int]:
+    """Return the distinct blocks (of a ViT) or stages (of Swin) of `out_indices` in ascending order, as the hosts put them out.
 
-    The hosts drop an index that is no block without a word, and the head then fails on a missing feature.
+    The hosts' ViT drops an index that is no block without a word, and the head then fails on a missing feature.
 
     Args:
-        out_indices: Numbers of blocks, 0-based.
-        depth: Blocks at full depth.
+        out_indices: Their numbers, 0-based.
+        depth: How many there are at full depth.
+        what: What they are called in the error.
 
     Raises:
-        ValueError: If one is no block.
+        ValueError: If one is not there, or none is named.
 
     Example:
         >>> checked_outputs((11, 5, 5), depth=12)
@@ -29,7 +30,7 @@ def checked_outputs(out_indices: Sequence[int], depth: int) -> list[int]:
     wrong = [index for index in out_indices if not 0 <= index < depth]
     if wrong or not out_indices:
         raise ValueError(
-            f'out_indices must name blocks 0 to {depth - 1}, as this ViT has {depth}, got {tuple(out_indices)}: '
+            f'out_indices must name {what} 0 to {depth - 1}, as this backbone has {depth}, got {tuple(out_indices)}: '
             'take as many as the head asks for, each in that range'
         )
     return sorted(set(out_indices))

@@ -13,9 +13,10 @@ from torch.utils.hooks import RemovableHandle
 
 from mmsls.adapters.base import build_adapters
 from mmsls.backbones.attention import FusedWindowAttention
-from mmsls.backbones.base import PrunedBackbone, ignore_init_cfg
+from mmsls.backbones.base import PrunedBackbone, check_flag, ignore_arguments, ignore_init_cfg
 from mmsls.backbones.base_weights import StateDict, swin_keys
 from mmsls.backbones.blocks import AdaptedSwinBlock
+from mmsls.backbones.outputs import checked_outputs
 from mmsls.backbones.tokens import BlockTokens
 from mmsls.scoring import BlockId
 
@@ -60,8 +61,11 @@ class PrunedSwinMixin(PrunedBackbone):
         if base_checkpoint is not None:
             ignore_init_cfg(kwargs)
             # The whole base is frozen anyway, and the host's own freezing would freeze adapters and output norms too.
-            kwargs['frozen_stages'] = -1
+            ignore_arguments(kwargs, {'frozen_stages': -1})
+        check_flag('fused_attention', fused_attention)
         mend_arguments(kwargs)
+        if 'out_indices' in kwargs:
+            checked_outputs(kwargs['out_indices'], stage_count(kwargs), 'stages')
         super().__init__(*args, **kwargs)
         self._host_arguments = (args, kwargs)
         if fused_attention:
@@ -131,6 +135,12 @@ class PrunedSwinMixin(PrunedBackbone):
     def _first_stride(self) -> int:
         stride = self.patch_embed.projection.stride
         return stride if isinstance(stride, int) else stride[0]
+
+
+def stage_count(arguments: Mapping[str, Any]) -> int:
+    """Return how many stages host arguments ask for: by `depths`, by mmpretrain's `arch`, else the four of the published models."""
+    arch = arguments.get('arch')
+    return len(arguments.get('depths') or (arch['depths'] if isinstance(arch, Mapping) else range(4)))
 
 
 def mend_arguments(arguments: MutableMapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from mmsls.adapters.base import build_adapters, split_extra_tokens
-from mmsls.backbones.base import PrunedBackbone, ignore_arguments, ignore_init_cfg
+from mmsls.backbones.base import PrunedBackbone, check_flag, ignore_arguments, ignore_init_cfg
 from mmsls.backbones.base_files import StateDict
 from mmsls.backbones.outputs import BlockOutputs, checked_outputs, remapped_outputs
 from mmsls.backbones.self_attention import FusedSelfAttention
@@ -81,13 +81,14 @@ class PrunedViTMixin(PrunedBackbone):
             ignore_init_cfg(kwargs)
             # The whole base is frozen anyway, and the host's own freezing would freeze adapters too.
             ignore_arguments(kwargs, {'frozen_stages': -1, 'frozen_exclude': ['all']})
+        check_flag('fused_attention', fused_attention)
         super().__init__(*args, **kwargs)
         self._host_arguments = (args, kwargs)
         self._grid = TokenGrid()
         self.patch_embed.register_forward_hook(self._grid.note)
         if fused_attention:
             self._fuse_attention()
-        wanted = checked_outputs(self.out_indices, len(self.layers))
+        wanted = checked_outputs(self.out_indices, len(self.layers), 'blocks')
         self.set_up(base_checkpoint, adapter, pruning_index, kept_depths)
         self._map_outputs(wanted)
 

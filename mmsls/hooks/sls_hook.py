@@ -104,7 +104,7 @@ class SLSHook(Hook):
         perplexity: float = 30.0,
         n_jobs: int | None = None,
     ) -> None:
-        if interval is not None and interval < 1:
+        if interval is not None and (not isinstance(interval, int) or interval < 1):
             raise ValueError(f'SLSHook.interval must be a positive number of validations or None, got {interval!r}')
         self.interval, self.out_file = interval, out_file
         self.options = {

@@ -33,7 +33,7 @@ class VTAB1k(BaseDataset):
         **arguments: Those of MMEngine's `BaseDataset` (`pipeline`, `test_mode`, ...).
 
     Raises:
-        ValueError: If the task or the list is unknown, a line is not `path label`, or a label is out of range.
+        ValueError: If the task or the list is unknown, a line is not `path label`, a label is out of range, or a training list has one class.
         FileNotFoundError: If the list or an image is not there; missing images are counted and the first ones named.
     """
 
@@ -86,6 +86,8 @@ class VTAB1k(BaseDataset):
                 f'{path}: labels {wrong[:SHOWN]} are out of range: {self.facts.task!r} has {self.facts.classes} classes, '
                 f'numbered from 0 to {self.facts.classes - 1}'
             )
+        if len(set(labels)) < 2 and path.name != TEST_LIST:
+            raise ValueError(f'{path}: all images are of class {labels[0]}; there is nothing to tell apart')
         single = sorted(label for label, count in Counter(labels).items() if count == 1)
         if single and path.name != TEST_LIST:
             print_log(
@@ -106,20 +108,22 @@ def parse_line(path: Path, number: int, line: str) -> tuple[str, int]:
         ('images/test/a b.jpg', 7)
     """
     name, _, label = line.strip().rpartition(' ')
-    if not name or not label.lstrip('-').isdigit():
+    if not name or not label.removeprefix('-').isdecimal():
         raise ValueError(f'{path}, line {number}: {line!r} is not "relative/path label"')
     return name, int(label)
 
 
 def check_images(path: Path, images: list[Path]) -> None:
-    """Refuse a list with images that are not there.
+    """Refuse a list with images that are not there, or files without a byte.
 
     Raises:
         FileNotFoundError: With their number and the first ones.
     """
-    missing = [str(image) for image in images if not image.is_file()]
-    if missing:
-        more = ', ...' if len(missing) > SHOWN else ''
-        raise FileNotFoundError(
-            f'{path}: {len(missing)} of {len(images)} images are missing: {", ".join(missing[:SHOWN])}{more}'
-        )
+    sizes = {image: image.stat().st_size if image.is_file() else None for image in images}
+    for what, size in (('missing', None), ('empty files', 0)):
+        wrong = [str(image) for image in images if sizes[image] == size]
+        if wrong:
+            more = ', ...' if len(wrong) > SHOWN else ''
+            raise FileNotFoundError(
+                f'{path}: {len(wrong)} of {len(images)} images are {what}: {", ".join(wrong[:SHOWN])}{more}'
+            )

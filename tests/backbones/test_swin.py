@@ -176,6 +176,33 @@ def test_index_and_depths_together_are_refused(mmdet_host, tmp_path):
         mmdet_host.pruned(pruning_index=path, kept_depths=(1, 1, 1, 1))
 
 
+@pytest.mark.parametrize(
+    ('arguments', 'said'),
+    [
+        ({'out_indices': (0, 5)}, r'out_indices must name stages 0 to 3.*got \(0, 5\)'),
+        ({'out_indices': ()}, r'out_indices must name stages 0 to 3.*got \(\)'),
+        ({'fused_attention': 'no'}, "fused_attention must be True or False, got 'no'"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(mmdet_host, arguments, said):
+    with pytest.raises(ValueError, match=said):
+        mmdet_host.pruned(**arguments)
+
+
+def test_a_tasks_checkpoint_is_no_base(mmdet_host, base_file, tmp_path):
+    tuned = mmdet_host.pruned(base_checkpoint=base_file, adapter=CONVPASS)
+    torch.save({'state_dict': {f'backbone.{k}': v for k, v in tuned.state_dict().items()}}, tmp_path / 'slim.pth')
+    with pytest.raises(ValueError, match=r"base_checkpoint: '.*slim\.pth' is a checkpoint that mmsls wrote for a task"):
+        mmdet_host.pruned(base_checkpoint=str(tmp_path / 'slim.pth'))
+
+
+def test_frozen_stages_beside_a_base_are_ignored_aloud(mmdet_host, base_file, monkeypatch):
+    lines = []
+    monkeypatch.setattr('mmsls.backbones.base.print_log', lambda text, *_: lines.append(text))
+    mmdet_host.pruned(base_checkpoint=base_file, frozen_stages=2)
+    assert 'frozen_stages=2 is ignored: base_checkpoint is set' in lines
+
+
 def test_adapter_without_base_is_refused(mmdet_host):
     with pytest.raises(ValueError, match=r'adapter.*base_checkpoint'):
         mmdet_host.pruned(adapter=CONVPASS)

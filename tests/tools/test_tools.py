@@ -99,6 +99,30 @@ def test_wrong_input_is_one_line(config, tmp_path):
     assert 'Traceback' not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ('tool', 'words'),
+    [('test.py', ['gone.pth']), ('score.py', ['gone.pth']), ('train.py', ['--resume', 'gone.pth'])],
+)
+def test_a_checkpoint_that_is_not_there_is_one_line(config, tmp_path, tool, words):
+    done = run(tool, config, *words, '--work-dir', tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: checkpoint: no file at 'gone.pth'"
+    assert 'Traceback' not in done.stderr
+
+
+def test_a_rule_out_of_range_leaves_no_folder(config, tmp_path):
+    done = run('run_sls.py', config, '--alpha', '1.5', '--work-dir', tmp_path / 'chain')
+    assert done.stderr.splitlines()[-1].startswith('error: alpha is 1.5')
+    assert not (tmp_path / 'chain').exists()
+
+
+def test_benchmark_refuses_two_toolboxes(config, tmp_path):
+    (tmp_path / 'other.py').write_text(f"_base_ = {str(config)!r}\ndefault_scope = 'mmseg'\n")
+    done = run('benchmark.py', config, tmp_path / 'other.py')
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith('error: configs: they are for mmdet and mmseg')
+
+
 def test_unexpected_errors_keep_their_traceback(config, tmp_path):
     done = run('train.py', config, '--work-dir', tmp_path, '--cfg-options', 'model.neck.type=NoSuchNeck')
     assert done.returncode == 1

@@ -64,6 +64,22 @@ def test_missing_images_are_counted_and_named(root):
         build(root)
 
 
+def test_empty_files_are_counted_and_named(root):
+    path = root / 'digits' / 'images' / 'empty.png'
+    path.write_bytes(b'')
+    edit(root, 'images/empty.png 0')
+    with pytest.raises(FileNotFoundError, match=r'1 of 12 images are empty files: .*empty\.png$'):
+        build(root)
+
+
+def test_a_training_list_of_one_class_is_refused(root):
+    lists = root / 'digits' / 'train800.txt'
+    lines = [f'{line.rpartition(" ")[0]} 3' for line in lists.read_text().split('\n') if line]
+    lists.write_text('\n'.join(lines))
+    with pytest.raises(ValueError, match=r'train800\.txt: all images are of class 3'):
+        build(root)
+
+
 @pytest.mark.parametrize('label', [-1, 10, 700])
 def test_labels_out_of_range_are_refused(root, label):
     edit(root, f'images/0 a.png {label}')
@@ -71,7 +87,7 @@ def test_labels_out_of_range_are_refused(root, label):
         build(root)
 
 
-@pytest.mark.parametrize('line', ['images/only.png', '7', 'images/0.png seven', 'images/0.png 1.5'])
+@pytest.mark.parametrize('line', ['images/only.png', '7', 'images/0.png seven', 'images/0.png 1.5', 'images/0.png ²'])
 def test_a_line_that_is_no_path_and_label_is_refused(root, line):
     edit(root, line)
     with pytest.raises(ValueError, match=r'line 13: .*"relative/path label"'):
