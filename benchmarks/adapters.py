@@ -20,6 +20,7 @@ from mmengine.config import Config, DictAction
 from mmsls import pipeline, runs
 from mmsls.command_line import add_rule_options, chosen
 from mmsls.complexity import latencies, training_bytes
+from mmsls.measuring import Row, first_images, losses
 from mmsls.report.progress import ChainProgress, terminal
 from mmsls.report.table import headline
 
@@ -47,7 +48,7 @@ def config_with(path: str | None, method: str, work_dir: Path, args: argparse.Na
     return cfg
 
 
-def chain(method: str, work_dir: Path, args: argparse.Namespace) -> dict[str, pipeline.Row]:
+def chain(method: str, work_dir: Path, args: argparse.Namespace) -> dict[str, Row]:
     """Run a method's chain and return its rows by name."""
     tune, pruned = (config_with(path, method, work_dir, args) for path in (args.config, args.pruned))
     work_dir.mkdir(parents=True, exist_ok=True)
@@ -60,11 +61,11 @@ def costs(args: argparse.Namespace, work_dir: Path) -> dict[str, tuple[float, in
     batch, steps, memory = None, {}, {}
     for method in args.methods:
         cfg = config_with(args.config, method, work_dir, args)
-        batch = pipeline.first_images(cfg, 'train', 2) if batch is None else batch
+        batch = first_images(cfg, 'train', 2) if batch is None else batch
         model = runs.build_model(cfg).train()
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         steps[method] = partial(step, model, torch.optim.AdamW(trained, lr=1e-4), batch)
-        memory[method] = training_bytes(model, partial(pipeline.losses, model, batch))
+        memory[method] = training_bytes(model, partial(losses, model, batch))
     seconds = latencies(steps, args.repeats)
     return {method: (seconds[method], memory[method]) for method in steps}
 
@@ -72,7 +73,7 @@ def costs(args: argparse.Namespace, work_dir: Path) -> dict[str, tuple[float, in
 def step(model: Any, optimizer: torch.optim.Optimizer, batch: Any) -> None:
     """Run forward, backward and update."""
     optimizer.zero_grad(set_to_none=True)
-    model.parse_losses(pipeline.losses(model, batch))[0].backward()
+    model.parse_losses(losses(model, batch))[0].backward()
     optimizer.step()
 
 

@@ -18,7 +18,7 @@ from mmsls.backbones import PrunedBackbone
 from mmsls.features.bank import FeatureBank
 from mmsls.features.keys import dataset_order, order_hash
 from mmsls.features.recorder import FeatureRecorder
-from mmsls.features.tasks import build_sampler
+from mmsls.features.tasks import build_sampler, sampler_for_scope
 from mmsls.pruning_index import PruningIndex
 from mmsls.scoring import BlockId, layer_scores
 from mmsls.scoring.embedding import check_perplexity, check_seed
@@ -39,6 +39,25 @@ def find_backbone(model: nn.Module) -> PrunedBackbone:
             "set model.backbone.type='PrunedSwinTransformer' and import mmsls.integrations"
         )
     return found[0]
+
+
+def scorer_options(
+    settings: Mapping[str, Any], default_scope: str | None, overrides: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Settle the arguments of `BlockScorer`: what is set nowhere follows the host's task.
+
+    Args:
+        settings: Arguments of an `SLSHook`; those of the hook alone are left out.
+        default_scope: The host's scope, which names the task.
+        overrides: What wins over the settings unless None.
+    """
+    options = {key: value for key, value in settings.items() if key not in ('interval', 'out_file')}
+    options |= {key: value for key, value in (overrides or {}).items() if value is not None}
+    options = {key: value for key, value in options.items() if value is not None}
+    options.setdefault('sampler', sampler_for_scope(default_scope) if 'sampler' not in options else None)
+    options.setdefault('scope', 'model' if 'ImageSampler' in str(options['sampler']) else 'stage')
+    options.setdefault('min_depth', 1 if options['scope'] == 'stage' else 0)
+    return options
 
 
 class BlockScorer:

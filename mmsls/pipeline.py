@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from dataclasses import asdict
 from itertools import count
 from logging import WARNING
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 from mmengine.runner import Runner
-from torch import nn
 
 from mmsls import runs
-from mmsls.block_scorer import find_backbone
-from mmsls.complexity import ParameterCounts, count_macs, count_parameters, latencies, training_bytes
+from mmsls.block_scorer import find_backbone, scorer_options
+from mmsls.chain_configs import check_decision, full_cfg, identity, without_sls_hook
 from mmsls.deploy.task_folder import pack
-from mmsls.hooks.sls_hook import scorer_options
 from mmsls.json_files import read_json, write_json
+from mmsls.measuring import Row, first_images, measure, measure_training
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.score_curve import draw_score_curve
-from mmsls.scoring.rule import RULE_OPTIONS, check_options
 
 INDEX_FILE, CURVE_FILE = 'pruning_index.json', 'score_curve.png'
 DONE_FILE, STATE_FILE = 'done.json', 'chain.json'
@@ -51,29 +46,6 @@ class RunnerObserver(Protocol):
 
     def on_batch(self, done: int, total: int) -> None:
         """See scoring advance."""
-
-
-@dataclass
-class Row:
-    """One line of the final table.
-
-    Attributes:
-        name: `full`, `tuned`, `pruned` or `retrained`.
-        depths: Blocks per stage.
-        metrics: Test metrics, empty where nothing was trained.
-        parameters: Total, trained and stored numbers.
-        macs: Multiply-accumulates of one test image.
-        latency: Median seconds of one test image, all rows in turns in one process.
-        memory: Bytes that a training step on two images adds to the model's own (`training_bytes`); 0 where it could not be measured.
-    """
-
-    name: str
-    depths: tuple[int, ...]
-    metrics: dict[str, float] = field(default_factory=dict)
-    parameters: ParameterCounts | None = None
-    macs: int = 0
-    latency: float = 0.0
-    memory: int = 0
 
 
 class Chain:
@@ -318,91 +290,3 @@ class Chain:
 
     def _has_results(self) -> bool:
         return self.index_path.exists() or any(self.work_dir.glob('*/last_checkpoint'))
-
-
-def check_decision(tune: Config, decision: Mapping[str, Any]) -> None:
-    """Refuse settings of the rule that are out of range, the config's own or those that override them.
-
-    Raises:
-        ValueError: Naming the setting.
-    """
-    settings = scorer_options(runs.sls_settings(tune), tune.get('default_scope'), decision)
-    check_options(**{name: value for name, value in settings.items() if name in RULE_OPTIONS})
-
-
-def identity(cfg: Config) -> str:
-    """Return a config's text without what changes no result: launcher, work directory, how data are brought in and how their folder is spelled."""
-    cfg = deepcopy(cfg)
-    for name in ('launcher', 'work_dir'):
-        cfg.pop(name, None)
-    for loader in [value for key, value in cfg.items() if key.endswith('_dataloader') and value]:
-        spell_out(loader)
-        for name in ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor'):
-            loader.pop(name, None)
-    return cfg.pretty_text
-
-
-def spell_out(part: Any) -> None:
-    """Make every local `data_root` absolute, in place."""
-    if isinstance(part, dict):
-        root = part.get('data_root')
-        if isinstance(root, str) and '://' not in root:
-            part['data_root'] = str(Path(root).expanduser().resolve())
-    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
-        spell_out(inner)
-
-
-def without_sls_hook(cfg: Config) -> Config:
-    """Return a copy of a config that does not score."""
-    cfg = deepcopy(cfg)
-    hooks = cfg.get('custom_hooks') or []
-    cfg.custom_hooks = [hook for hook in hooks if str(hook.get('type')).removeprefix('mmsls.') != 'SLSHook']
-    return cfg
-
-
-def full_cfg(cfg: Config) -> Config:
-    """Return a copy of a config with the frozen backbone at full depth and no adapter."""
-    cfg = without_sls_hook(cfg)
-    cfg.model.backbone.pop('adapter', None)
-    return cfg
-
-
-def measure(rows: Sequence[Row], models: Sequence[nn.Module], batch: Any) -> None:
-    """Fill in what each row's model costs: parameters, and multiply-accumulates and latency on a batch, all models in turns."""
-    forwards: dict[str, Callable[[], object]] = {}
-    for row, model in zip(rows, models, strict=True):
-        forwards[row.name] = partial(run_once, model, batch)
-        row.parameters, row.macs = count_parameters(model), count_macs(forwards[row.name])
-    seconds = latencies(forwards)
-    for row in rows:
-        row.latency = seconds[row.name]
-
-
-def measure_training(rows: Sequence[Row], models: Sequence[nn.Module], batch: Any) -> None:
-    """Fill in the memory that a training step of each row's model takes on a batch; normalisation layers see that batch."""
-    for row, model in zip(rows, models, strict=True):
-        try:
-            row.memory = training_bytes(model.train(), partial(losses, model, batch))
-        except Exception as error:  # a loss may refuse two images, the device lack room; no reason to lose the table
-            print_log(f'{row.name}: the memory of a training step was not measured: {error}', 'current', WARNING)
-
-
-def losses(model: Any, batch: Any) -> Any:
-    """Return the losses of a training step on a batch that stays as it is."""
-    return model(**model.data_preprocessor(deepcopy(batch), training=True), mode='loss')
-
-
-@torch.no_grad()
-def run_once(model: Any, batch: Any) -> None:
-    """Run a model on a batch that stays as it is (data preprocessors work in place)."""
-    model.test_step(deepcopy(batch))
-
-
-def first_images(cfg: Config, split: str, count: int = 1) -> Any:
-    """Return the first images of a split as one batch."""
-    runs.init_default_scope(cfg.get('default_scope', 'mmengine'))
-    loader = deepcopy(cfg[f'{split}_dataloader'])
-    loader.batch_size, loader.num_workers, loader.persistent_workers, loader.drop_last = count, 0, False, False
-    loader.pop('prefetch_factor', None)
-    # Without a seed, samplers agree on one with the other processes.
-    return next(iter(Runner.build_dataloader(loader, seed=0)))

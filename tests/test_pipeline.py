@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from mmsls.block_scorer import find_backbone
+from mmsls.chain_configs import full_cfg
 from mmsls.deploy.task_folder import read_task
 from mmsls.deploy.task_library import TaskLibrary
-from mmsls.pipeline import Chain, Row, first_images, full_cfg, measure_training, without_sls_hook
+from mmsls.pipeline import Chain
 from mmsls.pruning_index import PruningIndex
 
 HOOKS = [
@@ -175,21 +176,6 @@ def test_how_data_are_brought_in_is_no_other_config(tmp_path, tune):
     Chain(tune, tmp_path / 'chain', Stages())
 
 
-def test_the_memory_of_a_step_that_fails_costs_no_table(tmp_path, tune):
-    class Refusing(torch.nn.Linear):
-        def forward(self, x):
-            raise RuntimeError('not two images')
-
-    row = Row('tuned', DEPTHS)
-    measure_training([row], [Refusing(1, 1)], {})
-    assert row.memory == 0
-
-
-def test_first_images_do_with_any_loader(tune):
-    tune.test_dataloader.update(num_workers=2, prefetch_factor=4, drop_last=True)
-    assert len(first_images(tune, 'test', 2)['data_samples']) == 2
-
-
 def test_a_bad_rule_is_refused_before_training(tmp_path, tune):
     with pytest.raises(ValueError, match='alpha'):
         Chain(tune, tmp_path / 'chain', Stages(), decision={'alpha': 2.0})
@@ -206,13 +192,6 @@ def test_an_index_of_another_run_is_refused(tmp_path, tune):
     index_that_keeps(KEPT).save(tmp_path / 'pruning_index.json')
     with pytest.raises(ValueError, match=r'holds a pruning_index\.json that this chain did not write'):
         Chain(tune, tmp_path, Stages())
-
-
-def test_derived_configs_leave_the_original_alone(tune):
-    assert [hook['type'] for hook in without_sls_hook(tune).custom_hooks] == ['mmsls.SlimCheckpointHook']
-    assert full_cfg(tune).model.backbone.adapter is None
-    assert tune.model.backbone.adapter.type == 'mmsls.Convpass'
-    assert len(tune.custom_hooks) == 2
 
 
 def test_chain_of_a_segmentor_counted_in_iterations(tmp_path, segmentor_cfg):

@@ -12,9 +12,10 @@ from mmengine.config import DictAction
 from mmengine.device import get_device
 from torch import nn
 
-from mmsls import pipeline, runs
+from mmsls import runs
 from mmsls.backbones import PrunedBackbone
 from mmsls.command_line import one_line_errors
+from mmsls.measuring import Row, first_images, measure, measure_training
 from mmsls.report.progress import terminal
 from mmsls.report.table import markdown_table
 
@@ -42,10 +43,10 @@ def main() -> None:
             f'error: configs: they are for {" and ".join(scopes)}, whose images are not alike; compare those of one toolbox'
         )
     models = [runs.build_model(cfg).to(get_device()) for cfg in cfgs.values()]
-    rows = [pipeline.Row(path, kept_depths(model)) for path, model in zip(cfgs, models, strict=True)]
+    rows = [Row(path, kept_depths(model)) for path, model in zip(cfgs, models, strict=True)]
     first = next(iter(cfgs.values()))
-    pipeline.measure(rows, models, pipeline.first_images(first, 'test'))
-    pipeline.measure_training(rows, models, pipeline.first_images(first, 'train', 2))
+    measure(rows, models, first_images(first, 'test'))
+    measure_training(rows, models, first_images(first, 'train', 2))
     terminal().print(markdown_table(rows), highlight=False, markup=False, soft_wrap=True)
 
 

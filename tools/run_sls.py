@@ -9,6 +9,7 @@ from pathlib import Path
 from mmengine.dist import barrier, is_main_process
 
 from mmsls import pipeline, runs
+from mmsls.chain_configs import check_decision
 from mmsls.command_line import add_rule_options, chosen, one_line_errors, run_parser
 from mmsls.complexity import summary_line
 from mmsls.pruning_index import PruningIndex
@@ -75,7 +76,7 @@ def main() -> None:
         for path in (args.config, args.pruned, args.baseline)
     )
     work_dir = Path(tune.work_dir)
-    pipeline.check_decision(tune, chosen(args))
+    check_decision(tune, chosen(args))
     runs.start_processes(tune)
     if args.restart and is_main_process():
         forget(work_dir)

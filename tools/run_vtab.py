@@ -12,8 +12,8 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from mmsls import runs
+from mmsls.chain_configs import check_decision
 from mmsls.command_line import RULE_OPTIONS, add_rule_options, chosen, one_line_errors
-from mmsls.pipeline import check_decision
 from mmsls.report.progress import ChainProgress, terminal
 from mmsls.vtab.dataset import VTAB1k
 from mmsls.vtab.facts import GROUPS, facts_of, task_names

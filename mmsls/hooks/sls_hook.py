@@ -15,31 +15,11 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import BaseLoop, IterBasedTrainLoop
 
 from mmsls.backbones.outputs import check_readers
-from mmsls.block_scorer import BlockScorer, log_scores
+from mmsls.block_scorer import BlockScorer, log_scores, scorer_options
 from mmsls.features.splits import reported_split_warning
-from mmsls.features.tasks import sampler_for_scope
 from mmsls.hooks.slim_checkpoint_hook import unwrapped
 from mmsls.pruning_index import PruningIndex
 from mmsls.registry import HOOKS
-
-
-def scorer_options(
-    settings: Mapping[str, Any], default_scope: str | None, overrides: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """Settle the arguments of `BlockScorer`: what is set nowhere follows the host's task.
-
-    Args:
-        settings: Arguments of an `SLSHook`; those of the hook alone are left out.
-        default_scope: The host's scope, which names the task.
-        overrides: What wins over the settings unless None.
-    """
-    options = {key: value for key, value in settings.items() if key not in ('interval', 'out_file')}
-    options |= {key: value for key, value in (overrides or {}).items() if value is not None}
-    options = {key: value for key, value in options.items() if value is not None}
-    options.setdefault('sampler', sampler_for_scope(default_scope) if 'sampler' not in options else None)
-    options.setdefault('scope', 'model' if 'ImageSampler' in str(options['sampler']) else 'stage')
-    options.setdefault('min_depth', 1 if options['scope'] == 'stage' else 0)
-    return options
 
 
 def labelled(data_batch: Any) -> list[Any]:

@@ -10,11 +10,10 @@ from mmengine.device import get_device
 from mmengine.runner import Runner
 
 from mmsls import runs
-from mmsls.block_scorer import find_backbone
+from mmsls.block_scorer import find_backbone, scorer_options
 from mmsls.criteria import Evidence
 from mmsls.features import FeatureBank, FeatureRecorder, dataset_order
 from mmsls.features.tasks import build_sampler
-from mmsls.hooks.sls_hook import scorer_options
 
 
 @torch.no_grad()

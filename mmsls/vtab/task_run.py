@@ -22,7 +22,8 @@ from mmsls.criteria import CRITERIA, Evidence, kept_blocks
 from mmsls.criteria.base import check_block_scores
 from mmsls.criteria.depgraph import SizeError, depgraph
 from mmsls.json_files import read_json, write_json
-from mmsls.pipeline import INDEX_FILE, Chain, Progress, first_images, losses, run_once
+from mmsls.measuring import first_images, losses, run_once
+from mmsls.pipeline import INDEX_FILE, Chain, Progress
 from mmsls.pruning_index import PruningIndex
 from mmsls.scoring.rule import RULE_OPTIONS
 from mmsls.vtab.evidence import gather_evidence

@@ -7,7 +7,8 @@ import pytest
 import torch
 from mmdet.apis import inference_detector, init_detector
 
-from mmsls.pipeline import Chain, full_cfg
+from mmsls.chain_configs import full_cfg
+from mmsls.pipeline import Chain
 from mmsls.pruning_index import PruningIndex
 
 CONVPASS = {'type': 'mmsls.Convpass', 'rank': 4, 'dropout': 0.0}

@@ -4,7 +4,7 @@ from mmengine.logging import MMLogger
 from rich.console import Console
 
 from mmsls.complexity import ParameterCounts
-from mmsls.pipeline import Row
+from mmsls.measuring import Row
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.progress import ChainProgress
 from mmsls.report.score_curve import draw_score_curve
