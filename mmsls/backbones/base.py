@@ -53,6 +53,8 @@ class PrunedBackbone(nn.Module):
     base_sha256: str | None = None
     adapter_cfg: dict[str, Any] | None = None
     base_checkpoint: str | None = None
+    output_blocks: tuple[int, ...] = ()
+    """Which block each output of a ViT comes from, a block several times where pruning left too few; empty where outputs are stages."""
     selected: frozenset[str] = frozenset()
     """Parameters of the base that a `Selection` trains."""
     _awaits_base: bool = False

@@ -101,7 +101,7 @@ class PrunedViTMixin(PrunedBackbone):
         """Have the host put out the distinct blocks that are left of `wanted`; `forward` repeats those that are wanted more often."""
         blocks = remapped_outputs(wanted, len(self.layers))
         self.out_indices = sorted(set(blocks))
-        self._output_blocks = tuple(blocks)
+        self.output_blocks = tuple(blocks)
         if blocks[-1] + 1 < len(self.layers):
             final_norm: list[Any] = [self.norm1] if getattr(self, 'final_norm', False) else []
             self._freeze_unread([*self.layers[blocks[-1] + 1 :], *final_norm], f'kept_depths={blocks[-1] + 1}')
@@ -116,8 +116,8 @@ class PrunedViTMixin(PrunedBackbone):
         """Run the host's forward; an output that is wanted several times comes several times."""
         outs = super().forward(*args, **kwargs)
         ahead = len(outs) - len(self.out_indices)  # mmseg's out_origin puts the embedded patches first
-        repeated = [outs[ahead + self.out_indices.index(block)] for block in self._output_blocks]
-        return BlockOutputs([*outs[:ahead], *repeated], self._output_blocks)
+        repeated = [outs[ahead + self.out_indices.index(block)] for block in self.output_blocks]
+        return BlockOutputs([*outs[:ahead], *repeated], self.output_blocks)
 
     def block_lists(self) -> list[nn.ModuleList]:
         """Return the list of blocks: a ViT is one stage."""
@@ -125,7 +125,7 @@ class PrunedViTMixin(PrunedBackbone):
 
     def output_count(self) -> int:
         """Return how many features a forward pass gives: mmseg's `out_origin` adds the embedded patches."""
-        return len(self._output_blocks) + bool(getattr(self, 'out_origin', False))
+        return len(self.output_blocks) + bool(getattr(self, 'out_origin', False))
 
     def base_width(self) -> int:
         """Return the width C."""

@@ -93,7 +93,7 @@ def pretrain_nano_swin(path: str | Path, settings: PretrainSettings | None = Non
     _train(model, pools['train'], settings)
     accuracy = _accuracy(model, pools['val'])
     print_log(f'nano Swin: accuracy {accuracy:.1%} on unseen digits', logger='current')
-    _save(model.backbone, path, dict(settings=asdict(settings), accuracy=accuracy))
+    save_base(model.backbone, path, dict(settings=asdict(settings), accuracy=accuracy))
     return accuracy
 
 
@@ -188,7 +188,7 @@ def _accuracy(model: nn.Module, pool: DigitPool) -> float:
     return (answers == torch.from_numpy(pool.labels[rows]).flatten()).float().mean().item()
 
 
-def _save(backbone: nn.Module, path: Path, meta: dict[str, Any]) -> None:
+def save_base(backbone: nn.Module, path: Path, meta: dict[str, Any]) -> None:
     """Write the backbone without its output norm, whole or not at all."""
     state = {key: value for key, value in backbone.state_dict().items() if not key.startswith('norm')}
     path.parent.mkdir(parents=True, exist_ok=True)

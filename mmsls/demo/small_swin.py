@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmsls.demo.digits import DigitPool, load_digit_pools, render_digit
-from mmsls.demo.nano_swin import MEAN, STD
+from mmsls.demo.nano_swin import MEAN, STD, save_base
 
 SMALL_SWIN: dict[str, Any] = {
     'embed_dims': 32,
@@ -101,7 +100,7 @@ def pretrain_small_swin(
     accuracy = {name: _accuracy(model, source) for name, source in sources(data_root, 'val').items()}
     shares = ', '.join(f'{name} {share:.0%}' for name, share in accuracy.items())
     print_log(f'small Swin: accuracy on val splits: {shares}', 'current')
-    _save(model.backbone, path, {'settings': asdict(settings), 'accuracy': accuracy})
+    save_base(model.backbone, path, {'settings': asdict(settings), 'accuracy': accuracy})
     return accuracy
 
 
@@ -238,12 +237,3 @@ def _accuracy(model: nn.Module, draw: Source) -> float:
     images, labels = draw(300, np.random.default_rng(0))
     answers = torch.cat([model(batch).argmax(1) for batch in images.split(100)])
     return (answers == labels).float().mean().item()
-
-
-def _save(backbone: nn.Module, path: Path, meta: dict[str, Any]) -> None:
-    """Write the backbone without its output norm, whole or not at all."""
-    state = {key: value for key, value in backbone.state_dict().items() if not key.startswith('norm')}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'{path.name}.partial')
-    torch.save({'meta': meta, 'state_dict': state}, partial)
-    os.replace(partial, path)

@@ -89,7 +89,7 @@ def why_not_stock(backbone: PrunedBackbone, cfg: Config) -> str:
 
     Pruning may leave one block as several outputs. A head can be told to take one output several times, a neck cannot.
     """
-    blocks = getattr(backbone, '_output_blocks', ())
+    blocks = backbone.output_blocks
     if len(set(blocks)) < len(blocks) and (cfg.model.get('neck') or not cfg.model.get('decode_head')):
         return f'out_indices became {blocks} by pruning, and neither the host nor a neck takes a block twice'
     return ''
@@ -126,7 +126,7 @@ def exported_config(cfg: Config, described: Mapping[str, Any], backbone: PrunedB
         own.pop(key, None)
     if stock:
         own |= stock_arguments(backbone, own['type'])
-        remap_heads(plain['model'], getattr(backbone, '_output_blocks', ()))
+        remap_heads(plain['model'], backbone.output_blocks)
     elif backbone.base_sha256 is None:  # merged, but not the host's
         own |= {'kept_depths': backbone.kept_depths}
     else:
@@ -143,7 +143,7 @@ def stock_arguments(backbone: Any, our_type: str) -> dict[str, Any]:
     arguments: dict[str, Any] = {'type': f'{scope}{dot}{host.__name__}'}
     kept: Any = list(backbone.kept_depths)
     known = inspect.signature(host).parameters
-    one_stage = hasattr(backbone, '_output_blocks')
+    one_stage = bool(backbone.output_blocks)
     depth = {'num_layers': kept[0]} if one_stage else {'depths': kept}
     if one_stage:
         arguments['out_indices'] = list(backbone.out_indices)
