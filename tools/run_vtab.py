@@ -19,7 +19,7 @@ from mmsls.vtab.dataset import VTAB1k
 from mmsls.vtab.facts import GROUPS, facts_of, task_names
 from mmsls.vtab.methods import METHODS, check_methods
 from mmsls.vtab.results import RESULTS_FILE, Result, load, save, summary_table, task_table
-from mmsls.vtab.settings import LOADERS, for_epochs, for_machine, for_task
+from mmsls.vtab.settings import LOADERS, for_epochs, for_machine, for_retraining, for_task
 from mmsls.vtab.task_run import TaskRun
 
 
@@ -54,6 +54,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--epochs', type=positive, help='of tuning and of retraining each (default: 100, as the author)'
     )
+    parser.add_argument(
+        '--retrain-lr',
+        type=float,
+        help='constant learning rate of the retraining, such as 1e-5 (default: as the tuning)',
+    )
     parser.add_argument('--workers', type=int, help='data-loading processes per loader')
     parser.add_argument('--batch-size', type=positive)
     parser.add_argument('--work-dir', help="where results go (default: the config's)")
@@ -81,6 +86,8 @@ def main() -> None:
     check_decision(cfg, chosen(args, *RULE_OPTIONS))
     for task in tasks:
         check_data(for_task(cfg, task, args.data_root))
+    if args.retrain_lr is not None:
+        for_retraining(cfg, args.retrain_lr)  # refuses a rate out of range before anything is trained
     runs.start_processes(cfg)
     root = Path(cfg.work_dir)
     for task in tasks:
@@ -88,16 +95,9 @@ def main() -> None:
             folder = root / task / f'seed{seed}'
             console.print(f'{task}, seed {seed}', highlight=False)
             with ChainProgress(console, folder / 'console.log') as progress:
-                run = TaskRun(
-                    for_task(cfg, task, args.data_root),
-                    folder,
-                    progress,
-                    task,
-                    seed,
-                    methods,
-                    chosen(args, *RULE_OPTIONS),
-                )
-                run.compare()
+                tune = for_task(cfg, task, args.data_root)
+                pruned = for_retraining(tune, args.retrain_lr) if args.retrain_lr is not None else None
+                TaskRun(tune, folder, progress, task, seed, methods, chosen(args, *RULE_OPTIONS), pruned).compare()
     if is_main_process():
         results = stored_results(root)
         text = report(results)

@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmsls.adapters import adapter_class
+from mmsls.chain_configs import without_sls_hook
 from mmsls.vtab.facts import TaskFacts, facts_of
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -70,6 +71,19 @@ def for_epochs(cfg: Config, epochs: int) -> Config:
             scheduler.milestones = [stretched(epoch, share) for epoch in scheduler.milestones]
         if 'T_max' in scheduler and 'end' in scheduler:
             scheduler.T_max = max(1, scheduler.end - scheduler.get('begin', 0))
+    return cfg
+
+
+def for_retraining(cfg: Config, lr: float) -> Config:
+    """Return a copy of a config that retrains at a constant learning rate (1e-5 is the author's other setting), and does not score.
+
+    Raises:
+        ValueError: If the rate is not above 0.
+    """
+    if not lr > 0:
+        raise ValueError(f'retrain_lr must be above 0, got {lr}')
+    cfg = without_sls_hook(cfg)
+    cfg.optim_wrapper.optimizer.lr, cfg.param_scheduler = lr, []
     return cfg
 
 

@@ -49,6 +49,7 @@ class TaskRun(Chain):
         seed: Of training, and of what a method draws.
         methods: Names out of `METHODS`.
         decision: As for `Chain`.
+        pruned: As for `Chain`; the other methods retrain by it too.
 
     Raises:
         ValueError: If a method is unknown or cannot run, or the work directory holds a run of another config.
@@ -63,10 +64,12 @@ class TaskRun(Chain):
         seed: int = 0,
         methods: Sequence[str] = (),
         decision: dict[str, Any] | None = None,
+        pruned: Config | None = None,
     ) -> None:
         check_methods(methods, cfg.model.backbone)
-        cfg.randomness = {**cfg.get('randomness', {}), 'seed': seed}
-        super().__init__(cfg, work_dir, progress, decision=decision)
+        for run in filter(None, (cfg, pruned)):
+            run.randomness = {**run.get('randomness', {}), 'seed': seed}
+        super().__init__(cfg, work_dir, progress, pruned, decision=decision)
         self.task, self.seed, self.methods = task, seed, methods
 
     def compare(self) -> list[Result]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from mmengine.config import Config
 
-from mmsls.vtab.settings import for_epochs, for_machine, for_task
+from mmsls.vtab.settings import for_epochs, for_machine, for_retraining, for_task
 
 CONFIG = 'configs/cls/vtab/{}.py'
 
@@ -31,6 +31,16 @@ def test_an_adapter_gets_its_own_facts(cfg):
     assert made.model.backbone.adapter == {'type': 'mmsls.RepAdapter', 'rank': 8, 'scale': 5.0}
     assert made.model.head.num_classes == 102
     assert made.test_dataloader.dataset.data_root == 'data/vtab-1k'
+
+
+def test_retraining_at_a_constant_rate(cfg):
+    given = cfg()
+    made = for_retraining(given, 1e-5)
+    assert (made.optim_wrapper.optimizer.lr, made.param_scheduler) == (1e-5, [])
+    assert (given.optim_wrapper.optimizer.lr, len(given.param_scheduler)) == (1e-3, 2)
+    assert made.optim_wrapper.optimizer.weight_decay == 1e-4
+    with pytest.raises(ValueError, match=r'retrain_lr must be above 0, got -1'):
+        for_retraining(given, -1)
 
 
 def test_an_unknown_task_is_refused(cfg):

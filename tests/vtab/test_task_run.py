@@ -8,12 +8,14 @@ import shutil
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from mmsls import runs
 from mmsls.block_scorer import find_backbone
 from mmsls.pruning_index import PruningIndex
 from mmsls.vtab.methods import METHODS, check_methods
 from mmsls.vtab.results import load, task_table
+from mmsls.vtab.settings import for_retraining
 from mmsls.vtab.task_run import TaskRun
 
 HAS_TORCH_PRUNING = importlib.util.find_spec('torch_pruning') is not None
@@ -160,6 +162,20 @@ def test_a_size_that_depgraph_cannot_have_costs_no_other_method(vit_cfg, tmp_pat
     write_index(tmp_path / 'run', (0.1, 0.8, 0.8, 0.9))
     assert [result.method for result in run.compare()] == ['tuned', 'SLS', 'block_influence']
     assert json.loads((tmp_path / 'run' / 'kept_blocks.json').read_text())['depgraph']['kept'] is None
+
+
+def test_sls_and_the_other_methods_retrain_by_the_same_config(vit_cfg, tmp_path):
+    folder = tmp_path / 'run'
+    run = TaskRun(vit_cfg(), folder, Silent(), 'digits', 5, ['full_depth'], pruned=for_retraining(vit_cfg(), 1e-5))
+    write_index(folder)
+    run.compare()
+    for name in ('retrained', 'full_depth'):
+        training, *_ = sorted((folder / name).glob('*/vis_data/config.py'))
+        used = Config.fromfile(training)
+        assert (used.optim_wrapper.optimizer.lr, used.param_scheduler) == (1e-5, [])
+        assert used.randomness.seed == 5
+    with pytest.raises(ValueError, match='holds a run of other configs'):
+        TaskRun(vit_cfg(), folder, Silent(), 'digits', 5)
 
 
 def test_unknown_methods_are_refused_before_anything_runs(vit_cfg, tmp_path):
