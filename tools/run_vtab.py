@@ -59,6 +59,7 @@ def parse_args() -> argparse.Namespace:
         type=float,
         help='constant learning rate of the retraining, such as 1e-5 (default: as the tuning)',
     )
+    parser.add_argument('--retrain-epochs', type=positive, help='of retraining, where other than --epochs')
     parser.add_argument('--workers', type=int, help='data-loading processes per loader')
     parser.add_argument('--batch-size', type=positive)
     parser.add_argument('--work-dir', help="where results go (default: the config's)")
@@ -86,8 +87,7 @@ def main() -> None:
     check_decision(cfg, chosen(args, *RULE_OPTIONS))
     for task in tasks:
         check_data(for_task(cfg, task, args.data_root))
-    if args.retrain_lr is not None:
-        for_retraining(cfg, args.retrain_lr)  # refuses a rate out of range before anything is trained
+    for_retraining(cfg, args.retrain_lr, args.retrain_epochs)  # refuses a rate out of range before anything is trained
     runs.start_processes(cfg)
     root = Path(cfg.work_dir)
     for task in tasks:
@@ -96,7 +96,7 @@ def main() -> None:
             console.print(f'{task}, seed {seed}', highlight=False)
             with ChainProgress(console, folder / 'console.log') as progress:
                 tune = for_task(cfg, task, args.data_root)
-                pruned = for_retraining(tune, args.retrain_lr) if args.retrain_lr is not None else None
+                pruned = for_retraining(tune, args.retrain_lr, args.retrain_epochs)
                 TaskRun(tune, folder, progress, task, seed, methods, chosen(args, *RULE_OPTIONS), pruned).compare()
     if is_main_process():
         results = stored_results(root)

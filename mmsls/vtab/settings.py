@@ -74,16 +74,22 @@ def for_epochs(cfg: Config, epochs: int) -> Config:
     return cfg
 
 
-def for_retraining(cfg: Config, lr: float) -> Config:
-    """Return a copy of a config that retrains at a constant learning rate (1e-5 is the author's other setting), and does not score.
+def for_retraining(cfg: Config, lr: float | None = None, epochs: int | None = None) -> Config:
+    """Return a copy of a config that retrains otherwise than it tunes, and does not score.
+
+    Args:
+        cfg: Config of a task.
+        lr: Constant learning rate (1e-5 is the author's other setting); None leaves rate and schedule as they are.
+        epochs: Number of epochs; None leaves it as it is.
 
     Raises:
-        ValueError: If the rate is not above 0.
+        ValueError: If the rate is not above 0, or the number below 1.
     """
-    if not lr > 0:
-        raise ValueError(f'retrain_lr must be above 0, got {lr}')
-    cfg = without_sls_hook(cfg)
-    cfg.optim_wrapper.optimizer.lr, cfg.param_scheduler = lr, []
+    cfg = without_sls_hook(cfg) if epochs is None else for_epochs(without_sls_hook(cfg), epochs)
+    if lr is not None:
+        if not lr > 0:
+            raise ValueError(f'retrain_lr must be above 0, got {lr}')
+        cfg.optim_wrapper.optimizer.lr, cfg.param_scheduler = lr, []
     return cfg
 
 

@@ -39,6 +39,9 @@ def test_retraining_at_a_constant_rate(cfg):
     assert (made.optim_wrapper.optimizer.lr, made.param_scheduler) == (1e-5, [])
     assert (given.optim_wrapper.optimizer.lr, len(given.param_scheduler)) == (1e-3, 2)
     assert made.optim_wrapper.optimizer.weight_decay == 1e-4
+    longer = for_retraining(given, epochs=200)
+    assert longer.train_cfg.max_epochs == 200
+    assert for_retraining(given).pretty_text == given.pretty_text  # it does not score anyway
     with pytest.raises(ValueError, match=r'retrain_lr must be above 0, got -1'):
         for_retraining(given, -1)
 
