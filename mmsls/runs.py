@@ -95,7 +95,7 @@ def test(cfg: Config, checkpoint: str, prepare: RunnerAction | None = None) -> d
 
 def score(
     cfg: Config,
-    checkpoint: str,
+    checkpoint: str | None,
     split: str | None = None,
     out_file: str | Path | None = None,
     prepare: RunnerAction | None = None,
@@ -109,7 +109,7 @@ def score(
 
     Args:
         cfg: A config with an mmsls backbone; settings come from its `SLSHook`, if it has one.
-        checkpoint: Weights to score.
+        checkpoint: Weights to score; None: the model as it is built.
         split: `'train'`, `'val'` or `'test'`; by default that of the task (see `default_split`).
         out_file: Where the index goes; by default `pruning_index.json` in the work directory.
         prepare: Sees the runner before it starts.
@@ -261,13 +261,13 @@ def export_base(cfg: Config, path: str | Path) -> None:
     torch.save({'state_dict': state}, path)
 
 
-def check_checkpoint(location: str) -> None:
+def check_checkpoint(location: str | None) -> None:
     """Refuse a local file that is not there, before MMEngine's traceback does; `http://`, `open-mmlab://` and their like are its own matter.
 
     Raises:
         FileNotFoundError: Naming it.
     """
-    if '://' not in location and not Path(location).is_file():
+    if location is not None and '://' not in location and not Path(location).is_file():
         raise FileNotFoundError(f'checkpoint: no file at {location!r}')
 
 
