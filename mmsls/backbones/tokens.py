@@ -12,11 +12,11 @@ class BlockTokens:
     """The output of one block for one batch.
 
     Attributes:
-        tokens: image tokens (B, H * W, C) in row order, without class or register tokens.
-        hw_shape: token grid (H, W) of the padded input.
-        stride: side of one token in pixels of the padded input: token (i, j) covers rows i * stride up to
+        tokens: Image tokens (B, H * W, C) in row order, without class or register tokens.
+        hw_shape: Token grid (H, W) of the padded input.
+        stride: Side of one token in pixels of the padded input: token (i, j) covers rows i * stride up to
             (i + 1) * stride and columns j * stride up to (j + 1) * stride.
-        extra_tokens: class token first, then others, (B, K, C); None where the backbone has none.
+        extra_tokens: Class token first, then others, (B, K, C); None where the backbone has none.
     """
 
     tokens: Tensor

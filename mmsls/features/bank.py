@@ -31,11 +31,11 @@ class FeatureBank:
     before; hence the lowest level ever used is remembered and never exceeded.
 
     Args:
-        max_samples: number of samples kept in the end; a quarter more may be held in between.
-        seed: seed of the draw; it matters only above `max_samples`.
+        max_samples: Number of samples kept in the end; a quarter more may be held in between.
+        seed: Seed of the draw; it matters only above `max_samples`.
 
     Raises:
-        ValueError: if `max_samples` is not positive.
+        ValueError: If `max_samples` is not positive.
     """
 
     def __init__(self, max_samples: int = 2000, seed: int = 0) -> None:
@@ -54,7 +54,7 @@ class FeatureBank:
         """Put samples in; of a key that is already there the first stays.
 
         Raises:
-            ValueError: if there turn out to be more classes than `max_samples`.
+            ValueError: If there turn out to be more classes than `max_samples`.
         """
         for sample in samples:
             self._insert(sample.label, (normalise_path(sample.key[0]), int(sample.key[1])), sample.features)
@@ -68,7 +68,7 @@ class FeatureBank:
         `max_samples`, not by that times the number of processes.
 
         Raises:
-            ValueError: as `add`, on every rank.
+            ValueError: As `add`, on every rank.
         """
         if get_world_size() == 1:
             self._trim()
@@ -92,14 +92,14 @@ class FeatureBank:
         """Return the samples as arrays, one row per sample, in the order of the data set.
 
         Args:
-            order: image path -> position (see `dataset_order`); None sorts by path. Within an image rows follow the
+            order: Image path -> position (see `dataset_order`); None sorts by path. Within an image rows follow the
                 instance number.
 
         Returns:
             Features per block, (n, C) C-contiguous float32; labels, (n,) int64; keys of the rows.
 
         Raises:
-            ValueError: if the bank is empty, an image is missing from `order`, or samples differ in their blocks.
+            ValueError: If the bank is empty, an image is missing from `order`, or samples differ in their blocks.
         """
         self._trim()
         if not self._size:

@@ -18,9 +18,9 @@ class GroundTruth:
     """The instances of one image, in the original frame.
 
     Attributes:
-        labels: class of each instance.
+        labels: Class of each instance.
         boxes: (N, 4) as x1, y1, x2, y2; None where only masks are given.
-        integrals: integral image of each instance's mask, None for a mask without a pixel; None where boxes are used.
+        integrals: Integral image of each instance's mask, None for a mask without a pixel; None where boxes are used.
         visible: (N,) bool, whether the instance has a part in the image.
     """
 
@@ -45,12 +45,12 @@ def read_instances(data_sample: Any, frame: ImageFrame, use_masks: bool | Litera
     """Read `gt_instances`; `ignored_instances` are no ground truth.
 
     Args:
-        data_sample: a `DetDataSample` with boxes and masks in the original frame.
-        frame: where the image lies.
-        use_masks: as for `InstanceSampler`.
+        data_sample: A `DetDataSample` with boxes and masks in the original frame.
+        frame: Where the image lies.
+        use_masks: As for `InstanceSampler`.
 
     Raises:
-        ValueError: if there is no ground truth, none of the demanded kind, or one in another frame.
+        ValueError: If there is no ground truth, none of the demanded kind, or one in another frame.
     """
     instances = data_sample.get('gt_instances')
     if instances is None or 'labels' not in instances:
@@ -84,16 +84,16 @@ def read_semantic_map(
     """Read `gt_sem_seg`. Whatever `reduce_zero_label` does to it, the pipeline's `LoadAnnotations` has done.
 
     Args:
-        data_sample: a `SegDataSample` with its map in the original frame.
-        frame: where the image lies.
-        num_classes: number of classes; None: not checked.
-        ignore_index: label that may occur without being a class.
+        data_sample: A `SegDataSample` with its map in the original frame.
+        frame: Where the image lies.
+        num_classes: Number of classes; None: not checked.
+        ignore_index: Label that may occur without being a class.
 
     Returns:
         (h, w) class of every pixel of the original image.
 
     Raises:
-        ValueError: if there is no map, one of another size, or one with other classes.
+        ValueError: If there is no map, one of another size, or one with other classes.
     """
     truth = data_sample.get('gt_sem_seg')
     name = image_name(data_sample.metainfo)
@@ -117,7 +117,7 @@ def check_classes(data_sample: Any, num_classes: int | None, ignore_index: int |
     """Refuse a semantic map with labels that are no class.
 
     Raises:
-        ValueError: if a label is below 0, or `num_classes` or more, and not `ignore_index`.
+        ValueError: If a label is below 0, or `num_classes` or more, and not `ignore_index`.
     """
     labels = data_sample.gt_sem_seg.data
     unknown = (labels < 0) | (labels >= num_classes) if num_classes is not None else labels < 0
@@ -135,7 +135,7 @@ def image_name(metainfo: Mapping[str, Any]) -> str:
     """Return an image's path, or its id where it was not read from a file.
 
     Raises:
-        ValueError: if the meta information has neither.
+        ValueError: If the meta information has neither.
     """
     for name in NAMES:
         if metainfo.get(name) is not None:

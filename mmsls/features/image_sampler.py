@@ -27,7 +27,7 @@ class ImageSampler:
         pool: `'auto'` as above; `'class_token'` demands a class token; `'mean'` averages the image tokens always.
 
     Raises:
-        ValueError: if `pool` is anything else.
+        ValueError: If `pool` is anything else.
     """
 
     name = 'ImageSampler'
@@ -43,11 +43,11 @@ class ImageSampler:
         """Sample every image of a batch.
 
         Args:
-            passes: what the recorder took; one pass.
-            data_samples: the batch's `DataSample`s as `val_step` / `test_step` return them, with `gt_label`.
+            passes: What the recorder took; one pass.
+            data_samples: The batch's `DataSample`s as `val_step` / `test_step` return them, with `gt_label`.
 
         Raises:
-            ValueError: if an image has no label or several, a demanded class token is absent, or more or fewer than one pass was recorded.
+            ValueError: If an image has no label or several, a demanded class token is absent, or more or fewer than one pass was recorded.
         """
         blocks = single_pass(passes, len(data_samples))
         features = {block: self._pooled(block, tokens) for block, tokens in blocks.items()}
@@ -62,7 +62,7 @@ class ImageSampler:
         """Refuse an image without exactly one class.
 
         Raises:
-            ValueError: if it has none, or several.
+            ValueError: If it has none, or several.
         """
         label_of(data_sample)
 
@@ -81,7 +81,7 @@ def label_of(data_sample: Any) -> int:
     """Return the class of an image.
 
     Raises:
-        ValueError: if it has none, or several.
+        ValueError: If it has none, or several.
     """
     label = data_sample.get('gt_label')
     if label is None or label.numel() != 1:

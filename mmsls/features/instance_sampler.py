@@ -25,7 +25,7 @@ class InstanceSampler:
         use_masks: `'auto'` takes masks where the ground truth has them, True demands them, False takes boxes always.
 
     Raises:
-        ValueError: if `use_masks` is anything else.
+        ValueError: If `use_masks` is anything else.
     """
 
     name = 'InstanceSampler'
@@ -40,15 +40,15 @@ class InstanceSampler:
         """Sample every instance of a batch.
 
         Args:
-            passes: what the recorder took; one pass.
-            data_samples: the batch's `DetDataSample`s as `val_step` / `test_step` return them, ground truth in the
+            passes: What the recorder took; one pass.
+            data_samples: The batch's `DetDataSample`s as `val_step` / `test_step` return them, ground truth in the
                 original image's frame.
 
         Returns:
             Samples in the order of the images and of their `gt_instances`.
 
         Raises:
-            ValueError: if there is no ground truth, or more or fewer than one pass.
+            ValueError: If there is no ground truth, or more or fewer than one pass.
         """
         blocks = single_pass(passes, len(data_samples))
         return [sample for index, item in enumerate(data_samples) for sample in self._sample(blocks, index, item)]
@@ -57,7 +57,7 @@ class InstanceSampler:
         """Refuse an image without instances to read.
 
         Raises:
-            ValueError: if there is no ground truth, none of the demanded kind, or one in another frame.
+            ValueError: If there is no ground truth, none of the demanded kind, or one in another frame.
         """
         read_instances(data_sample, ImageFrame.from_metainfo(data_sample.metainfo), self.use_masks)
 

@@ -21,7 +21,7 @@ _TAIL_PARTS = 3
 def normalise_path(path: str) -> str:
     """Spell a path in one way, so that the same image has the same key on every rank; URLs stay as they are.
 
-    Examples:
+    Example:
         >>> normalise_path('data/coco//val2017/../val2017/000139.jpg')
         'data/coco/val2017/000139.jpg'
         >>> normalise_path('s3://bucket/val2017/000139.jpg')
@@ -34,7 +34,7 @@ def normalise_path(path: str) -> str:
 def portable_key(key: Key) -> str:
     """Name a key by the end of its path, which is the same on machines that keep the data elsewhere.
 
-    Examples:
+    Example:
         >>> portable_key(('/home/me/coco/val2017/000139.jpg', 4))
         'coco/val2017/000139.jpg#4'
     """
@@ -45,7 +45,7 @@ def portable_key(key: Key) -> str:
 def order_hash(keys: Iterable[Key]) -> str:
     """Return 16 hexadecimal digits of the SHA-256 over keys in their order; t-SNE depends on the order of its rows.
 
-    Examples:
+    Example:
         >>> order_hash([('a/1.jpg', 0), ('a/2.jpg', 0)]) == order_hash([('a/2.jpg', 0), ('a/1.jpg', 0)])
         False
     """
@@ -60,13 +60,13 @@ def dataset_order(dataset: Any) -> dict[str, int]:
     `ConcatDataset` follow each other; an image that comes again keeps its first place.
 
     Args:
-        dataset: a `BaseDataset` or a wrapper around one.
+        dataset: A `BaseDataset` or a wrapper around one.
 
     Returns:
         Normalised image path -> position, counted from 0.
 
     Raises:
-        ValueError: if the data set cannot list its images, or an image has no path.
+        ValueError: If the data set cannot list its images, or an image has no path.
     """
     order: dict[str, int] = {}
     for path in _image_paths(dataset):

@@ -30,8 +30,8 @@ class FeatureRecorder:
     tokens of all blocks stay in memory.
 
     Args:
-        backbone: the backbone to listen to.
-        after_merging: record what each block's output becomes in the stage's patch merging, where there is one.
+        backbone: The backbone to listen to.
+        after_merging: Record what each block's output becomes in the stage's patch merging, where there is one.
     """
 
     def __init__(self, backbone: RecordableBackbone, after_merging: bool = False) -> None:

@@ -34,7 +34,7 @@ class RegionSampler:
         crop_stride: (down, right) from one crop to the next.
 
     Raises:
-        ValueError: if a number is out of range.
+        ValueError: If a number is out of range.
     """
 
     name = 'RegionSampler'
@@ -73,14 +73,14 @@ class RegionSampler:
         """Sample every region of a batch.
 
         Args:
-            passes: what the recorder took: one pass, or one per crop in slide mode.
-            data_samples: the batch's `SegDataSample`s as `val_step` / `test_step` return them, ground truth in the original image's frame.
+            passes: What the recorder took: one pass, or one per crop in slide mode.
+            data_samples: The batch's `SegDataSample`s as `val_step` / `test_step` return them, ground truth in the original image's frame.
 
         Returns:
             Samples in the order of the images and of their classes.
 
         Raises:
-            ValueError: if there is no ground truth, it does not fit the image or the classes, or the passes are not those expected.
+            ValueError: If there is no ground truth, it does not fit the image or the classes, or the passes are not those expected.
         """
         windows = self._windows(passes, data_samples)
         return [
@@ -91,7 +91,7 @@ class RegionSampler:
         """Refuse an image without a map that fits it and the classes.
 
         Raises:
-            ValueError: if there is no map, one of another size, or one with other classes.
+            ValueError: If there is no map, one of another size, or one with other classes.
         """
         read_semantic_map(
             data_sample, ImageFrame.from_metainfo(data_sample.metainfo), self.num_classes, self.ignore_index
@@ -101,7 +101,7 @@ class RegionSampler:
         """Refuse a training crop with classes out of range; the host's loss fails on them without naming the image.
 
         Raises:
-            ValueError: if it has other classes.
+            ValueError: If it has other classes.
         """
         if data_sample.get('gt_sem_seg') is not None:
             check_classes(data_sample, self.num_classes, self.ignore_index)
@@ -161,10 +161,10 @@ def region_weights(
     """Weigh the tokens of all windows for each region by the area that it covers of them.
 
     Args:
-        regions: integral images of the regions in the original frame.
-        frame: where the image lies.
-        grid: token grid (H, W) of one window, and its stride.
-        windows: which part of the input each grid covers.
+        regions: Integral images of the regions in the original frame.
+        frame: Where the image lies.
+        grid: Token grid (H, W) of one window, and its stride.
+        windows: Which part of the input each grid covers.
 
     Returns:
         (N, windows * H, W) float32; every region's weights sum to 1.
@@ -182,7 +182,7 @@ def check_grids(blocks: BlockPass, window: Window) -> None:
     """Refuse token grids that don't fit the crop they should come from.
 
     Raises:
-        ValueError: if a grid is a token or more larger or smaller than the crop.
+        ValueError: If a grid is a token or more larger or smaller than the crop.
     """
     x1, y1, x2, y2 = window
     for block, recorded in blocks.items():

@@ -24,9 +24,9 @@ class Sample:
     """One labelled point for the scores.
 
     Attributes:
-        key: image path and number within the image; the same sample has the same key in every process.
-        label: class index.
-        features: per block a vector (C,), float32.
+        key: Image path and number within the image; the same sample has the same key in every process.
+        label: Class index.
+        features: Per block a vector (C,), float32.
     """
 
     key: Key
@@ -38,7 +38,7 @@ class Sampler(Protocol):
     """What makes samples of one batch.
 
     Attributes:
-        name: what the pruning index records.
+        name: What the pruning index records.
     """
 
     name: str
@@ -54,7 +54,7 @@ def single_pass(passes: list[BlockPass], batch_size: int) -> BlockPass:
     """Return the only pass of a batch.
 
     Raises:
-        ValueError: if the backbone ran never or more than once, or on another number of images.
+        ValueError: If the backbone ran never or more than once, or on another number of images.
     """
     if not passes:
         raise ValueError('no forward of the backbone was recorded for this batch: attach the FeatureRecorder before it')

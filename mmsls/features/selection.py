@@ -21,7 +21,7 @@ def key_rank(key: Key, seed: int) -> tuple[int, Key]:
 def fill_level(counts: Collection[int], budget: int) -> int | None:
     """Find the largest q with sum(min(count, q)) <= budget, as water finds its level; None if everything fits.
 
-    Examples:
+    Example:
         >>> fill_level([100, 3, 50], budget=23)
         10
         >>> fill_level([5, 3], budget=8) is None
@@ -42,16 +42,16 @@ def select_keys(
     """Keep per class the q keys that come first in the seeded draw, q being the class-balanced fill level.
 
     Args:
-        keys: label -> distinct keys of that class.
-        budget: number of keys that may stay in all.
-        seed: seed of the draw.
-        cap: the level returned by an earlier selection that these keys have already been through.
+        keys: Label -> distinct keys of that class.
+        budget: Number of keys that may stay in all.
+        seed: Seed of the draw.
+        cap: The level returned by an earlier selection that these keys have already been through.
 
     Returns:
         The keys that stay, per label in draw order, and the level (None while nothing was ever dropped).
 
     Raises:
-        ValueError: if there are more classes than the budget has places.
+        ValueError: If there are more classes than the budget has places.
     """
     level = fill_level([len(members) for members in keys.values()], budget)
     if level == 0:

@@ -19,7 +19,7 @@ class SlidingWindow:
         stride: (down, right) from one crop to the next in pixels; the last one is moved back into the image.
 
     Raises:
-        ValueError: if a number is not positive.
+        ValueError: If a number is not positive.
     """
 
     crop_size: tuple[int, int]
@@ -32,7 +32,7 @@ class SlidingWindow:
     def windows(self, input_shape: tuple[int, int]) -> list[Window]:
         """Return the crops of an input (height, width), in the order in which the backbone sees them.
 
-        Examples:
+        Example:
             >>> SlidingWindow(crop_size=(4, 4), stride=(4, 3)).windows((4, 9))
             [(0, 0, 4, 4), (3, 0, 7, 4), (5, 0, 9, 4)]
         """

@@ -20,8 +20,8 @@ class ImageFrame:
     """Where an image lies in the network's input.
 
     Attributes:
-        scale: resized pixels per original pixel, (x, y).
-        ori_shape: original image, (height, width) in pixels.
+        scale: Resized pixels per original pixel, (x, y).
+        ori_shape: Original image, (height, width) in pixels.
         extent: (height, width) of the image in the input, in resized pixels, padding excluded.
     """
 
@@ -34,7 +34,7 @@ class ImageFrame:
         """Read the frame from a data sample's meta information.
 
         Raises:
-            ValueError: if a needed entry is missing, or the image was flipped.
+            ValueError: If a needed entry is missing, or the image was flipped.
         """
         if metainfo.get('flip'):
             raise ValueError(
@@ -73,13 +73,13 @@ def box_weights(boxes: np.ndarray, hw_shape: tuple[int, int], stride: int) -> np
 
     Args:
         boxes: (N, 4) as x1, y1, x2, y2 in the resized frame, clipped to the image.
-        hw_shape: token grid (H, W).
-        stride: side of a token in pixels.
+        hw_shape: Token grid (H, W).
+        stride: Side of a token in pixels.
 
     Returns:
         (N, H, W) float32; every box's weights sum to 1.
 
-    Examples:
+    Example:
         >>> box_weights(np.array([[0.0, 0.0, 8.0, 5.0], [5.0, 1.0, 6.0, 2.0]]), (2, 3), stride=4)[:, 0]
         array([[0.5, 0.5, 0. ],
                [0. , 1. , 0. ]], dtype=float32)
@@ -117,16 +117,16 @@ def mask_coverage(
     """Measure exactly which share of each token's area a mask covers, without resizing the mask.
 
     Args:
-        integral: integral image of the mask in the original frame.
-        scale: resized pixels per original pixel, (x, y).
-        hw_shape: token grid (H, W).
-        stride: side of a token in resized pixels.
+        integral: Integral image of the mask in the original frame.
+        scale: Resized pixels per original pixel, (x, y).
+        hw_shape: Token grid (H, W).
+        stride: Side of a token in resized pixels.
         window: x1, y1, x2, y2 in resized pixels of the crop that the tokens come from; None for the whole input.
 
     Returns:
         (H, W) in [0, 1]; the padding, and what lies outside the window, count as not covered.
 
-    Examples:
+    Example:
         >>> mask = np.array([[1, 1, 0], [1, 1, 0]])
         >>> mask_coverage(integral_image(mask), scale=(2.0, 2.0), hw_shape=(1, 2), stride=4)
         array([[1., 0.]])
