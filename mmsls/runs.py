@@ -19,8 +19,8 @@ from torch import nn
 
 from mmsls.adapters import adapter_class
 from mmsls.backbones import PrunedBackbone
-from mmsls.backbones.base import EXTRA_STATE
 from mmsls.backbones.blocks import AdaptedBlock, merge_block
+from mmsls.backbones.identity import EXTRA_STATE
 from mmsls.block_scorer import BlockScorer, find_backbone, log_scores, scorer_options
 from mmsls.features.splits import parts_of, reported_split_warning, unwrap_cfg
 from mmsls.hooks.slim_checkpoint_hook import unwrapped

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, ClassVar
 
-import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -19,14 +17,13 @@ from mmsls.adapters.placement import PLACEMENT, chosen_blocks
 from mmsls.adapters.selections import Selection, selected_parameters
 from mmsls.backbones.base_files import StateDict, read_base
 from mmsls.backbones.base_weights import SHOWN, load_base
+from mmsls.backbones.identity import EXTRA_STATE, inference_cfg, pack, unpack
 from mmsls.backbones.surgery import freeze, resolve_kept_depths, set_mode, truncate, warn_of_differences
 from mmsls.backbones.tokens import BlockTokens
 from mmsls.scoring import BlockId
 
-EXTRA_STATE = '_extra_state'
 NAMED_BASE = 'sha256:'
 """Starts a `base_checkpoint` that names the base without a file: its weights come with a full checkpoint (tools/merge.py)."""
-IDENTITY_KEYS = frozenset({'base_sha256', 'kept_depths', 'adapter'})
 
 
 class PrunedBackbone(nn.Module):
@@ -331,55 +328,3 @@ class PrunedBackbone(nn.Module):
         for key, value in nn.Module.state_dict(self).items():
             if key not in trained:
                 state_dict[prefix + key] = value
-
-
-def inference_cfg(cfg: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return the part of a normalised adapter config that changes what a loaded adapter computes."""
-    if cfg is None:
-        return None
-    return {key: value for key, value in cfg.items() if key not in adapter_class(cfg).training_only}
-
-
-def pack(identity: Mapping[str, Any]) -> Tensor:
-    """Write a small JSON-able mapping as a uint8 tensor, the only form that passes MMEngine's checkpoint code, EMA and `weights_only`."""
-    return torch.frombuffer(bytearray(json.dumps(identity, sort_keys=True).encode()), dtype=torch.uint8).clone()
-
-
-def unpack(packed: Tensor) -> dict[str, Any]:
-    """Read what `pack` wrote.
-
-    Raises:
-        ValueError: If the tensor holds something else.
-    """
-    try:
-        content = json.loads(bytes(packed.cpu().to(torch.uint8).tolist()))
-    except ValueError as error:
-        raise ValueError(f'{EXTRA_STATE}: this checkpoint was not written by mmsls, or is damaged ({error})') from error
-    if not isinstance(content, dict) or not set(content).issuperset(IDENTITY_KEYS):
-        raise ValueError(
-            f'{EXTRA_STATE}: this checkpoint was not written by mmsls, or is damaged: {str(content)[:100]!r} lacks {sorted(IDENTITY_KEYS)}'
-        )
-    return content
-
-
-def check_flag(name: str, value: Any) -> None:
-    """Refuse what is neither True nor False: any text counts as True in Python.
-
-    Raises:
-        ValueError: Naming argument and value.
-    """
-    if not isinstance(value, bool):
-        raise ValueError(f'{name} must be True or False, got {value!r}')
-
-
-def ignore_init_cfg(arguments: MutableMapping[str, Any]) -> None:
-    """Remove an inherited `init_cfg` or `pretrained`: with a base, the weights come from `base_checkpoint` in the constructor."""
-    ignore_arguments(arguments, {'init_cfg': None, 'pretrained': None})
-
-
-def ignore_arguments(arguments: MutableMapping[str, Any], idle: Mapping[str, Any]) -> None:
-    """Remove host arguments that a frozen base makes idle, and say so where one was set to more than its idle value."""
-    for name, nothing in idle.items():
-        value = arguments.pop(name, nothing)
-        if value != nothing:
-            print_log(f'{name}={value} is ignored: base_checkpoint is set', 'current', logging.WARNING)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mmengine.config import ConfigDict
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from mmsls.adapters.base import build_adapters
+from mmsls.backbones.arguments import check_flag, ignore_arguments, ignore_init_cfg, mend_arguments, stage_count
 from mmsls.backbones.attention import FusedWindowAttention
-from mmsls.backbones.base import PrunedBackbone, check_flag, ignore_arguments, ignore_init_cfg
+from mmsls.backbones.base import PrunedBackbone
 from mmsls.backbones.base_weights import StateDict, swin_keys
 from mmsls.backbones.blocks import AdaptedSwinBlock
 from mmsls.backbones.outputs import checked_outputs
@@ -135,30 +135,3 @@ class PrunedSwinMixin(PrunedBackbone):
     def _first_stride(self) -> int:
         stride = self.patch_embed.projection.stride
         return stride if isinstance(stride, int) else stride[0]
-
-
-def stage_count(arguments: Mapping[str, Any]) -> int:
-    """Return how many stages host arguments ask for: by `depths`, by mmpretrain's `arch`, else the four of the published models."""
-    arch = arguments.get('arch')
-    return len(arguments.get('depths') or (arch['depths'] if isinstance(arch, Mapping) else range(4)))
-
-
-def mend_arguments(arguments: MutableMapping[str, Any]) -> None:
-    """Mend host arguments in place that mmdet 3.3 and mmseg 1.2 document and stumble over.
-
-    A `mlp_ratio` that is a whole number as a float ends in torch's TypeError, a plain dict as `init_cfg` in an AttributeError, and what
-    `pretrained` names is never loaded.
-
-    Example:
-        >>> arguments = {'mlp_ratio': 4.0, 'pretrained': 'swin.pth'}
-        >>> mend_arguments(arguments)
-        >>> arguments
-        {'mlp_ratio': 4, 'init_cfg': {'type': 'Pretrained', 'checkpoint': 'swin.pth'}}
-    """
-    ratio = arguments.get('mlp_ratio')
-    if isinstance(ratio, float) and ratio.is_integer():
-        arguments['mlp_ratio'] = int(ratio)
-    if isinstance(arguments.get('pretrained'), str) and arguments.get('init_cfg') is None:
-        arguments['init_cfg'] = {'type': 'Pretrained', 'checkpoint': arguments.pop('pretrained')}
-    if type(arguments.get('init_cfg')) is dict:
-        arguments['init_cfg'] = ConfigDict(arguments['init_cfg'])

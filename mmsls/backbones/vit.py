@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from mmsls.adapters.base import build_adapters, split_extra_tokens
-from mmsls.backbones.base import PrunedBackbone, check_flag, ignore_arguments, ignore_init_cfg
+from mmsls.backbones.arguments import check_flag, ignore_arguments, ignore_init_cfg
+from mmsls.backbones.base import PrunedBackbone
 from mmsls.backbones.base_files import StateDict
 from mmsls.backbones.outputs import BlockOutputs, checked_outputs, remapped_outputs
 from mmsls.backbones.self_attention import FusedSelfAttention

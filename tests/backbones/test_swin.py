@@ -198,7 +198,7 @@ def test_a_tasks_checkpoint_is_no_base(mmdet_host, base_file, tmp_path):
 
 def test_frozen_stages_beside_a_base_are_ignored_aloud(mmdet_host, base_file, monkeypatch):
     lines = []
-    monkeypatch.setattr('mmsls.backbones.base.print_log', lambda text, *_: lines.append(text))
+    monkeypatch.setattr('mmsls.backbones.arguments.print_log', lambda text, *_: lines.append(text))
     mmdet_host.pruned(base_checkpoint=base_file, frozen_stages=2)
     assert 'frozen_stages=2 is ignored: base_checkpoint is set' in lines
 

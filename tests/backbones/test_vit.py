@@ -9,7 +9,7 @@ from mmengine.config import ConfigDict
 from torch import nn
 
 from mmsls.adapters import Adapter
-from mmsls.backbones.base import unpack
+from mmsls.backbones.identity import unpack
 from mmsls.features.recorder import FeatureRecorder
 from mmsls.pruning_index import PruningIndex
 
@@ -54,7 +54,7 @@ def vit_base(vit, randomise, tmp_path):
 @pytest.fixture
 def logged(monkeypatch):
     lines = []
-    for module in ('vit', 'base'):
+    for module in ('vit', 'base', 'arguments'):
         monkeypatch.setattr(f'mmsls.backbones.{module}.print_log', lambda text, *_: lines.append(text))
     return lines
 

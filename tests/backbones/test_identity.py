@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmsls.backbones.base import EXTRA_STATE, pack, unpack
+from mmsls.backbones.identity import EXTRA_STATE, pack, unpack
 
 CONVPASS = {'type': 'mmsls.Convpass', 'rank': 4, 'scale': 0.5}
 
