@@ -68,7 +68,7 @@ def golden(path: Path) -> bool:
 
 
 class PlainPasses:
-    """A tuned ViT or Swin of mmpretrain, RepAdapter merged, and its training images; every call walks over all of them anew."""
+    """A tuned ViT or Swin of mmpretrain, RepAdapter merged by mmsls, and its training images; every call walks over all of them anew."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         cfg = for_machine(for_task(runs.load_config(args.config), args.task, args.data_root), workers=0)

@@ -124,7 +124,7 @@ class TaskRun(Chain):
 
     def _basis(self, name: str, count: int) -> dict[str, Any]:
         """Return what of SLS's decision a method's choice rests on: the settings of its walk, or how many blocks it keeps."""
-        if name in METHODS and METHODS[name] and CRITERIA.build({'type': METHODS[name]}).kind == 'depth':
+        if METHODS[name] and CRITERIA.build({'type': METHODS[name]}).kind == 'depth':
             index = PruningIndex.load(self.index_path)
             return {option: getattr(index, option) for option in RULE_OPTIONS}
         return {'count': count}
