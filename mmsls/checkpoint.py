@@ -13,6 +13,7 @@ from torch import nn
 
 from mmsls.backbones import PrunedBackbone
 from mmsls.backbones.base_files import reason_of
+from mmsls.files.writing import whole_file
 
 META_KEY = 'mmsls'
 MERGED_KEY = 'mmsls_merged'
@@ -166,6 +167,5 @@ def strip_training_state(path: str | Path, out: str | Path) -> None:
         out: Where the small one goes; written at once or not at all.
     """
     checkpoint = torch.load(path, map_location='cpu', weights_only=True)
-    partial = Path(f'{out}.partial')
-    torch.save({'meta': checkpoint['meta'], 'state_dict': checkpoint['state_dict']}, partial)
-    partial.replace(out)
+    with whole_file(out) as partial, partial.open('wb') as file:
+        torch.save({'meta': checkpoint['meta'], 'state_dict': checkpoint['state_dict']}, file)

@@ -21,7 +21,8 @@ from mmsls import runs
 from mmsls.block_scorer import find_backbone, scorer_options
 from mmsls.chain_configs import check_decision, full_cfg, identity, without_sls_hook
 from mmsls.deploy.task_folder import pack
-from mmsls.json_files import read_json, write_json
+from mmsls.files.reading import read_json
+from mmsls.files.writing import write_json
 from mmsls.measuring import Row, first_images, measure, measure_training
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.score_curve import draw_score_curve

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+from mmsls.files.reading import parse_json, read_text
+from mmsls.files.writing import write_text
 from mmsls.scoring.rule import BlockId, check_options, check_scores, decide, stage_depths
 
 FORMAT = 'mmsls-pruning-index'
 VERSION = 1
+LARGEST = 1 << 20
+"""Bytes that an index may have; one of a thousand blocks has a tenth of it."""
 FINGERPRINT = ('type', 'embed_dims', 'depths')
 
 
@@ -166,18 +169,7 @@ class PruningIndex:
 
         Folders that are missing are made. Under distributed training, call it on rank 0 only.
         """
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # A name of its own in the same folder: os.replace is atomic only within one file system.
-        temporary = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.tmp')
-        try:
-            with open(temporary, 'x', encoding='utf-8') as file:
-                file.write(self._to_json())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_text(self._to_json(), path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> PruningIndex:
@@ -189,18 +181,10 @@ class PruningIndex:
                 if a field is wrong or disagrees with another; the message names the file, the field and both values.
         """
         try:
-            text = Path(path).read_text(encoding='utf-8')
+            return _from_fields(_parse(read_text(path, LARGEST)))
         except FileNotFoundError as error:
             hint = 'score the tuned model first (tools/score.py), or set kept_depths instead'
             raise FileNotFoundError(f'pruning index {os.fspath(path)} does not exist; {hint}') from error
-        except OSError as error:
-            raise ValueError(
-                f'pruning index {os.fspath(path)} cannot be read ({error}); give the path of the file'
-            ) from error
-        except UnicodeDecodeError as error:
-            raise ValueError(f'{os.fspath(path)} is not a pruning index: it is not text ({error})') from error
-        try:
-            return _from_fields(_parse(text))
         except ValueError as error:
             raise ValueError(f'pruning index {os.fspath(path)}: {error}') from error
 
@@ -221,9 +205,9 @@ _FIELDS = tuple(PruningIndex.__dataclass_fields__)
 def _parse(text: str) -> dict[str, Any]:
     """Parse the text and check that it has the format, the version and exactly the fields of this release."""
     try:
-        fields = json.loads(text, parse_constant=_refuse_constant)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f'cut short or not JSON ({error}); copy it again, or score the model anew') from error
+        fields = parse_json(text)
+    except ValueError as error:
+        raise ValueError(f'{error}; copy it again, or score the model anew') from error
     if not isinstance(fields, dict):
         raise ValueError(f'holds a {type(fields).__name__}, not an object with fields; it is no pruning index')
     for field, known in (('format', FORMAT), ('version', VERSION)):
@@ -296,11 +280,6 @@ def _plain_dict(field: str, value: Any) -> dict[str, Any]:
         return json.loads(json.dumps(dict(value), allow_nan=False, default=lambda number: number.item()))
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f'{field} is {value!r}, which JSON cannot hold ({error}); use plain finite values') from error
-
-
-def _refuse_constant(name: str) -> None:
-    """Refuse NaN and the infinities, which Python's JSON reads and the standard does not know."""
-    raise ValueError(f'holds {name}, which is no JSON number; score the model anew')
 
 
 def _is_count(value: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from torch.nn import functional as F
 
 from mmsls.demo.digits import DigitPool, load_digit_pools, render_digit
 from mmsls.demo.scene_drawing import background, paint
+from mmsls.files.writing import whole_file
 
 NANO_SWIN: dict[str, Any] = dict(embed_dims=24, depths=(2, 2, 6, 2), num_heads=(1, 2, 4, 8), window_size=4)
 """What configs must repeat so that the base fits."""
@@ -191,7 +191,6 @@ def _accuracy(model: nn.Module, pool: DigitPool) -> float:
 def save_base(backbone: nn.Module, path: Path, meta: dict[str, Any]) -> None:
     """Write the backbone without its output norm, whole or not at all."""
     state = {key: value for key, value in backbone.state_dict().items() if not key.startswith('norm')}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'{path.name}.partial')
-    torch.save(dict(meta=meta, state_dict=state), partial)
-    os.replace(partial, path)
+    # To an open file: by its name torch.save would write other bytes, and the base another SHA-256, at every call.
+    with whole_file(path) as partial, partial.open('wb') as file:
+        torch.save(dict(meta=meta, state_dict=state), file)

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
-from mmsls.json_files import read_json, write_json
+from mmsls.files.reading import read_json
+from mmsls.files.writing import write_json
 from mmsls.report.table import markdown
 from mmsls.vtab.facts import GROUPS, facts_of
 

@@ -21,7 +21,8 @@ from mmsls.complexity import count_macs, count_parameters, latencies, training_b
 from mmsls.criteria import CRITERIA, Evidence, kept_blocks
 from mmsls.criteria.base import check_block_scores
 from mmsls.criteria.depgraph import SizeError, depgraph
-from mmsls.json_files import read_json, write_json
+from mmsls.files.reading import read_json
+from mmsls.files.writing import whole_file, write_json
 from mmsls.measuring import first_images, losses, run_once
 from mmsls.pipeline import INDEX_FILE, Chain, Progress
 from mmsls.pruning_index import PruningIndex
@@ -177,7 +178,8 @@ class TaskRun(Chain):
         widths = depgraph(Evidence(model, find_backbone(model), evidence.batches, {}, evidence.labels), target)
         folder = self._dir('depgraph')
         folder.mkdir(exist_ok=True)
-        torch.save({'state_dict': model.cpu().state_dict(), 'meta': {}}, folder / 'start.pth')
+        with whole_file(folder / 'start.pth') as partial, partial.open('wb') as file:
+            torch.save({'state_dict': model.cpu().state_dict(), 'meta': {}}, file)
         write_json(widths, folder / 'widths.json')
 
     # Running a method.
