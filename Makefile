@@ -6,12 +6,13 @@ export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 # Waiting threads sleep instead of spinning: without this, another busy process makes every training step many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help setup demo demo-seg test lint format bccd camvid benchmarks clean
+.PHONY: help setup demo demo-seg test test-long lint format bccd camvid benchmarks clean
 
 help:
 	@echo 'make demo        set up if needed, then the whole chain on generated digit scenes (8 minutes on 2 cores)'
 	@echo 'make demo-seg    the same scenes by pixel, in MMSegmentation (12 minutes on 2 cores)'
 	@echo 'make test        set up if needed, then all tests (10 minutes on 2 cores)'
+	@echo 'make test-long   the tests that take minutes: kills, damaged files by the ten thousand (under 40 minutes on 2 cores)'
 	@echo 'make lint        ruff and mypy'
 	@echo 'make bccd        the chain on real blood-cell images (needs ../shared/data)'
 	@echo 'make camvid      the chain on real road scenes with DeiT-Tiny (needs ../shared/data)'
@@ -40,6 +41,9 @@ camvid: setup
 
 test: setup
 	$(PY) -m pytest
+
+test-long: setup
+	$(PY) -m pytest -m long --timeout 2400
 
 lint: setup
 	$(PY) -m ruff check .
