@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import silhouette_score
 from threadpoolctl import ThreadpoolController
 
+from mmsls.scoring.curve import BlockId
 from mmsls.scoring.embedding import check_features, check_perplexity, check_seed, embed, to_numpy
-from mmsls.scoring.rule import BlockId
 
 
 def layer_scores(
