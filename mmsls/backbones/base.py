@@ -18,6 +18,7 @@ from mmsls.adapters.selections import Selection, selected_parameters
 from mmsls.backbones.base_files import StateDict, read_base
 from mmsls.backbones.base_weights import SHOWN, load_base
 from mmsls.backbones.identity import EXTRA_STATE, inference_cfg, pack, unpack
+from mmsls.backbones.recomputing import mend_checkpointing
 from mmsls.backbones.surgery import freeze, resolve_kept_depths, set_mode, truncate, warn_of_differences
 from mmsls.backbones.tokens import BlockTokens
 from mmsls.scoring import BlockId
@@ -224,6 +225,7 @@ class PrunedBackbone(nn.Module):
     def train(self, mode: bool = True) -> PrunedBackbone:
         """Set train or eval mode, frozen parts staying in eval mode, and return self (the hosts return None)."""
         super().train(mode)
+        mend_checkpointing(self)
         if self.base_sha256 is not None:
             set_mode(self, self.trainable_modules().values(), mode)
         return self
