@@ -78,7 +78,9 @@ class FusedWindowAttention(BaseModule):
             out = msa.attn_drop(msa.softmax(q * msa.scale @ k.transpose(-2, -1) + mask.to(q.dtype))) @ v
         else:
             dropout = msa.attn_drop.p if msa.training else 0.0
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask.to(q.dtype), dropout_p=dropout, scale=msa.scale)
+            out = F.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask.to(q.dtype), dropout_p=dropout, scale=msa.scale
+            )
         return msa.proj_drop(msa.proj(out.transpose(1, 2).reshape(count, tokens, inner)))
 
     def _shift(self, height: int, width: int) -> int:

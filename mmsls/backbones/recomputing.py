@@ -44,4 +44,6 @@ def mend_checkpointing(model: nn.Module) -> int:
 
 def _is_mmengines(forward: Any) -> bool:
     """Whether a `forward` is what MMEngine's `turn_on_activation_checkpointing` put in its place."""
-    return getattr(forward, '__globals__', None) is activation_checkpointing.__dict__ and hasattr(forward, '__wrapped__')
+    return getattr(forward, '__globals__', None) is activation_checkpointing.__dict__ and hasattr(
+        forward, '__wrapped__'
+    )

@@ -12,6 +12,7 @@ from torch import nn
 from mmsls import checkpoint as slim_checkpoint
 from mmsls.backbones.outputs import check_readers
 from mmsls.complexity import count_parameters, summary_line
+from mmsls.hooks.tuning_hook import join_tuning
 from mmsls.registry import HOOKS
 
 
@@ -30,6 +31,7 @@ class SlimCheckpointHook(Hook):
     def before_run(self, runner: Any) -> None:
         """Say what is trained, or that there is nothing to leave out."""
         model = unwrapped(runner)
+        join_tuning(runner, self.priority)
         check_readers(model)
         if any(slim_checkpoint.frozen_backbones(model)):
             print_log(f'SlimCheckpointHook: {summary_line(count_parameters(model))}', 'current')

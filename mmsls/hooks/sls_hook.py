@@ -18,6 +18,7 @@ from mmsls.backbones.outputs import check_readers
 from mmsls.block_scorer import BlockScorer, log_scores, scorer_options
 from mmsls.features.splits import reported_split_warning
 from mmsls.hooks.slim_checkpoint_hook import unwrapped
+from mmsls.hooks.tuning_hook import join_tuning
 from mmsls.pruning_index import PruningIndex
 from mmsls.registry import HOOKS
 
@@ -107,6 +108,7 @@ class SLSHook(Hook):
         options = scorer_options(self.options, DefaultScope.get_current_instance().scope_name)
         self.scorer = BlockScorer(unwrapped(runner), **options)
         check_readers(unwrapped(runner))
+        join_tuning(runner, self.priority)
         evaluations = [loop for loop in (runner._val_loop, runner._test_loop) if isinstance(loop, BaseLoop)]
         for loop in evaluations:
             check_has_classes(loop.dataloader.dataset)
