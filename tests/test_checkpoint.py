@@ -87,13 +87,14 @@ def test_what_was_unfrozen_by_hand_is_kept(tuned):
 
 
 def test_names_that_look_like_adapters_decide_nothing(tuned):
-    """The choice is by structure: a frozen module called adapter is the base's, a head called stages is the task's."""
+    """The choice is by structure and value: what the base does not hold is the task's, whatever it is called and frozen or not."""
     model = Net(backbone=tuned(), stages=nn.Linear(2, 2))
     model.backbone.stages[0].adapter_norm0 = nn.Linear(2, 2).requires_grad_(False)
+    model.backbone.adapters_of_mine = model.backbone.patch_embed
     checkpoint = saved(model)
     slim(model, checkpoint)
-    assert 'stages.weight' in checkpoint['state_dict']
-    assert not [key for key in checkpoint['state_dict'] if 'adapter_norm0' in key]
+    assert {'stages.weight', 'backbone.stages.0.adapter_norm0.weight'} <= set(checkpoint['state_dict'])
+    assert 'backbone.patch_embed.projection.weight' not in checkpoint['state_dict']
 
 
 # Plain content.

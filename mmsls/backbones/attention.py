@@ -123,6 +123,11 @@ class FusedWindowAttention(BaseModule):
         bias = table[self.w_msa.relative_position_index.view(-1)].view(tokens, tokens, -1)
         return bias.permute(2, 0, 1).unsqueeze(0).to(dtype).contiguous()
 
+    def train(self, mode: bool = True) -> FusedWindowAttention:
+        """Set the mode, and expand the table anew: EMAHook swaps weights through `.data` before and after each validation."""
+        self._bias = None
+        return super().train(mode)
+
     def __getstate__(self) -> dict:
         """Leave the cache out of copies and pickles (EMA deep-copies the model)."""
         return {**self.__dict__, '_bias': None}

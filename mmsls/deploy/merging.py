@@ -17,7 +17,7 @@ from mmsls import runs
 from mmsls.adapters import adapter_class
 from mmsls.backbones import PrunedBackbone
 from mmsls.backbones.blocks import AdaptedBlock, merge_block
-from mmsls.checkpoint import MERGED_KEY, describe, frozen_backbones, read_slim
+from mmsls.checkpoint import MERGED_KEY, describe, frozen_backbones, name_changed, read_slim
 from mmsls.deploy.task_config import backbone_config
 from mmsls.deploy.task_folder import sole_backbone
 from mmsls.deploy.task_models import load_whole, with_imports
@@ -73,7 +73,9 @@ def export(cfg: Config, checkpoint: str | Path, out: str | Path) -> Exported:
         merge_backbone(backbone)
     new_cfg = exported_config(cfg, described, backbone, stock=not reason)
     new_meta = {'dataset_meta': content['meta'].get('dataset_meta'), MERGED_KEY: described}
-    write(out, new_cfg, {'meta': new_meta, 'state_dict': model.state_dict()})
+    state = dict(model.state_dict())
+    name_changed(model, [(state, '')])
+    write(out, new_cfg, {'meta': new_meta, 'state_dict': state})
     return Exported(out / 'config.py', out / 'model.pth', not reason, reason)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mmsls import __version__, runs
 from mmsls.backbones.base_files import sha256_of
-from mmsls.checkpoint import META_KEY, META_VERSION, base_keys, describe, frozen_backbones, read_slim
+from mmsls.checkpoint import META_KEY, META_VERSION, describe, frozen_backbones, read_slim, slim_states
 from mmsls.complexity import ParameterCounts, count_parameters
 from mmsls.deploy.task_card import model_card
 from mmsls.deploy.task_config import backbone_config, from_json, inference_config, to_json
@@ -102,14 +102,11 @@ def pack(
     model = runs.build_model(with_imports(cfg))
     load_whole(model, content['state_dict'], str(checkpoint))
     described = sole_backbone(describe(model), str(checkpoint))
-    base = base_keys(model)
+    state = dict(model.state_dict())
+    slim_states(model, [(state, '')])
     # The model's, not the file's: a tuned checkpoint in a pruned config leaves adapters of removed blocks behind. Copies,
     # since safetensors refuses tensors that share memory, such as tied layers of a head.
-    state = {
-        key: value.detach().clone(memory_format=torch.contiguous_format)
-        for key, value in model.state_dict().items()
-        if key not in base
-    }
+    state = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
     config = inference_config(cfg)
     backbone = backbone_config(config, described['name'])
     configured = backbone.pop('pruning_index', None)

@@ -149,7 +149,7 @@ class SharedBase:
 
     def adopt(self, backbone: PrunedBackbone) -> None:
         """Replace a backbone's frozen parts by the shared ones; what no task had before becomes shared."""
-        trained = set(backbone.trained_keys())
+        trained = set(backbone.stored_keys())
         for key, table, name in owned_tensors(backbone):
             if key not in trained:
                 table[name] = self._shared(key, table[name])
