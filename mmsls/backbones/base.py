@@ -283,7 +283,7 @@ class PrunedBackbone(nn.Module):
                     f'and {type(self).__name__} has none: set base_checkpoint and adapter as in its training config'
                 )
         elif packed is None:
-            take_plain(self, state_dict, prefix, args[3])  # of PyTorch's arguments, the unexpected keys so far
+            take_plain(self, state_dict, prefix, args[2], args[3])  # PyTorch's missing and unexpected keys so far
         else:
             theirs = unpack(packed)
             take_task(self, state_dict, prefix, theirs)
@@ -341,9 +341,11 @@ class PrunedBackbone(nn.Module):
         return bool(self.computed.search(key))
 
     def is_removed(self, key: str) -> bool:
-        """Whether a key (without prefix) belongs to a block that was pruned here."""
+        """Whether a key (without prefix) belongs to a block that was pruned here, or taken out singly for a comparison."""
         match = self.block_pattern.match(key)
         if match is None:
             return False
         stage, block = int(match.groupdict().get('stage') or 0), int(match['block'])
-        return stage < len(self.depths) and self.kept_depths[stage] <= block < self.depths[stage]
+        if stage >= len(self.depths) or block >= self.depths[stage]:
+            return False
+        return block >= self.kept_depths[stage] or not any(True for _ in self.block_lists()[stage][block].parameters())

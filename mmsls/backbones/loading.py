@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, MutableMapping, MutableSequence, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmengine.logging import print_log
@@ -86,28 +86,53 @@ def take_task(backbone: PrunedBackbone, state: State, prefix: str, theirs: Mappi
     say(backbone, 'tensors of the base were changed in this checkpoint and are used', other)
 
 
-def take_plain(backbone: PrunedBackbone, state: State, prefix: str, unexpected: Collection[str]) -> None:
+def take_plain(
+    backbone: PrunedBackbone, state: State, prefix: str, missing: MutableSequence[str], unexpected: Collection[str]
+) -> None:
     """Let a checkpoint that mmsls did not write bring heads, and output norms, to a backbone that stands on the same base; in place.
 
     Args:
         backbone: On its base.
         state: What is being loaded.
         prefix: Where the backbone stands in it.
+        missing: Gets the identity's key, so that a strict loader refuses what does not name its base.
         unexpected: Keys of the checkpoint that the model has no place for, as far as the loader knows.
 
     Raises:
         ValueError: If it holds another backbone, or adapters that nothing says the base of.
     """
-    name = type(backbone).__name__
     check_tensors(backbone, state, prefix)
     theirs = {key: state[prefix + key] for key in keys_under(state, prefix)}
-    elsewhere = moved_to(backbone, unexpected)
-    if not theirs and elsewhere is not None:
+    refuse_nameless_task(backbone, theirs, prefix, unexpected)
+    own, norms = tensors_of(backbone), tuple(f'{norm}.' for norm in backbone.output_norms())
+    taken = {key: value for key, value in theirs.items() if key in own and key.startswith(norms)}
+    try:
+        base = backbone.as_base({key: value for key, value in theirs.items() if key not in taken})
+    except RuntimeError as error:  # translating keys of another style reshapes tensors
+        raise ValueError(f'this checkpoint holds a backbone of another kind ({error})') from error
+    base = {key: value for key, value in base.items() if key not in own or key in backbone.base_record}
+    check_same_backbone(backbone, {**base, **taken}, own)
+    for key in set(theirs) - set(taken):
+        del state[prefix + key]
+    complete(backbone, state, prefix)
+    missing.append(prefix + EXTRA_STATE)
+    say_plain(backbone, len(base), len(taken))
+
+
+def refuse_nameless_task(
+    backbone: PrunedBackbone, theirs: Mapping[str, Tensor], prefix: str, unexpected: Collection[str]
+) -> None:
+    """Refuse a task whose identity is gone or stands elsewhere, and any checkpoint where the model awaits its base.
+
+    Raises:
+        ValueError: Naming what is there and what to do.
+    """
+    elsewhere = None if theirs else moved_to(backbone, unexpected)
+    if elsewhere is not None:
         raise ValueError(
             f'this checkpoint holds its frozen backbone at {elsewhere!r}, the model at {prefix!r}: rename the keys of its state_dict '
             f'(revise_keys of the loader: [(r"^{elsewhere}", "{prefix}")]), or load it into the model that it was trained in'
         )
-    own = tensors_of(backbone)
     adapters = adapter_keys(backbone)
     found = [key for key in theirs if key in adapters or '.adapters.' in key]
     if found:
@@ -120,26 +145,16 @@ def take_plain(backbone: PrunedBackbone, state: State, prefix: str, unexpected: 
             f'base_checkpoint={backbone.base_checkpoint!r} names no file, and this checkpoint does not name the base it was trained on: '
             'set base_checkpoint to the file, or load the full checkpoint first'
         )
-    norms = tuple(f'{norm}.' for norm in backbone.output_norms())
-    taken = {key: value for key, value in theirs.items() if key in own and key.startswith(norms)}
-    try:
-        base = backbone.as_base({key: value for key, value in theirs.items() if key not in taken})
-    except RuntimeError as error:  # translating keys of another style reshapes tensors
-        raise ValueError(f'{name}: this checkpoint holds a backbone of another kind ({error})') from error
-    base = {key: value for key, value in base.items() if key not in own or key in backbone.base_record}
-    check_same_backbone(backbone, {**base, **taken}, own)
-    for key in theirs:
-        if key not in taken:
-            del state[prefix + key]
-    complete(backbone, state, prefix)
-    begins = (
-        f'; its {len(adapters)} adapter tensors are not in it and stay as they are, new unless loaded before'
-        if adapters
-        else ''
-    )
-    holds = f'has the backbone of the base ({len(base)} tensors)' if base else 'holds nothing of the base'
+
+
+def say_plain(backbone: PrunedBackbone, base: int, norms: int) -> None:
+    """Say in one line what a plain checkpoint brought to the backbone, and what it did not."""
+    adapters = len(adapter_keys(backbone))
+    holds = f'has the backbone of the base ({base} tensors)' if base else 'holds nothing of the base'
+    begins = f'; its {adapters} adapter tensors are not in it and stay as they are, new unless loaded before'
     print_log(
-        f'{name}: this checkpoint, which mmsls did not write, {holds} and brings {len(taken)} tensors of output norms{begins}',
+        f'{type(backbone).__name__}: this checkpoint, which mmsls did not write, {holds} and brings {norms} tensors of output norms'
+        + (begins if adapters else ''),
         'current',
         logging.WARNING if adapters else logging.INFO,
     )
@@ -223,7 +238,7 @@ def refit(backbone: PrunedBackbone, state: State, prefix: str) -> None:
     other = {
         key: state[prefix + key]
         for key in keys_under(state, prefix)
-        if key in backbone.base_record and state[prefix + key].shape != own[key].shape
+        if key in backbone.base_record and key in own and state[prefix + key].shape != own[key].shape
     }
     if not other:
         return

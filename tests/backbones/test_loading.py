@@ -275,9 +275,11 @@ def test_heads_alone_are_taken(build, stock, loose, said):
     assert 'holds nothing of the base' in ''.join(said)
 
 
-def test_torchs_strict_door_misses_the_adapters(build, stock):
-    with pytest.raises(RuntimeError, match=r'Missing key.*adapters'):
-        torch_door(build(), state_of(stock))
+@pytest.mark.parametrize('adapter', [None, CONVPASS])
+def test_torchs_strict_door_misses_the_identity(build, stock, adapter):
+    """Task folders load strictly: there, whatever does not name its base is refused."""
+    with pytest.raises(RuntimeError, match=r'Missing key.*_extra_state'):
+        torch_door(build(adapter=adapter), state_of(stock))
 
 
 @pytest.mark.parametrize('adapter', [None, CONVPASS])
@@ -338,3 +340,12 @@ def test_a_backbone_alone_takes_a_plain_one(mmdet_host, base_file, base_state):
     with pytest.raises(ValueError, match=r'of another width, depth or kind: backbone\.'):
         mmengine_door(model, {f'backbone.{key}': value for key, value in base_state.items()})
     assert isinstance(model, nn.Module)
+
+
+def test_a_backbone_with_single_blocks_taken_out_starts_from_the_whole_one(build, tuned, load):
+    from mmsls.criteria.subset import keep_only
+
+    model = build()
+    keep_only(model.backbone, [(0, 0), (1, 1), (2, 2), (3, 0)])
+    load(model, slimmed(tuned))
+    assert all(torch.equal(value, tuned.state_dict()[key]) for key, value in model.state_dict().items())
