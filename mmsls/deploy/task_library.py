@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -88,12 +88,13 @@ class TaskLibrary:
         except KeyError:
             raise KeyError(f'no task {name!r} is open; open: {", ".join(self._models) or "none"}') from None
 
-    def open(self, folder: str | Path, name: str | None = None) -> nn.Module:
+    def open(self, folder: str | Path, name: str | None = None, trusted: Sequence[str] = ()) -> nn.Module:
         """Open a task folder.
 
         Args:
             folder: What `mmsls.deploy.task_folder.pack` wrote.
             name: The task's name here; by default its own.
+            trusted: Modules of others that the task may import and build from (see `read_task`).
 
         Returns:
             The task's model, in eval mode.
@@ -102,7 +103,7 @@ class TaskLibrary:
             FileNotFoundError: If a part of the folder, or the base, is missing.
             ValueError: If the name is taken, the task stands on another base, or the folder is damaged; the library is as before then.
         """
-        task = read_task(folder)
+        task = read_task(folder, trusted)
         name = task.name if name is None else name
         with self._lock:
             self._check(task, name)
