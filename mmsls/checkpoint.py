@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
-from torch import nn
+from torch import Tensor, nn
 
 from mmsls.backbones import PrunedBackbone
-from mmsls.backbones.base_files import reason_of
+from mmsls.backbones.tensor_files import check_tensors, read_torch, reason_of
 from mmsls.files.writing import whole_file
 
 META_KEY = 'mmsls'
@@ -144,8 +144,13 @@ def read_slim(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise FileNotFoundError(f'checkpoint: no file at {str(path)!r}')
     try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
-        meta = content['meta']
+        content = read_torch(path)
+        meta, state = content['meta'], content['state_dict']
+        if not isinstance(meta, Mapping) or not isinstance(meta.get(META_KEY, {}), Mapping):
+            raise ValueError(f'meta is {str(meta)[:100]!r}, no mapping')
+        if not isinstance(state, Mapping) or not all(isinstance(item, Tensor) for item in state.values()):
+            raise ValueError('state_dict holds something else than tensors')
+        check_tensors(state)
     except Exception as error:  # any bytes may stand in the file, and the unpickler fails on them in as many ways
         raise ValueError(
             f'checkpoint: {str(path)!r} is no checkpoint of tensors and plain data ({reason_of(error)})'
