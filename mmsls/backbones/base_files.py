@@ -85,7 +85,7 @@ def read_base(location: str) -> tuple[StateDict, str]:
             content = read_torch(path, stand_ins=True)
         tensors = unwrap(content, location)
         check_tensors(tensors)
-    except (OSError, NoTensors):
+    except (FileNotFoundError, NoTensors):
         raise
     except Exception as error:  # any bytes may stand in the file, and the unpickler fails on them in as many ways
         means, mend = HOW.get(container, HOW_TORCH)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -22,6 +21,7 @@ KEYS = ('default_scope', 'custom_imports', *PARTS)
 """All that a task's config may hold."""
 DATASET_KEYS = {'type', 'metainfo', 'pipeline'}
 DEEPEST = 64
+LARGEST = 2**53
 DROPPED = ('init_cfg', 'pretrained')
 """Other weights, by which the hosts would unpickle a file: a task's come from its folder."""
 BUILT_FROM = ('conv_type', 'resize_type', 'padding_mode')
@@ -149,8 +149,8 @@ class Walk:
             return type(value)(items) if type(value) in (list, tuple) else tuple(items)
         if isinstance(value, str):
             self._check_text(value, place, kinds, scope)
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(refusal(place, value, 'no finite number'))
+        elif isinstance(value, (int, float)) and not abs(value) <= LARGEST:  # NaN is neither
+            raise ValueError(refusal(place, value, 'no finite number that a model could be built of'))
         elif not (value is None or isinstance(value, (bool, int, float))):
             raise ValueError(
                 refusal(place, value, 'no plain data; name classes and functions by their registered names')

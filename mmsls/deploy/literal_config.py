@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def write_literals(values: Mapping[str, Any], path: str | Path) -> None:
     """
     lines = []
     for name, value in values.items():
-        if not isinstance(name, str) or not name.isidentifier():
+        if not isinstance(name, str) or not name.isidentifier() or iskeyword(name):
             raise ValueError(f'config: {str(name)[:100]!r} is no name of a setting')
         lines.append(f'{name} = {literal(value)}\n')
     text = HEADER + ''.join(lines)

@@ -31,7 +31,10 @@ def build_task(task: Task, base_checkpoint: str | None = None, device: str = 'cp
         ValueError: If the base is another one, the config does not build, or a tensor is missing, left over or misshapen.
     """
     cfg = Config(checked_config(task.config.to_dict(), task.trusted))
-    own = backbone_config(cfg, task.backbone['name'])
+    try:
+        own = backbone_config(cfg, task.backbone['name'])
+    except ValueError as error:
+        raise ValueError(f'task {task.name!r}: {error}') from error
     if base_checkpoint is not None:
         own['base_checkpoint'] = base_checkpoint
     model: Any = built(cfg, f'task {task.name!r}')
