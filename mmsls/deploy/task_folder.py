@@ -91,7 +91,7 @@ def pack(
         ValueError: If the folder exists, the checkpoint is not slim or does not fit the config, the index disagrees with it, or the config
             names what no task folder may (see `mmsls.deploy.config_check`).
     """
-    folder = Path(folder)
+    folder, checkpoint = Path(folder).expanduser(), Path(checkpoint).expanduser()
     if folder.exists():
         raise ValueError(f'folder: {str(folder)!r} exists; name a new folder for the task')
     content = read_slim(checkpoint)
@@ -109,7 +109,7 @@ def pack(
         save_file(stored_tensors(model), partial / WEIGHTS)
         if index_path is not None:
             fingerprint = dict(frozen_backbones(model))[described['name']].fingerprint()
-            agreeing(PruningIndex.load(index_path), described, fingerprint).save(partial / INDEX)
+            agreeing(PruningIndex.load(Path(index_path).expanduser()), described, fingerprint).save(partial / INDEX)
         manifest = {
             'format': FORMAT,
             'version': VERSION,
