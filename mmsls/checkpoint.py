@@ -11,8 +11,8 @@ from mmengine.logging import HistoryBuffer
 from torch import Tensor, nn
 
 from mmsls.backbones import PrunedBackbone
-from mmsls.backbones.base_files import reason_of
 from mmsls.backbones.identity import EXTRA_STATE, pack
+from mmsls.backbones.tensor_files import check_tensors, read_torch, reason_of
 from mmsls.files.plain import plain
 from mmsls.files.writing import whole_file
 
@@ -225,8 +225,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise FileNotFoundError(f'checkpoint: no file at {str(path)!r}')
     try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
+        content = read_torch(path)
         meta, state = content['meta'], content['state_dict']
+        if isinstance(state, Mapping):
+            check_tensors({key: item for key, item in state.items() if isinstance(item, Tensor)})
     except Exception as error:  # any bytes may stand in the file, and the unpickler fails on them in as many ways
         raise ValueError(
             f'checkpoint: {str(path)!r} is no checkpoint of tensors and plain data ({reason_of(error)})'

@@ -186,7 +186,8 @@ class PruningIndex:
             hint = 'score the tuned model first (tools/score.py), or set kept_depths instead'
             raise FileNotFoundError(f'pruning index {os.fspath(path)} does not exist; {hint}') from error
         except ValueError as error:
-            raise ValueError(f'pruning index {os.fspath(path)}: {error}') from error
+            said = str(error)  # with values, which may be as long as the file
+            raise ValueError(f'pruning index {os.fspath(path)}: {said[:1000]}{"..." * (len(said) > 1000)}') from error
 
     def _to_json(self) -> str:
         """Return the file's text: one line a field, so that people and `diff` can read it."""

@@ -19,7 +19,7 @@ from torch import nn
 
 from mmsls.adapters import adapter_class
 from mmsls.backbones import PrunedBackbone
-from mmsls.backbones.blocks import AdaptedBlock, merge_block
+from mmsls.backbones.blocks import merge_blocks
 from mmsls.backbones.identity import EXTRA_STATE
 from mmsls.block_scorer import BlockScorer, find_backbone, log_scores, scorer_options
 from mmsls.features.splits import parts_of, reported_split_warning, unwrap_cfg
@@ -166,10 +166,8 @@ def merge_adapters(backbone: PrunedBackbone) -> None:
     if backbone.adapter_cfg is None or not adapter_class(backbone.adapter_cfg).mergeable:
         return
     try:
-        for _, block in backbone.iter_blocks():
-            if isinstance(block, AdaptedBlock):  # methods that only choose parameters of the base adapt no block
-                merge_block(block)
-    except ValueError as error:  # a block refuses as a whole and then computes the same unmerged
+        merge_blocks(backbone.iter_blocks())  # methods that only choose parameters of the base adapt no block
+    except ValueError as error:  # nothing is changed then, and the model computes the same
         print_log(f'SLS: scoring with unmerged adapters: {error}', 'current')
 
 

@@ -16,13 +16,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('folder', help='the task folder, new')
     parser.add_argument('--index', help="index file (default: the config's pruning_index)")
     parser.add_argument('--name', default='', help="the task's name (default: the folder's)")
+    parser.add_argument(
+        '--trust',
+        nargs='+',
+        default=(),
+        metavar='MODULE',
+        help='modules of your own that the task may import and build from',
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     cfg = runs.load_config(args.config, options=args.cfg_options)
-    task = task_folder.pack(cfg, args.checkpoint, args.folder, args.index, args.name)
+    task = task_folder.pack(cfg, args.checkpoint, args.folder, args.index, args.name, args.trust)
     print(f'{task.folder}: {summary_line(task.parameters)}')
 
 

@@ -12,8 +12,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('folder', help='the task folder')
     parser.add_argument('out', help='folder for config.py and weights.pth')
+    parser.add_argument(
+        '--trust',
+        nargs='+',
+        default=(),
+        metavar='MODULE',
+        help='modules of your own that the task may import and build from',
+    )
     args = parser.parse_args()
-    for path in task_folder.unpack(args.folder, args.out):
+    for path in task_folder.unpack(args.folder, args.out, args.trust):
         print(path)
 
 
