@@ -130,6 +130,7 @@ def test_broken_off_chain_goes_on_where_it_stopped(tmp_path, tune):
 
 def test_a_checkpoint_that_was_never_written_is_no_reason_to_stop_for_ever(tmp_path, tune):
     chain = Chain(tune, tmp_path / 'chain', Stages(stop_at='tuned: test'))
+    chain.state.own('tuned')
     (tmp_path / 'chain/tuned').mkdir()
     (tmp_path / 'chain/tuned/last_checkpoint').write_text(str(tmp_path / 'chain/tuned/epoch_0.pth'))
     with pytest.raises(KeyboardInterrupt):
@@ -168,7 +169,7 @@ def test_a_folder_in_which_nothing_came_about_is_taken_over(tmp_path, tune):
 
 def test_how_data_are_brought_in_is_no_other_config(tmp_path, tune):
     (tmp_path / 'chain/tuned').mkdir(parents=True)
-    Chain(tune, tmp_path / 'chain', Stages())
+    Chain(tune, tmp_path / 'chain', Stages()).state.own('tuned')
     (tmp_path / 'chain/tuned/last_checkpoint').write_text('epoch_1.pth')
     tune.launcher, tune.train_dataloader.num_workers = 'pytorch', 2
     root = tune.train_dataloader.dataset.data_root
