@@ -67,6 +67,18 @@ def check_trains(cfg: Config) -> None:
     check_keeps_checkpoints(cfg)
 
 
+def check_configs(tune: Config, pruned: Config | None = None, baseline: Config | None = None) -> None:
+    """Refuse configs that the chain cannot run to its end, before anything is written.
+
+    Raises:
+        ValueError: Naming what one lacks.
+    """
+    for cfg in filter(None, (tune, pruned, baseline)):
+        check_trains(cfg)
+        with_test(cfg)
+    check_scores(tune)
+
+
 def check_scores(cfg: Config) -> None:
     """Refuse a config whose images for scoring are not there.
 

@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 
 from mmsls import runs
 from mmsls.block_scorer import find_backbone, scorer_options
-from mmsls.chain_checks import check_builds, check_scores, check_trains, with_test
+from mmsls.chain_checks import check_builds, check_configs, with_test
 from mmsls.chain_configs import check_decision, full_cfg, identity, without_sls_hook
 from mmsls.chain_state import CURVE_FILE, INDEX_FILE, MARKS, RESULTS, STATE_FILE, TASK, ChainState
 from mmsls.chain_task import replace_task
@@ -30,7 +30,7 @@ from mmsls.files.writing import write_json
 from mmsls.measuring import Row, first_images, measure, measure_training
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.score_curve import draw_score_curve
-from mmsls.resuming import checkpoint_hooks, chosen_checkpoint, last_checkpoint
+from mmsls.resuming import checkpoint_hooks, chosen_checkpoint, digest_of, last_checkpoint
 
 DONE_FILE = 'done.json'
 _NAMES = count()
@@ -89,13 +89,11 @@ class Chain:
         self.index_path = self.work_dir / INDEX_FILE
         pruned = pruned if pruned is not None else without_sls_hook(tune)
         check_decision(tune, self.decision)
-        check_scores(tune)
-        for cfg in filter(None, (tune, pruned, baseline)):
-            check_trains(cfg)
+        check_configs(tune, pruned, baseline)
         self.tested_on = 'test' if tune.get('test_dataloader') is not None else 'val'
         self.tune, self.pruned = with_test(tune), with_test(pruned)
         self.baseline = with_test(baseline) if baseline is not None else None
-        self.state = ChainState(self.work_dir)
+        self.state, self.seen = ChainState(self.work_dir), set[str]()
         with naming(self.work_dir):
             self._check_unchanged((tune, pruned, baseline))
 
@@ -208,7 +206,7 @@ class Chain:
                 raise RuntimeError(
                     f'{name}: the training left no checkpoint in {str(self._dir(name))!r}; was it removed?'
                 )
-            write_json({'checkpoint': found[0], 'best': found[1]}, done)
+            write_json({'checkpoint': found[0], 'best': found[1], 'sha256': digest_of(found[0])}, done)
         barrier()
 
     def _evaluated(self, name: str, cfg: Config, checkpoint: str) -> Row:
@@ -282,7 +280,20 @@ class Chain:
         return find_backbone(runs.build_model(cfg)).kept_depths
 
     def _checkpoint(self, name: str) -> str:
-        return self._found(name, read_json(self._dir(name) / DONE_FILE)['checkpoint'])
+        """Return a finished training's checkpoint.
+
+        Raises:
+            ValueError: If another training wrote over it, as one with the same `out_dir` does.
+        """
+        done = read_json(self._dir(name) / DONE_FILE)
+        path = self._found(name, done['checkpoint'])
+        if path not in self.seen and done.get('sha256') and digest_of(path) not in (None, done['sha256']):
+            raise ValueError(
+                f'{path!r} is not the file that the training {name!r} of work_dir {str(self.work_dir)!r} left; was it written over (the same '
+                'out_dir of CheckpointHook)?'
+            )
+        self.seen.add(path)
+        return path
 
     def _last_checkpoint(self, name: str) -> str | None:
         return last_checkpoint(self._dir(name))

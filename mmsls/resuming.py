@@ -17,6 +17,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from mmsls.backbones.base_files import sha256_of
 from mmsls.files.writing import whole_file
 from mmsls.registry import names_class
 
@@ -31,7 +32,6 @@ def whole_checkpoints() -> Iterator[None]:
     mmengine 0.10's `LocalBackend.put` writes in place, and `CheckpointHook` saves the last checkpoint again after a validation that is the
     best so far: a kill or a full disk leaves half a file where `last_checkpoint` points.
     """
-
     original = LocalBackend.put
     LocalBackend.put = put_whole  # type: ignore[method-assign]
     try:
@@ -133,6 +133,11 @@ def last_checkpoint(folder: Path) -> str | None:
         if is_there(place):
             return place
     return None
+
+
+def digest_of(location: str) -> str | None:
+    """Return the SHA-256 of a local checkpoint; None for what lies elsewhere or nowhere."""
+    return sha256_of(Path(location)) if '://' not in location and Path(location).is_file() else None
 
 
 def is_there(location: str) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 
 from mmsls import pipeline, runs
+from mmsls.chain_checks import check_configs
 from mmsls.chain_configs import check_decision
 from mmsls.chain_restart import CONSOLE_LOG, forget
 from mmsls.chain_state import ChainState
@@ -74,6 +75,7 @@ def main() -> None:
     )
     work_dir = Path(tune.work_dir)
     check_decision(tune, chosen(args))
+    check_configs(tune, pruned, baseline)
     runs.start_processes(tune)
     if args.restart:
         left = forget(work_dir)
