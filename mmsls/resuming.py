@@ -33,11 +33,11 @@ def whole_checkpoints() -> Iterator[None]:
     best so far: a kill or a full disk leaves half a file where `last_checkpoint` points.
     """
     original = LocalBackend.put
-    LocalBackend.put = put_whole  # type: ignore[method-assign]
+    LocalBackend.put = put_whole
     try:
         yield
     finally:
-        LocalBackend.put = original  # type: ignore[method-assign]
+        LocalBackend.put = original
 
 
 def put_whole(backend: LocalBackend, obj: bytes, filepath: str | Path) -> None:  # noqa: ARG001 (a method's signature)
