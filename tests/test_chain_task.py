@@ -82,6 +82,6 @@ def test_what_is_no_task_of_ours_is_refused(packed, task, change):
         (task / MANIFEST).unlink()
     before = {path.name: path.read_bytes() for path in task.iterdir()}
     for refused in (lambda: check_replaceable(task), lambda: replace_task(task, another(packed))):
-        with pytest.raises(ValueError, match='move (it|that) away'):
+        with pytest.raises(ValueError, match=r'move (it|that) away'):
             refused()
     assert {path.name: path.read_bytes() for path in task.iterdir()} == before

@@ -57,7 +57,7 @@ def row_cells(row: Row, key: str | None, full_latency: float) -> tuple[str, ...]
 def rich_table(rows: Sequence[Row]) -> Table:
     """Return the table for a terminal."""
     header, body = cells(rows)
-    title = 'millions of parameters (stored: all but the frozen base); time relative to the first row that has one;\n'
+    title = 'millions of parameters (stored: all but the frozen base); time relative to the first timed row;\n'
     table = Table(title=title + 'train MiB: what a training step on two images adds to the model')
     for name in header:
         table.add_column(name.rsplit('/', 1)[-1], justify='left' if name == 'model' else 'right')
