@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from mmsls import runs
 from mmsls.block_scorer import scorer_options
+from mmsls.resuming import is_hook
 from mmsls.scoring.rule import RULE_OPTIONS, check_options
 
 
@@ -50,7 +51,7 @@ def without_sls_hook(cfg: Config) -> Config:
     """Return a copy of a config that does not score."""
     cfg = deepcopy(cfg)
     hooks = cfg.get('custom_hooks') or []
-    cfg.custom_hooks = [hook for hook in hooks if str(hook.get('type')).removeprefix('mmsls.') != 'SLSHook']
+    cfg.custom_hooks = [hook for hook in hooks if not is_hook(hook, 'SLSHook')]
     return cfg
 
 

@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from numbers import Integral
-from pathlib import Path
 from typing import Any
 
 from mmsls.files.reading import parse_json, read_text
@@ -169,7 +168,7 @@ class PruningIndex:
 
         Folders that are missing are made. Under distributed training, call it on rank 0 only.
         """
-        write_text(self._to_json(), path)
+        write_text(self._to_json(), os.path.expanduser(path))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> PruningIndex:
@@ -181,7 +180,7 @@ class PruningIndex:
                 if a field is wrong or disagrees with another; the message names the file, the field and both values.
         """
         try:
-            return _from_fields(_parse(read_text(path, LARGEST)))
+            return _from_fields(_parse(read_text(os.path.expanduser(path), LARGEST)))
         except FileNotFoundError as error:
             hint = 'score the tuned model first (tools/score.py), or set kept_depths instead'
             raise FileNotFoundError(f'pruning index {os.fspath(path)} does not exist; {hint}') from error

@@ -309,3 +309,9 @@ def test_saved_file_has_ordinary_permissions(path):
 def test_create_refuses_what_could_not_be_loaded(changes, message):
     with pytest.raises(ValueError, match=message):
         make(**changes)
+
+
+def test_home_is_meant_by_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('HOME', str(tmp_path))
+    make().save('~/a/index.json')
+    assert PruningIndex.load('~/a/index.json') == PruningIndex.load(tmp_path / 'a/index.json')

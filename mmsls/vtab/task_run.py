@@ -102,6 +102,7 @@ class TaskRun(Chain):
             ValueError: If there are results of a method that keeps other blocks now.
         """
         path = self.work_dir / 'kept_blocks.json'
+        self.state.own_file(path.name, RESULTS_FILE)
         stored = read_json(path) if path.exists() else {}
         fresh = [name for name in stored if name in METHODS and stored[name].get('for') == self._basis(name, count)]
         finished = {result.method for result in load(self.work_dir / RESULTS_FILE)}
@@ -111,6 +112,7 @@ class TaskRun(Chain):
             self.progress.stage(f'{", ".join(stale)}: blocks', False)
             if 'depgraph' in stale:
                 self._refuse_results_of('depgraph', 'of another size')
+                self.state.own('depgraph')
             chosen = self._choose(stale, count)
             for name in stale:
                 before = stored.get(name, {}).get('kept')
