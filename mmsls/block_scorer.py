@@ -156,7 +156,9 @@ class BlockScorer:
             raise shared[0]
         return shared[0]
 
-    def _score(self, dataset: Any, split: str, warning: str | None, counts: Counts) -> tuple[dict[BlockId, float], PruningIndex | None]:
+    def _score(
+        self, dataset: Any, split: str, warning: str | None, counts: Counts
+    ) -> tuple[dict[BlockId, float], PruningIndex | None]:
         features, labels, keys = self.bank.to_arrays()
         classes = len(set(labels.tolist()))
         print_log(f'SLS: scoring {len(features)} blocks on {len(labels)} samples of {classes} classes', 'current')

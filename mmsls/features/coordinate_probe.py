@@ -64,7 +64,9 @@ def measure(transform: Callable[[np.ndarray], np.ndarray], shape: Shape) -> tupl
         return _measure(transform, shape, np.float32)
     except NoMapError:
         raise
-    except Exception:  # some transforms take bytes alone (mmcv's Pillow backend); what fails on them too is the transform's own fault
+    except (
+        Exception
+    ):  # some transforms take bytes alone (mmcv's Pillow backend); what fails on them too is the transform's own fault
         return _measure(transform, shape, np.uint8)
 
 

@@ -41,9 +41,7 @@ class InstanceSampler(DataSampler):
 
     name, unit = 'InstanceSampler', 'instances'
 
-    def __init__(
-        self, use_masks: bool | Literal['auto'] = 'auto', background: bool | Literal['auto'] = 'auto'
-    ) -> None:
+    def __init__(self, use_masks: bool | Literal['auto'] = 'auto', background: bool | Literal['auto'] = 'auto') -> None:
         for argument, value in (('use_masks', use_masks), ('background', background)):
             if value not in (True, False, 'auto'):
                 raise ValueError(f"{argument}={value!r} must be True, False or 'auto'")
@@ -109,9 +107,7 @@ class InstanceSampler(DataSampler):
             else:
                 return
 
-    def _sample(
-        self, blocks: BlockPass, index: int, data_sample: Any, record: Record, new: bool
-    ) -> Iterable[Sample]:
+    def _sample(self, blocks: BlockPass, index: int, data_sample: Any, record: Record, new: bool) -> Iterable[Sample]:
         frame = self.frame(data_sample.metainfo, record)
         truth = read_instances(data_sample, frame, self.use_masks, record)
         numbers = np.flatnonzero(truth.visible)

@@ -142,9 +142,7 @@ def _own_transforms(dataset: Any) -> tuple[Any, ...]:
     if not _mixes(dataset):
         return ()
     skipped = dataset._skip_type_keys or ()
-    return tuple(
-        one for one, kind in zip(dataset.pipeline, dataset.pipeline_types, strict=True) if kind not in skipped
-    )
+    return tuple(one for one, kind in zip(dataset.pipeline, dataset.pipeline_types, strict=True) if kind not in skipped)
 
 
 def _all_transforms(dataset: Any) -> Iterable[Any]:

@@ -50,7 +50,9 @@ class PipelineGeometry:
         self._prefix: list[Any] = []
         self._template: dict[str, Any] = {}
         if leaf.transforms is None or not hasattr(leaf.dataset, 'get_data_info'):
-            _say(f'the pipeline of {type(leaf.dataset).__name__} cannot be seen; places follow scale_factor of the meta information')
+            _say(
+                f'the pipeline of {type(leaf.dataset).__name__} cannot be seen; places follow scale_factor of the meta information'
+            )
         elif len(leaf.dataset) and not any(class_names(one) & AUGMENTS for one in leaf.transforms):
             with same_random_state():
                 self._study(copied(leaf.transforms))
@@ -92,7 +94,8 @@ class PipelineGeometry:
         flip = (bool(metainfo['flip']), metainfo.get('flip_direction')) if 'flip' in metainfo else None
         if flip and flip[0] and not any(flips(one) for one in self._prefix):
             raise refusal(
-                [one for one in self.leaf.transforms or () if flips(one)], 'flips image and annotations in different frames'
+                [one for one in self.leaf.transforms or () if flips(one)],
+                'flips image and annotations in different frames',
             )
         known = all(from_host(one) for one in self._prefix)
         key = (shape, flip, None if known else number)
@@ -122,7 +125,10 @@ class PipelineGeometry:
             drawn = [one for one in self._prefix if flips(one)]
             outcomes = [run(drawn, on_image(self._template, _noise((8, 8))), seed)['img'] for seed in range(SEEDS)]
             if any(not np.array_equal(one, outcomes[0]) for one in outcomes):
-                raise refusal(drawn, "draws, and the meta information doesn't tell what (add flip and flip_direction to meta_keys)")
+                raise refusal(
+                    drawn,
+                    "draws, and the meta information doesn't tell what (add flip and flip_direction to meta_keys)",
+                )
             return self._prefix
         return [SetFlip(flip) if flips(one) else one for one in self._prefix]
 
@@ -171,7 +177,8 @@ class PipelineGeometry:
 
     def _first_run(self, transforms: Sequence[Any]) -> list[dict[str, Any]]:
         """Return what each transform made of the first record, up to the one that packs; of none if it fails."""
-        results, states = self.leaf.dataset.get_data_info(0), []
+        results = self.leaf.dataset.get_data_info(0)
+        states: list[dict[str, Any]] = []
         seeded(0)
         for transform in transforms:
             try:

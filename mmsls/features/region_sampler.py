@@ -200,10 +200,7 @@ def region_weights(
         (N, windows * H, W) float32; every region's weights sum to 1.
     """
     coverage = np.stack(
-        [
-            np.concatenate([frame.coverage(region, *grid, window) for window in windows])
-            for region in regions
-        ]
+        [np.concatenate([frame.coverage(region, *grid, window) for window in windows]) for region in regions]
     )
     return (coverage / coverage.sum(axis=(1, 2), keepdims=True)).astype(np.float32)
 

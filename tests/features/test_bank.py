@@ -105,7 +105,9 @@ def test_rows_do_not_keep_the_features_of_their_image_alive():
 def test_equal_keys_count_once():
     bank = FeatureBank()
     row = {(0, 0): np.ones(2, np.float32)}
-    bank.add([Sample((0, 7, 0), 1, row), Sample((0, 7, 0), 1, row), Sample((0, 7, 1), 1, row), Sample((1, 7, 0), 1, row)])
+    bank.add(
+        [Sample((0, 7, 0), 1, row), Sample((0, 7, 0), 1, row), Sample((0, 7, 1), 1, row), Sample((1, 7, 0), 1, row)]
+    )
     assert len(bank) == 3
     assert bank.to_arrays()[2] == [(0, 7, 0), (0, 7, 1), (1, 7, 0)]
 

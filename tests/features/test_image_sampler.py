@@ -63,7 +63,10 @@ def test_images_are_counted():
     sampler = ImageSampler()
     sampler(one_pass(), [item(1), item(2)], [Record(0, 1), RepeatedRecord(0, 1)])
     assert (sampler.counts.kept, dict(sampler.counts.skipped)) == (1, {'repeated image': 1})
-    assert str(sampler.counts.capped(0)) == 'kept 0 of 2 images in 2 images; skipped: 1 above max_samples, 1 repeated image'
+    assert (
+        str(sampler.counts.capped(0))
+        == 'kept 0 of 2 images in 2 images; skipped: 1 above max_samples, 1 repeated image'
+    )
 
 
 def test_an_unknown_pool_is_refused():

@@ -318,7 +318,9 @@ def test_another_record_in_place_of_the_one_asked_for_is_refused(colour_backbone
     sampler.prepare(dataset)
     batch = DetDataPreprocessor(pad_size_divisor=32)(pseudo_collate([dataset[1]]))
     with FeatureRecorder(backbone) as recorder, torch.no_grad():
-        backbone(batch['inputs'].float() if isinstance(batch['inputs'], torch.Tensor) else batch['inputs'][0][None].float())
+        backbone(
+            batch['inputs'].float() if isinstance(batch['inputs'], torch.Tensor) else batch['inputs'][0][None].float()
+        )
         with pytest.raises(ValueError, match=r'record 0 .* set test_mode=True'):
             sampler(recorder.take(), batch['data_samples'], [Record(0, 0)])
 

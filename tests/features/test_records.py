@@ -122,9 +122,7 @@ def test_shuffled_and_grouped_batches_are_followed():
     shuffled = DefaultSampler(dataset, shuffle=True, seed=3)
     assert flat(walk(dataset, sampler=shuffled)) == [(0, index) for index in shuffled]
     grouped = AspectRatioBatchSampler(DefaultSampler(dataset, shuffle=False), batch_size=2)
-    assert walk(dataset, batch_size=1, batch_sampler=grouped) == [
-        [(0, index) for index in batch] for batch in grouped
-    ]
+    assert walk(dataset, batch_size=1, batch_sampler=grouped) == [[(0, index) for index in batch] for batch in grouped]
 
 
 def test_an_unknown_wrapper_is_a_data_set_of_its_own(monkeypatch):
