@@ -193,6 +193,8 @@ dist.init_process_group('gloo', init_method=f'file://{folder}/rendezvous', rank=
 walk = RecordWalk(DataLoader(range(4), batch_size=1, sampler=DefaultSampler(range(4), shuffle=False)))
 out = [[(tuple(r), isinstance(r, RepeatedRecord)) for r in walk.of_batch(n, 1)] for n in range(2)]
 open(f'{folder}/{rank}.pkl', 'wb').write(pickle.dumps(out))
+dist.barrier()
+dist.destroy_process_group()
 """
 
 
