@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 from torch import nn
 
 from mmsls.backbones import PrunedBackbone
 from mmsls.features.bank import FeatureBank
-from mmsls.features.keys import dataset_order, order_hash
+from mmsls.features.counts import Counts
+from mmsls.features.keys import order_hash
 from mmsls.features.recorder import FeatureRecorder
+from mmsls.features.records import RecordWalk
 from mmsls.features.tasks import build_sampler, sampler_for_scope
 from mmsls.pruning_index import PruningIndex
 from mmsls.scoring import BlockId, layer_scores
@@ -107,19 +109,21 @@ class BlockScorer:
         self.recorder = FeatureRecorder(self.backbone, getattr(self.sampler, 'after_merging', False))
         self.bank = FeatureBank(max_samples, seed)
 
-    def start(self) -> None:
-        """Begin a new collection."""
-        self.bank = FeatureBank(self.max_samples, self.seed)
+    def start(self, loader: Any) -> None:
+        """Begin a new collection of what a loader is about to give."""
+        self.bank, self.walk = FeatureBank(self.max_samples, self.seed), RecordWalk(loader)
+        self.sampler.prepare(loader.dataset)
         self.recorder.detach()
         self.recorder.attach()
 
-    def observe(self, outputs: Sequence[Any]) -> None:
+    def observe(self, batch_idx: int, outputs: Sequence[Any]) -> None:
         """Take the samples of the iteration that has just run.
 
         Args:
+            batch_idx: Number of the iteration in this process.
             outputs: The data samples that the model returned, ground truth included.
         """
-        self.bank.add(self.sampler(self.recorder.take(), outputs))
+        self.bank.add(self.sampler(self.recorder.take(), outputs, self.walk.of_batch(batch_idx, len(outputs))))
 
     def finish(
         self, dataset: Any, split: str, warning: str | None = None
@@ -139,10 +143,12 @@ class BlockScorer:
         """
         self.recorder.detach()
         self.bank.gather()
+        counts = sum(all_gather_object(self.sampler.counts), Counts(self.sampler.counts.unit)).capped(len(self.bank))
+        print_log(f'SLS: {counts}', 'current')
         shared: list[Any] = [None]
         if is_main_process():
             try:
-                shared[0] = self._score(dataset, split, warning)
+                shared[0] = self._score(dataset, split, warning, counts)
             except Exception as error:  # whatever it is, the other processes wait for word
                 shared[0] = error
         broadcast_object_list(shared)
@@ -150,8 +156,10 @@ class BlockScorer:
             raise shared[0]
         return shared[0]
 
-    def _score(self, dataset: Any, split: str, warning: str | None) -> tuple[dict[BlockId, float], PruningIndex | None]:
-        features, labels, keys = self.bank.to_arrays(dataset_order(dataset))
+    def _score(
+        self, dataset: Any, split: str, warning: str | None, counts: Counts
+    ) -> tuple[dict[BlockId, float], PruningIndex | None]:
+        features, labels, keys = self.bank.to_arrays()
         classes = len(set(labels.tolist()))
         print_log(f'SLS: scoring {len(features)} blocks on {len(labels)} samples of {classes} classes', 'current')
         scores = layer_scores(features, labels, perplexity=self.perplexity, seed=self.seed, n_jobs=self.n_jobs)
@@ -163,6 +171,7 @@ class BlockScorer:
             'split': split,
             'samples': len(labels),
             'classes': classes,
+            'counts': counts.as_dict(),
             'max_samples': self.max_samples,
             'seed': self.seed,
             'perplexity': self.perplexity,

@@ -168,9 +168,9 @@ def score(
 def walk(model: Any, loader: Sequence, scorer: BlockScorer, on_batch: Callable[[int, int], None] | None) -> None:
     """Run the model over a data set once while the scorer collects."""
     model.eval()
-    scorer.start()
+    scorer.start(loader)
     for done, batch in enumerate(loader, start=1):
-        scorer.observe(model.test_step(batch))
+        scorer.observe(done - 1, model.test_step(batch))
         if on_batch:
             on_batch(done, len(loader))
 

@@ -111,7 +111,9 @@ class SLSHook(Hook):
         join_tuning(runner, self.priority)
         evaluations = [loop for loop in (runner._val_loop, runner._test_loop) if isinstance(loop, BaseLoop)]
         for loop in evaluations:
-            check_has_classes(loop.dataloader.dataset)
+            if not self.scorer.sampler.scores_one_class:
+                check_has_classes(loop.dataloader.dataset)
+            self.scorer.sampler.prepare(loop.dataloader.dataset)
         if not evaluations:
             print_log('SLSHook: this run has no validation, so it writes no index', 'current', logging.WARNING)
 
@@ -134,23 +136,23 @@ class SLSHook(Hook):
     def before_val_epoch(self, runner: Any) -> None:
         """Start collecting where this validation is due."""
         self.validations += 1
-        self._start(self._is_due(runner))
+        self._start(self._is_due(runner), runner.val_dataloader)
 
     def before_test_epoch(self, runner: Any) -> None:
         """Start collecting."""
-        self._start(True)
+        self._start(True, runner.test_dataloader)
 
     def after_val_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Sequence | None = None
     ) -> None:
         """Take the samples of a batch."""
-        self._observe(outputs)
+        self._observe(batch_idx, outputs)
 
     def after_test_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Sequence | None = None
     ) -> None:
         """Take the samples of a batch."""
-        self._observe(outputs)
+        self._observe(batch_idx, outputs)
 
     def after_val_epoch(self, runner: Any, metrics: dict | None = None) -> None:
         """Score, log, and write the index."""
@@ -168,18 +170,18 @@ class SLSHook(Hook):
         last = loop.iter >= loop.max_iters if isinstance(loop, IterBasedTrainLoop) else loop.epoch >= loop.max_epochs
         return last or (self.interval is not None and self.validations % self.interval == 0)
 
-    def _start(self, due: bool) -> None:
+    def _start(self, due: bool, loader: Any) -> None:
         self.active = due
         if due:
-            self.scorer.start()
+            self.scorer.start(loader)
 
     def _check(self, data_batch: Any) -> None:
         for data_sample in labelled(data_batch):
             self.scorer.sampler.check(data_sample)
 
-    def _observe(self, outputs: Sequence | None) -> None:
+    def _observe(self, batch_idx: int, outputs: Sequence | None) -> None:
         if self.active and outputs is not None:
-            self.scorer.observe(outputs)
+            self.scorer.observe(batch_idx, outputs)
 
     def _finish(self, runner: Any, dataset: Any, split: str) -> None:
         if not self.active:

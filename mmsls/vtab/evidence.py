@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from mmsls import runs
 from mmsls.block_scorer import find_backbone, scorer_options
 from mmsls.criteria import Evidence
-from mmsls.features import FeatureBank, FeatureRecorder, dataset_order
+from mmsls.features import FeatureBank, FeatureRecorder, RecordWalk
 from mmsls.features.tasks import build_sampler
 
 
@@ -26,11 +26,13 @@ def gather_evidence(cfg: Config, checkpoint: str, seed: int) -> Evidence:
     loader: Any = Runner.build_dataloader(dataloader, seed=seed)
     bank = FeatureBank(options.get('max_samples', 2000), options.get('seed', 0))
     with FeatureRecorder(backbone, getattr(sampler, 'after_merging', False)) as recorder:
-        for batch in loader:
+        walk = RecordWalk(loader)
+        sampler.prepare(loader.dataset)
+        for number, batch in enumerate(loader):
             outputs = model.test_step(batch)
-            bank.add(sampler(recorder.take(), outputs))
+            bank.add(sampler(recorder.take(), outputs, walk.of_batch(number, len(outputs))))
     bank.gather()
-    features, labels, _ = bank.to_arrays(dataset_order(loader.dataset))
+    features, labels, _ = bank.to_arrays()
     # Lists are often sorted by class, and some criteria look at the first batches only.
     dataloader.sampler = {'type': 'DefaultSampler', 'shuffle': True}
     shuffled: Any = Runner.build_dataloader(dataloader, seed=seed)

@@ -291,13 +291,32 @@ def test_a_stock_backbone_is_refused_before_training(detector_cfg, build_runner,
     assert runner.iter == 0
 
 
-def test_a_data_set_of_one_class_is_refused_before_training(detector_cfg, build_runner, tmp_path):
-    cfg = detector_cfg(tmp_path, hooks=[SLS])
+def test_a_data_set_of_one_class_is_refused_before_training_where_there_is_no_background(
+    detector_cfg, build_runner, tmp_path
+):
+    cfg = detector_cfg(tmp_path, hooks=[{**SLS, 'sampler': {'type': 'InstanceSampler', 'background': False}}])
     cfg.val_dataloader.dataset.metainfo = {'classes': ('0',)}
     runner = build_runner(cfg)
     with pytest.raises(ValueError, match=r"one class \('0',\)"):
         runner.train()
     assert runner.iter == 0
+
+
+def test_a_detector_of_one_class_is_scored_against_background(detector_cfg, build_runner, tmp_path, relabelled):
+    def one_class(content):
+        content['categories'] = content['categories'][:1]
+        for box in content['annotations']:
+            box['category_id'] = content['categories'][0]['id']
+
+    cfg = detector_cfg(tmp_path / 'run', hooks=[SLS])
+    cfg.test_dataloader.dataset.ann_file = cfg.test_evaluator.ann_file = relabelled(one_class)
+    cfg.test_dataloader.dataset.metainfo = {'classes': ('0',)}
+    cfg.model.bbox_head.num_classes = 1
+    build_runner(cfg).test()
+    provenance = PruningIndex.load(tmp_path / 'run/pruning_index.json').provenance
+    assert provenance['classes'] == 2
+    assert provenance['counts']['kept'] == provenance['samples']
+    assert provenance['counts']['images'] == 7
 
 
 def test_a_metric_that_needs_labels_meets_none(detector_cfg, build_runner, tmp_path):
