@@ -31,6 +31,7 @@ class ImageSampler:
     """
 
     name = 'ImageSampler'
+    default_scope, default_split = 'model', 'train'
     after_merging = True
     """Its tokens are those that leave the stage's patch merging; asked by `BlockScorer`."""
 
@@ -39,7 +40,9 @@ class ImageSampler:
             raise ValueError(f'pool={pool!r} must be one of {POOLS}')
         self.pool = pool
 
-    def __call__(self, passes: list[BlockPass], data_samples: Sequence[Any]) -> list[Sample]:
+    def __call__(
+        self, passes: list[BlockPass], data_samples: Sequence[Any], records: Sequence[Any] = ()
+    ) -> list[Sample]:
         """Sample every image of a batch.
 
         Args:

@@ -29,6 +29,7 @@ class InstanceSampler:
     """
 
     name = 'InstanceSampler'
+    default_scope, default_split = 'stage', 'val'
 
     def __init__(self, use_masks: bool | Literal['auto'] = 'auto') -> None:
         if use_masks not in (True, False, 'auto'):
@@ -36,7 +37,9 @@ class InstanceSampler:
         self.use_masks = use_masks
         self._warned = False
 
-    def __call__(self, passes: list[BlockPass], data_samples: Sequence[Any]) -> list[Sample]:
+    def __call__(
+        self, passes: list[BlockPass], data_samples: Sequence[Any], records: Sequence[Any] = ()
+    ) -> list[Sample]:
         """Sample every instance of a batch.
 
         Args:

@@ -38,6 +38,7 @@ class RegionSampler:
     """
 
     name = 'RegionSampler'
+    default_scope, default_split = 'stage', 'val'
 
     def __init__(
         self,
@@ -69,7 +70,9 @@ class RegionSampler:
             settings |= {'crop_size': test_cfg['crop_size'], 'crop_stride': test_cfg['stride']}
         return settings
 
-    def __call__(self, passes: list[BlockPass], data_samples: Sequence[Any]) -> list[Sample]:
+    def __call__(
+        self, passes: list[BlockPass], data_samples: Sequence[Any], records: Sequence[Any] = ()
+    ) -> list[Sample]:
         """Sample every region of a batch.
 
         Args:

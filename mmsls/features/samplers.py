@@ -39,12 +39,16 @@ class Sampler(Protocol):
 
     Attributes:
         name: What the pruning index records.
+        default_scope: Scope of the rule where none is set: `'model'` or `'stage'`.
+        default_split: Split that is scored where none is named: `'train'` or `'val'`.
     """
 
     name: str
+    default_scope: str
+    default_split: str
 
-    def __call__(self, passes: list[BlockPass], data_samples: Sequence[Any]) -> list[Sample]:
-        """Return the samples of one batch, given the recorded passes and the data samples that the model returned."""
+    def __call__(self, passes: list[BlockPass], data_samples: Sequence[Any], records: Sequence[Any]) -> list[Sample]:
+        """Return the samples of one batch, given the recorded passes, the data samples that the model returned, and whose records they are."""
 
     def check(self, data_sample: Any) -> None:
         """Refuse an image whose ground truth is absent or wrong, before the host's own metric stumbles over it."""
