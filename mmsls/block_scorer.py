@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import platform
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -119,11 +120,16 @@ class BlockScorer:
         """Refuse what cannot be scored, as far as it can be known before anything is run.
 
         Raises:
-            ValueError: If the data set, its class names or its first record don't allow it.
+            ValueError: In every process alike, if the data set, its class names or its first record don't allow it.
         """
-        check_class_list(dataset, self.max_samples, getattr(self.sampler, 'scores_one_class', False))
-        self._prepare_sampler(dataset)
-        check_first_record(dataset, self.sampler)
+        failure = None
+        try:
+            check_class_list(dataset, self.max_samples, getattr(self.sampler, 'scores_one_class', False))
+            self._prepare_sampler(dataset)
+            check_first_record(dataset, self.sampler)
+        except Exception as error:  # a process alone in this would leave the others waiting
+            failure = error
+        raise_first(failure)
 
     def start(self, loader: Any) -> None:
         """Begin a new collection.
@@ -133,6 +139,7 @@ class BlockScorer:
         """
         self.recorder.detach()
         self.bank, self.failure = FeatureBank(self.max_samples, self.seed), None
+        # All processes compare their records here, so nothing that may fail in one alone comes before it.
         self.dataset, self.walk, self.batches = loader.dataset, RecordWalk(loader), set[int]()
         self._prepare_sampler(loader.dataset)
         self.recorder.attach()
@@ -180,11 +187,11 @@ class BlockScorer:
             Exception: In every process alike: a ValueError if the features cannot be scored, or whatever failed.
         """
         features, labels, keys = self.collected()
-        counts = gathered_counts(self.sampler)
+        counts = gathered_counts(self.sampler, len(labels))
         classes = len(set(labels.tolist()))
         print_log(f'SLS: scoring {len(features)} blocks on {len(labels)} samples of {classes} classes', 'current')
-        if counts:
-            print_log(f'SLS: samples {counts}', 'current', logging.WARNING if counts['skipped'] else logging.INFO)
+        if counts is not None:
+            print_log(f'SLS: {counts}', 'current', logging.WARNING if counts.skipped else logging.INFO)
         check_layers(features, labels)
         scores = shared_out(
             lambda blocks: layer_scores(
@@ -210,7 +217,7 @@ class BlockScorer:
             'order_hash': order_hash(keys),
             'versions': versions(),
             'warning': warning,
-            **({'counts': counts} if counts else {}),
+            **({} if counts is None else {'counts': counts.as_dict()}),
         }
         index = PruningIndex.create(
             scores=scores,
@@ -244,16 +251,10 @@ def walk(
             on_batch(batch_idx + 1, len(loader))
 
 
-def gathered_counts(sampler: Any) -> dict[str, Any]:
-    """Return what a sampler counted, summed over all processes: samples offered, kept, and skipped by reason; empty where it counts nothing."""
+def gathered_counts(sampler: Any, kept: int) -> Any:
+    """Return what a sampler counted, summed over all processes, after a bank that keeps `kept` in all; None where it counts nothing."""
     counts = [part for part in all_gather_object(getattr(sampler, 'counts', None)) if part is not None]
-    if not counts:
-        return {}
-    skipped: Counter[str] = Counter()
-    for part in counts:
-        skipped.update(part.skipped)
-    total = {name: sum(getattr(part, name) for part in counts) for name in ('offered', 'kept')}
-    return {**total, 'skipped': dict(sorted(skipped.items()))}
+    return reduce(add, counts).capped(kept) if counts else None
 
 
 def log_scores(scores: Mapping[BlockId, float], index: PruningIndex | None) -> None:

@@ -23,7 +23,7 @@ def check_class_list(dataset: Any, max_samples: int, one_class: bool = False) ->
         one_class: Whether the sampler finds something to tell apart where there is one class.
 
     Raises:
-        ValueError: If the names are a text, of one class, or more than `max_samples`.
+        ValueError: If the names are a text, of one class, or too many for `max_samples`.
     """
     classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
     if classes is None:
@@ -39,10 +39,10 @@ def check_class_list(dataset: Any, max_samples: int, one_class: bool = False) ->
             f'{name} has the one class {tuple(classes)}; a silhouette needs at least 2: score on a data set that tells '
             'several apart (tools/score.py), or take SLSHook out and set kept_depths'
         )
-    if max_samples < len(classes):
+    if max_samples < 2 * len(classes):
         raise ValueError(
-            f'max_samples={max_samples} leaves no sample for some of the {len(classes)} classes of {name}: raise max_samples to at '
-            f'least {len(classes)}, better ten times that'
+            f'max_samples={max_samples} leaves fewer than two samples for some of the {len(classes)} classes of {name}: raise max_samples '
+            f'to at least {2 * len(classes)}, better ten times that'
         )
 
 

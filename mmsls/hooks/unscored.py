@@ -79,9 +79,13 @@ class BrokenOffNote:
 
 def say_unscored(failure: Exception, command: ScoreCommand) -> None:
     """Log why there are no scores; of what is no refusal but a bug, the traceback too."""
-    trace = '' if isinstance(failure, ValueError) else '\n' + ''.join(traceback.format_exception(failure)).rstrip()
+    trace = (
+        ''
+        if isinstance(failure, (ValueError, OSError))
+        else '\n' + ''.join(traceback.format_exception(failure)).rstrip()
+    )
     print_log(
-        f'SLS: the blocks are not scored: {failure}{trace}\nSLS: the run itself is whole. To score what it saved: {command}',
+        f'SLS: no index is written: {failure}{trace}\nSLS: the run itself is whole. To score what it saved: {command}',
         'current',
         logging.ERROR,
     )
