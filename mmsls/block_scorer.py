@@ -191,7 +191,7 @@ class BlockScorer:
         classes = len(set(labels.tolist()))
         print_log(f'SLS: scoring {len(features)} blocks on {len(labels)} samples of {classes} classes', 'current')
         if counts is not None:
-            print_log(f'SLS: {counts}', 'current', logging.WARNING if counts.skipped else logging.INFO)
+            print_log(f'SLS: {counts}', 'current')
         check_layers(features, labels)
         scores = shared_out(
             lambda blocks: layer_scores(

@@ -17,7 +17,7 @@ from mmdet.utils import register_all_modules
 from mmengine.config import ConfigDict
 from mmengine.dataset import pseudo_collate
 
-from mmsls.features import FeatureRecorder, InstanceSampler
+from mmsls.features import FeatureRecorder, InstanceSampler, Record
 from mmsls.features.samplers import weighted_means
 
 SHAPES = [(90, 120), (130, 100)]
@@ -89,10 +89,14 @@ def load_batch(folder: Path, *pipeline: dict | None, **preprocessor) -> tuple[to
     return torch.stack(tuple(batch['inputs'])).float(), batch['data_samples']
 
 
+def records(count: int) -> list[Record]:
+    return [Record(0, number) for number in range(count)]
+
+
 def sample(backbone, inputs, data_samples, **kwargs) -> list:
     with FeatureRecorder(backbone) as recorder, torch.no_grad():
         backbone(inputs)
-        return InstanceSampler(**kwargs)(recorder.take(), data_samples)
+        return InstanceSampler(**kwargs)(recorder.take(), data_samples, records(len(data_samples)))
 
 
 @pytest.mark.parametrize('boxtype2tensor', [True, False])
@@ -114,18 +118,18 @@ def sample(backbone, inputs, data_samples, **kwargs) -> list:
 def test_features_lie_where_the_instances_are(colour_backbone, folder, resize, pad, load, boxtype2tensor):
     inputs, data_samples = load_batch(folder, resize, load, pad, boxtype2tensor=boxtype2tensor)
     samples = sample(colour_backbone(), inputs, data_samples)
-    assert [(Path(s.key[0]).name, s.key[1], s.label) for s in samples] == [
-        (f'{image}.png', number, number) for image in range(2) for number in range(2)
+    assert [(s.key, s.label) for s in samples] == [
+        ((0, image, number), number) for image in range(2) for number in range(2)
     ]
     for one in samples:
         assert list(one.features) == [(0, 0), (0, 1), (1, 0), (2, 0)]
         assert all(row.dtype == np.float32 and row.shape == (3,) for row in one.features.values())
         # Tokens at a border mix two colours; at stride 4 they are few and the mean stays near. Block (0, 0) halves it.
-        np.testing.assert_allclose(one.features[0, 1], colour(one.key[1]), atol=14)
+        np.testing.assert_allclose(one.features[0, 1], colour(one.key[2]), atol=14)
         np.testing.assert_allclose(one.features[0, 0], one.features[0, 1] / 2, rtol=1e-5)
-        wrong = colour(1 - one.key[1])
+        wrong = colour(1 - one.key[2])
         for block in ((1, 0), (2, 0)):
-            assert np.abs(one.features[block] - colour(one.key[1])).sum() < np.abs(one.features[block] - wrong).sum()
+            assert np.abs(one.features[block] - colour(one.key[2])).sum() < np.abs(one.features[block] - wrong).sum()
 
 
 def test_real_detector_in_its_validation_step(colour_backbone, folder):
@@ -146,11 +150,11 @@ def test_real_detector_in_its_validation_step(colour_backbone, folder):
     model.backbone = colour_backbone()
     with FeatureRecorder(model.backbone) as recorder, torch.no_grad():
         outputs = model.val_step(pseudo_collate([dataset[0], dataset[1]]))
-        samples = InstanceSampler()(recorder.take(), outputs)
+        samples = InstanceSampler()(recorder.take(), outputs, records(2))
     assert all(len(output.pred_instances) for output in outputs)
-    assert [(s.key[1], s.label) for s in samples] == [(0, 0), (1, 1)] * 2
+    assert [(s.key[2], s.label) for s in samples] == [(0, 0), (1, 1)] * 2
     for one in samples:
-        np.testing.assert_allclose(one.features[0, 1], colour(one.key[1]), atol=14)
+        np.testing.assert_allclose(one.features[0, 1], colour(one.key[2]), atol=14)
 
 
 def test_result_does_not_depend_on_the_batch(colour_backbone, folder):
@@ -158,7 +162,7 @@ def test_result_does_not_depend_on_the_batch(colour_backbone, folder):
     together = sample(colour_backbone(), inputs, data_samples)
     alone = sample(colour_backbone(), inputs[1:, :, :160, :128], data_samples[1:])  # padded less
     for one, other in zip(together[2:], alone, strict=True):
-        assert one.key == other.key
+        assert one.key[2] == other.key[2]
         assert all((one.features[block] == other.features[block]).all() for block in one.features)
 
 
@@ -198,7 +202,7 @@ def test_small_and_clipped_boxes_give_a_feature_and_outer_ones_none(colour_backb
         bboxes=torch.tensor(boxes, dtype=torch.float32), labels=torch.tensor([0, 1, 0, 1])
     )
     samples = sample(colour_backbone(), inputs, data_samples)
-    assert [s.key[1] for s in samples[:3]] == [0, 2, 3]
+    assert [s.key[2] for s in samples[:3]] == [0, 2, 3]
     assert [s.label for s in samples[:3]] == [0, 0, 1]
     (warning,) = warnings
     assert '1 ground-truth instances of' in warning
@@ -211,14 +215,17 @@ def test_small_and_clipped_boxes_give_a_feature_and_outer_ones_none(colour_backb
 def test_images_without_instances_give_no_sample(colour_backbone, folder):
     inputs, data_samples = load_batch(folder, None, {'with_mask': True})
     data_samples[0].gt_instances = data_samples[0].gt_instances[torch.zeros(2, dtype=torch.bool)]
-    assert {Path(s.key[0]).name for s in sample(colour_backbone(), inputs, data_samples)} == {'1.png'}
+    assert {s.key[1] for s in sample(colour_backbone(), inputs, data_samples)} == {1}
 
 
-def test_image_without_a_path_is_named_by_its_id(colour_backbone, folder):
+def test_an_image_needs_no_name(colour_backbone, folder):
     inputs, data_samples = load_batch(folder, None, {'with_bbox': True})
     for data_sample in data_samples:
-        data_sample.set_metainfo({'img_path': None})
-    assert [s.key for s in sample(colour_backbone(), inputs, data_samples)] == [('0', 0), ('0', 1), ('1', 0), ('1', 1)]
+        data_sample.set_metainfo({'img_path': None, 'img_id': None})
+    assert [s.key[1:] for s in sample(colour_backbone(), inputs, data_samples)] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    del data_samples[1].gt_instances
+    with pytest.raises(ValueError, match='record 1 of data set 0 comes without ground truth'):
+        sample(colour_backbone(), inputs, data_samples)
 
 
 @pytest.mark.parametrize(
@@ -250,12 +257,12 @@ def test_several_or_no_passes_are_refused(colour_backbone, folder):
         backbone(inputs)
         backbone(inputs.flip(3))
         with pytest.raises(ValueError, match=r'ran 2 times .* test-time augmentation'):
-            sampler(recorder.take(), data_samples)
+            sampler(recorder.take(), data_samples, records(2))
         with pytest.raises(ValueError, match='no forward'):
-            sampler(recorder.take(), data_samples)
+            sampler(recorder.take(), data_samples, records(2))
         backbone(inputs[:1])
         with pytest.raises(ValueError, match=r'1 images of .* for 2 data samples'):
-            sampler(recorder.take(), data_samples)
+            sampler(recorder.take(), data_samples, records(2))
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16, torch.float64])

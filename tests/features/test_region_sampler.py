@@ -16,7 +16,7 @@ from mmseg.utils import register_all_modules
 from torch import nn
 from torch.nn import functional as F
 
-from mmsls.features import BlockTokens, FeatureRecorder, RegionSampler
+from mmsls.features import BlockTokens, FeatureRecorder, Record, RegionSampler
 from mmsls.features.tasks import build_sampler
 
 SHAPE = (90, 120)
@@ -79,13 +79,13 @@ def sample(model, items, **settings) -> list:
     with FeatureRecorder(model.backbone) as recorder, torch.no_grad():
         outputs = model.val_step(pseudo_collate(list(items)))
         sampler = build_sampler({'type': 'RegionSampler', **settings}, model)
-        return sampler(recorder.take(), outputs)
+        return sampler(recorder.take(), outputs, [Record(0, number) for number in range(len(outputs))])
 
 
 def assert_painted(samples, images=2, atol=16) -> None:
     """Every region of every image has its own colour."""
-    found = [(Path(one.key[0]).name, one.key[1], one.label) for one in samples]
-    assert found == [(f'{image}.jpg.png', label, label) for image in range(images) for label in range(4)]
+    found = [(one.key, one.label) for one in samples]
+    assert found == [((0, image, label), label) for image in range(images) for label in range(4)]
     for one in samples:
         assert list(one.features) == [(0, 0), (0, 1), (1, 0), (2, 0)]
         assert all(row.dtype == np.float32 and row.shape == (3,) for row in one.features.values())
@@ -121,7 +121,7 @@ def test_slide_mode_finds_them_too(colour_backbone, folder, resize, pad, crop, s
 
 
 def assert_same(samples, wanted, **tolerance) -> None:
-    assert [one.key for one in samples] == [one.key for one in wanted]
+    assert [one.label for one in samples] == [one.label for one in wanted]
     for one, other in zip(samples, wanted, strict=True):
         for block in other.features:
             np.testing.assert_allclose(one.features[block], other.features[block], **tolerance)
@@ -300,7 +300,7 @@ def test_crops_of_another_size_are_refused(colour_backbone, folder):
     with FeatureRecorder(model.backbone) as recorder, torch.no_grad():
         outputs = model.val_step(pseudo_collate(list(load_dataset(folder))))
         with pytest.raises(ValueError, match=r'ran 4 times for one batch'):
-            RegionSampler()(recorder.take(), outputs)
+            RegionSampler()(recorder.take(), outputs, [])
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_frame_moves_and_clips_boxes():
     frame = ImageFrame.from_metainfo(META)
     assert frame.extent == (72, 96)
     boxes = np.array([[-10, 2, 20, 30], [60, 40, 80, 90]], np.float32)
-    np.testing.assert_allclose(frame.to_resized(boxes), [[0, 3, 30, 45], [90, 60, 96, 72]])
+    np.testing.assert_allclose(frame.to_input(boxes), [[0, 3, 30, 45], [90, 60, 96, 72]])
     outside = np.array([[64, 0, 70, 9], [0, -9, 9, 0], [63, 47, 70, 60], [-9, 0, 0, 9], [0, 48, 9, 60], [np.nan] * 4])
     assert frame.overlaps(outside).tolist() == [False, False, True, False, False, False]
 
