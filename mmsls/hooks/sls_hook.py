@@ -169,7 +169,7 @@ class SLSHook(Hook):
                 walk(unwrapped(runner), runner.val_dataloader, self.scorer)
             self.active = True
             self._finish(runner, 'val')
-            self._report(runner, 'val')
+        self._report(runner, 'val')
         if self.note is not None:
             self.note.cancel()
 
@@ -251,7 +251,7 @@ class SLSHook(Hook):
         drop_scores(runner.message_hub, split)
         failure, self.failure = self.failure, None
         if failure is not None and is_main_process():
-            if training_of(runner) is not None and not self.scorer.backbone.is_pruned:
+            if split == 'val' and training_of(runner) is not None and not self.scorer.backbone.is_pruned:
                 set_stale_index_aside(Path(runner.work_dir) / self.out_file)
             say_unscored(failure, ScoreCommand(runner, split, self.out_file))
 

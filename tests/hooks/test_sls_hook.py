@@ -297,8 +297,8 @@ def test_a_stock_backbone_is_refused_before_training(detector_cfg, build_runner,
     assert runner.iter == 0
 
 
-def test_a_data_set_of_one_class_is_refused_before_training(detector_cfg, build_runner, tmp_path):
-    cfg = detector_cfg(tmp_path, hooks=[SLS])
+def test_a_data_set_of_one_class_without_background_is_refused_before_training(detector_cfg, build_runner, tmp_path):
+    cfg = detector_cfg(tmp_path, hooks=[{**SLS, 'sampler': {'type': 'InstanceSampler', 'background': False}}])
     cfg.val_dataloader.dataset.metainfo = {'classes': ('0',)}
     runner = build_runner(cfg)
     with pytest.raises(ValueError, match=r"one class \('0',\)"):

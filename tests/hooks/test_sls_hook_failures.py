@@ -17,6 +17,7 @@ from mmengine.hooks import Hook
 from mmsls.features import ImageSampler, InstanceSampler
 from mmsls.hooks import SLSHook, unscored
 from mmsls.pruning_index import PruningIndex
+from mmsls.registry import DATASETS
 
 SLS = {'type': 'mmsls.SLSHook', 'max_samples': 2000, 'n_jobs': 1}
 SLIM = {'type': 'mmsls.SlimCheckpointHook'}
@@ -286,6 +287,38 @@ def test_interval_counts_over_a_resume_in_iterations(segmentor_cfg, build_runner
     make(resume=True).train()
     assert scored_at(tmp_path) == [4, 8, 10]
     assert len(validations(tmp_path)) == 5
+
+
+# Data sets that are not MMEngine's.
+
+
+class PlainDataset(torch.utils.data.Dataset):
+    """A torch data set: items and a length, and the class names that the host's metric wants."""
+
+    def __init__(self, cfg):
+        self.inner = DATASETS.build(cfg)
+        self.metainfo = self.inner.metainfo
+
+    def __len__(self):
+        return len(self.inner)
+
+    def __getitem__(self, number):
+        return self.inner[number]
+
+
+def test_a_plain_data_set_of_nameless_images_is_scored(detector_cfg, build_runner, tmp_path):
+    build_runner(detector_cfg(tmp_path / 'train', epochs=1)).train()
+    found = []
+    for name in ('plain', 'host'):
+        cfg = detector_cfg(tmp_path / name, hooks=[SLS], load_from=str(tmp_path / 'train/epoch_1.pth'))
+        if name == 'plain':
+            cfg.test_dataloader.dataset.pipeline[-1].meta_keys = ('img_id', 'ori_shape', 'img_shape', 'scale_factor')
+            cfg.test_dataloader.dataset = {'type': PlainDataset, 'cfg': cfg.test_dataloader.dataset}
+        build_runner(cfg).test()
+        found.append(PruningIndex.load(tmp_path / name / 'pruning_index.json'))
+    assert found[0].scores == found[1].scores
+    assert found[0].provenance['order_hash'] == found[1].provenance['order_hash']
+    assert found[0].provenance['dataset'] == 'PlainDataset'
 
 
 # What is refused before a training.

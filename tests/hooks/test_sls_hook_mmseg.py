@@ -114,8 +114,17 @@ def test_test_time_augmentation_is_tested_and_not_scored(trained, segmentor_cfg,
     cfg.test_dataloader.dataset.pipeline = [steps[0], augment]
     cfg.model = {'type': 'SegTTAModel', 'module': cfg.model}
     assert 'mIoU' in build_runner(cfg).test()
-    assert re.search(r'SLS: .*scored: .*(--tta|TestTimeAug)', log_of(tmp_path))
+    assert re.search(r'SLS: .*(--tta|TestTimeAug)', log_of(tmp_path))
     assert not (tmp_path / 'pruning_index.json').exists()
+
+
+def test_a_data_set_of_one_class_is_refused_before_training(segmentor_cfg, build_runner, tmp_path):
+    cfg = segmentor_cfg(tmp_path, hooks=[SLS])
+    cfg.val_dataloader.dataset.metainfo = {'classes': ('road',), 'palette': [[0, 0, 0]]}
+    runner = build_runner(cfg)
+    with pytest.raises(ValueError, match=r"one class \('road',\)"):
+        runner.train()
+    assert runner.iter == 0
 
 
 NO_MAP = [0, 1, 3]
