@@ -118,15 +118,6 @@ def test_test_time_augmentation_is_tested_and_not_scored(trained, segmentor_cfg,
     assert not (tmp_path / 'pruning_index.json').exists()
 
 
-def test_a_data_set_of_one_class_is_refused_before_training(segmentor_cfg, build_runner, tmp_path):
-    cfg = segmentor_cfg(tmp_path, hooks=[SLS])
-    cfg.val_dataloader.dataset.metainfo = {'classes': ('road',), 'palette': [[0, 0, 0]]}
-    runner = build_runner(cfg)
-    with pytest.raises(ValueError, match=r"one class \('road',\)"):
-        runner.train()
-    assert runner.iter == 0
-
-
 NO_MAP = [0, 1, 3]
 RESIZED_MAP = [0, 2, 1, 3]
 
