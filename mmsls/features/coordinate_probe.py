@@ -149,4 +149,4 @@ def seeded(seed: int) -> None:
     """Set the random states that transforms draw from; keep the run's own with `same_random_state`."""
     random.seed(seed)
     np.random.seed(seed)
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)  # not those of other devices, which are not kept

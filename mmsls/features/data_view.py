@@ -20,16 +20,17 @@ class DataView:
     Args:
         dataset: The data set that is walked.
         placed: Whether places in the image matter.
+        masks: Whether masks and maps are used, not boxes alone.
 
     Raises:
         ValueError: If its pipeline mixes images, or moves things in a way that cannot be followed.
     """
 
-    def __init__(self, dataset: Any, placed: bool = True) -> None:
+    def __init__(self, dataset: Any, placed: bool = True, masks: bool = True) -> None:
         check_unmixed(dataset)
         self.dataset = dataset
         self.leaves = find_leaves(dataset)
-        self.geometries = [PipelineGeometry(leaf) for leaf in self.leaves] if placed else []
+        self.geometries = [PipelineGeometry(leaf, masks) for leaf in self.leaves] if placed else []
 
     def frame(self, metainfo: Mapping[str, Any], record: Record) -> ImageFrame:
         """Return where an image lies in the network's input.

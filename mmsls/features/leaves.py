@@ -108,11 +108,11 @@ def _step(dataset: Any, index: int) -> tuple[Any, int] | None:
         return None
     if _is_slice(dataset):
         return dataset._dataset, index
-    if _mixes(dataset):
+    if _mixes(dataset) or _folds(dataset):
         return dataset.dataset, index
     if isinstance(dataset, Subset):
         return dataset.dataset, int(dataset.indices[index])
-    if _maps(dataset):  # MMEngine's wrappers, MMPreTrain's KFoldDataset
+    if _maps(dataset):  # MMEngine's wrappers
         found = dataset._get_ori_dataset_idx(index)
         return (dataset.datasets[found[0]], found[1]) if isinstance(found, tuple) else (dataset.dataset, found)
     part = bisect_right(dataset.cumulative_sizes, index)
@@ -126,6 +126,11 @@ def _is_slice(dataset: Any) -> bool:
 
 def _mixes(dataset: Any) -> bool:
     return 'MultiImageMixDataset' in class_names(dataset)
+
+
+def _folds(dataset: Any) -> bool:
+    """Whether it is MMPreTrain's KFoldDataset: what it holds is cut to the fold already, and its `_get_ori_dataset_idx` tells of what was before."""
+    return 'KFoldDataset' in class_names(dataset)
 
 
 def _maps(dataset: Any) -> bool:

@@ -34,15 +34,16 @@ class PipelineGeometry:
 
     Args:
         leaf: The data set, with its transforms.
+        masks: Whether masks and maps are used, not boxes alone.
 
     Raises:
         ValueError: If the pipeline moves things in a way that cannot be followed; it names the transform.
     """
 
-    def __init__(self, leaf: Leaf) -> None:
-        self.leaf = leaf
+    def __init__(self, leaf: Leaf, masks: bool = True) -> None:
+        self.leaf, self.masks = leaf, masks
         self.followed, self.in_input = False, False
-        self._failure: Exception | None = None
+        self._failure = ''
         self._cache: dict[Any, AxisMap] = {}
         self._agreed = 0
         self._head: list[Any] = []
@@ -66,8 +67,8 @@ class PipelineGeometry:
         Raises:
             ValueError: If its pipeline cannot be followed, or meta information is missing.
         """
-        if self._failure is not None:
-            raise ValueError(f'where the pipeline puts the objects could not be found out: {self._failure!r}')
+        if self._failure:
+            raise ValueError(f'where the pipeline puts the objects could not be found out: {self._failure}')
         if not self.followed:
             return ImageFrame.from_metainfo(metainfo)
         check_shapes(metainfo)
@@ -169,8 +170,10 @@ class PipelineGeometry:
         suffix = [one for one in transforms[behind + 1 : end + 1] if moves(one)]
         self._check_steady(shape)
         if truth_at is not None and suffix:
+            turned = [(True, 'horizontal'), (True, 'vertical')] if any(flips(one) for one in self._prefix) else []
             for size in self._sizes(shape, [*self._prefix, *suffix]):
-                self._settle_frame(suffix, states[truth_at], size)
+                for flip in [(False, None), *turned]:
+                    self._settle_frame(self._set(flip), suffix, states[truth_at], size)
 
     def _first_run(self, transforms: Sequence[Any]) -> list[dict[str, Any]]:
         """Return what each transform made of the first record, up to the one that packs; of none if it fails."""
@@ -181,10 +184,8 @@ class PipelineGeometry:
                 results = transform(copy.deepcopy(results))
             except Exception as error:
                 # The validation fails the same way and says so better; if it doesn't, nothing is placed.
-                self._failure = error
-                _say(
-                    f'{type(transform).__name__} fails on the first record of {type(self.leaf.dataset).__name__}: {error!r}'
-                )
+                self._failure = f'{type(transform).__name__} fails on the first record of {type(self.leaf.dataset).__name__}: {error!r}'
+                _say(self._failure)
                 return []
             if not isinstance(results, dict) or (states and states[-1].get('img') is not None and 'img' not in results):
                 break
@@ -222,14 +223,13 @@ class PipelineGeometry:
                 seen.append(outcome)
                 yield outcome, seed
 
-    def _settle_frame(self, suffix: list[Any], loaded: dict[str, Any], shape: Shape) -> None:
+    def _settle_frame(self, prefix: list[Any], suffix: list[Any], loaded: dict[str, Any], shape: Shape) -> None:
         """Try whether what stands behind the annotations moves them as it moves the image.
 
         Raises:
             ValueError: If it moves them in a frame that is not theirs, or the image alone.
         """
         template = {key: value for key, value in without_truth(loaded).items() if key != 'img'}
-        prefix = self._set((False, None))
         before, _ = self._measured(prefix, template, shape)
         still_at_home = before.agrees(AxisMap(), shape)
         middle = SetTruth(loaded, _box_in((0, 0, shape[1], shape[0])), shape)
@@ -242,7 +242,7 @@ class PipelineGeometry:
             stays, goes = (moved is not None and _near(moved, box) for box in (truth.box, whole.box(truth.box)))
             if still_at_home and goes:
                 self.in_input = True
-            elif not (stays and whole.agrees(before, shape) and canvas in (None, shape)):
+            elif not (stays and whole.agrees(before, shape) and (canvas in (None, shape) or not self.masks)):
                 raise refusal(suffix, 'behind LoadAnnotations moves image and annotations apart')
 
 

@@ -75,6 +75,8 @@ class DataSampler:
     unit = 'samples'
     placed = True
     """Whether places in the image matter."""
+    use_masks: Any = True
+    """Whether masks or maps are used; False: boxes alone."""
 
     default_scope, default_split = 'stage', 'val'
     scores_one_class = False
@@ -91,7 +93,7 @@ class DataSampler:
         """
         self.counts = Counts(self.unit)
         if self.view is None or self.view.dataset is not dataset:
-            self.view = DataView(dataset, self.placed)
+            self.view = DataView(dataset, self.placed, self.use_masks is not False)
 
     def frame(self, metainfo: Mapping[str, Any], record: Record) -> ImageFrame:
         """Return where an image lies in the network's input.

@@ -10,6 +10,7 @@ from mmpretrain.structures import DataSample
 from mmsls.backbones.tokens import BlockTokens
 from mmsls.block_scorer import BlockScorer
 from mmsls.features import FeatureRecorder, ImageSampler, Record
+from mmsls.features.records import RepeatedRecord
 from mmsls.features.tasks import build_sampler, sampler_for_scope
 from mmsls.integrations.mmpretrain import PrunedSwinTransformer
 
@@ -56,6 +57,13 @@ def test_half_precision_tokens_are_averaged_in_float32():
 def test_a_demanded_class_token_that_is_absent_is_refused():
     with pytest.raises(ValueError, match=r"pool='class_token'.*\(0, 0\).*pool='mean'"):
         ImageSampler('class_token')(one_pass(extra=False), [item(1), item(2)], RECORDS)
+
+
+def test_images_are_counted():
+    sampler = ImageSampler()
+    sampler(one_pass(), [item(1), item(2)], [Record(0, 1), RepeatedRecord(0, 1)])
+    assert (sampler.counts.kept, dict(sampler.counts.skipped)) == (1, {'repeated image': 1})
+    assert str(sampler.counts.capped(0)) == 'kept 0 of 2 images in 2 images; skipped: 1 above max_samples, 1 repeated image'
 
 
 def test_an_unknown_pool_is_refused():

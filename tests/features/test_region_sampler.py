@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mmsls.features import BlockTokens, FeatureRecorder, Record, RegionSampler
+from mmsls.features.records import RepeatedRecord
 from mmsls.features.tasks import build_sampler
 
 SHAPE = (90, 120)
@@ -236,6 +237,46 @@ def test_settings_come_from_the_model(colour_backbone):
     slide.decode_head = nn.ModuleList([nn.Identity(), slide.decode_head])
     assert RegionSampler.settings_of(slide)['num_classes'] == 4
     assert RegionSampler.settings_of(nn.Identity()) == {}
+
+
+@pytest.mark.parametrize('num_classes', [1, 2])
+def test_one_sigmoid_channel_means_two_classes(colour_backbone, folder, num_classes):
+    """However many classes the config of MMSegmentation's binary head names, its labels are 0 and 1."""
+    model = segmentor(colour_backbone)
+    head = {'type': 'FCNHead', 'in_channels': 3, 'channels': 3, 'num_convs': 0, 'concat_input': False, 'in_index': 0}
+    binary = {'num_classes': num_classes, 'out_channels': 1, 'threshold': 0.5, 'align_corners': False}
+    model.decode_head = MODELS.build(ConfigDict({**head, **binary}))
+    items = with_map(folder, lambda labels: labels.copy_((labels == 0).to(labels)))
+    samples = sample(model, items)
+    assert [one.label for one in samples] == [0, 1]
+    np.testing.assert_allclose(samples[1].features[0, 1], COLOURS[0], atol=16)
+    assert RegionSampler(**RegionSampler.settings_of(model)).scores_one_class
+    with pytest.raises(ValueError, match='the model knows 2 classes'):
+        sample(model, with_map(folder, lambda labels: None))
+
+
+def test_every_region_is_counted(colour_backbone, folder):
+    def change(labels):
+        labels[:4, :4], labels[-2:] = 0, IGNORED
+        labels[labels == 1] = GROUND
+        labels[4:42, :70] = GROUND
+        labels[:4, 4:70] = GROUND
+
+    sampler, model = RegionSampler(), segmentor(colour_backbone)
+    for record in (Record(0, 0), RepeatedRecord(0, 0)):
+        with FeatureRecorder(model.backbone) as recorder, torch.no_grad():
+            outputs = model.val_step(pseudo_collate(with_map(folder, change)))
+            samples = sampler(recorder.take(), outputs, [record])
+    assert samples == []
+    skipped = {'ignore_index': 1, 'repeated image': 4, 'too small': 1}
+    assert sampler.counts.as_dict() == {
+        'unit': 'regions',
+        'images': 2,
+        'empty_images': 0,
+        'offered': 8,
+        'kept': 2,
+        'skipped': skipped,
+    }
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
