@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os.path as osp
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from numbers import Real
 from pathlib import Path
@@ -21,12 +21,14 @@ from mmsls.adapters import adapter_class
 from mmsls.backbones import PrunedBackbone
 from mmsls.backbones.blocks import merge_blocks
 from mmsls.backbones.identity import EXTRA_STATE
-from mmsls.block_scorer import BlockScorer, find_backbone, log_scores, scorer_options
+from mmsls.block_scorer import BlockScorer, find_backbone, log_scores, scorer_options, walk
 from mmsls.features.splits import parts_of, reported_split_warning, unwrap_cfg
+from mmsls.features.tasks import sampler_class
 from mmsls.files.paths import expand_home, expand_homes
 from mmsls.files.trouble import naming
 from mmsls.files.writing import whole_file
 from mmsls.hooks.slim_checkpoint_hook import unwrapped
+from mmsls.hooks.sls_hook import SLSHook
 from mmsls.pruning_index import PruningIndex
 from mmsls.registry import names_class
 from mmsls.resuming import is_hook, whole_checkpoints, with_resume_hooks
@@ -152,8 +154,9 @@ def score(
     scorer = BlockScorer(unwrapped(runner), **options)
     merge_adapters(scorer.backbone)
     loader = Runner.build_dataloader(dataloader_cfg, seed=runner.seed)
+    scorer.check_data(loader.dataset)
     walk(unwrapped(runner), loader, scorer, on_batch)
-    scores, index = scorer.finish(loader.dataset, split, reported_split_warning(cfg, dataloader_cfg['dataset']))
+    scores, index = scorer.finish(split, reported_split_warning(cfg, dataloader_cfg['dataset']))
     log_scores(scores, index)
     if index is None:
         raise ValueError(
@@ -162,17 +165,6 @@ def score(
     if is_main_process():
         index.save(out_file or Path(runner.work_dir) / 'pruning_index.json')
     return index
-
-
-@torch.no_grad()
-def walk(model: Any, loader: Sequence, scorer: BlockScorer, on_batch: Callable[[int, int], None] | None) -> None:
-    """Run the model over a data set once while the scorer collects."""
-    model.eval()
-    scorer.start(loader)
-    for done, batch in enumerate(loader, start=1):
-        scorer.observe(done - 1, model.test_step(batch))
-        if on_batch:
-            on_batch(done, len(loader))
 
 
 def merge_adapters(backbone: PrunedBackbone) -> None:
@@ -186,10 +178,9 @@ def merge_adapters(backbone: PrunedBackbone) -> None:
 
 
 def default_split(cfg: Config) -> str:
-    """Return the split to score: the training images for classification, as the method's author does it, else `val`."""
+    """Return the split to score, as the sampler declares it: the training images for classification, as the method's author does it, else `val`."""
     sampler = scorer_options(sls_settings(cfg), cfg.get('default_scope'))['sampler']
-    kind = sampler.get('type') if isinstance(sampler, Mapping) else sampler
-    return 'train' if names_class(kind, 'ImageSampler') else 'val'
+    return getattr(sampler_class(sampler), 'default_split', 'val')
 
 
 def split_dataloader(cfg: Config, split: str) -> ConfigDict:
@@ -218,6 +209,8 @@ def split_dataloader(cfg: Config, split: str) -> ConfigDict:
 def sls_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of the config's `SLSHook`, empty without one."""
     for hook in cfg.get('custom_hooks') or []:
+        if isinstance(hook, SLSHook):
+            return {**hook.options, 'interval': hook.interval, 'out_file': hook.out_file}
         if is_hook(hook, 'SLSHook'):
             return {key: value for key, value in hook.items() if key not in ('type', 'priority')}
     return {}

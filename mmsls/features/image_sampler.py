@@ -10,7 +10,6 @@ import numpy as np
 from torch import Tensor
 
 from mmsls.backbones.tokens import BlockTokens
-from mmsls.features.counts import REPEATED
 from mmsls.features.ground_truth import image_name
 from mmsls.features.recorder import BlockPass
 from mmsls.features.records import Record
@@ -60,8 +59,10 @@ class ImageSampler(DataSampler):
         samples = []
         new = self.new(data_samples, records)
         for row, (item, record) in enumerate(zip(data_samples, records, strict=True)):
-            self.counts.add(int(new[row]), Counter({REPEATED: int(not new[row])}))
-            if new[row]:
+            if not new[row]:
+                self.count_repeated(record, 1)
+            else:
+                self.counts.add(1, Counter())
                 rows = {block: values[row] for block, values in features.items()}
                 samples.append(Sample((*record, 0), label_of(item, record), rows))
         return samples

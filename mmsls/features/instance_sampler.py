@@ -11,7 +11,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from mmsls.features.background import free_box
-from mmsls.features.counts import IGNORED, NO_PLACE, OUTSIDE, REPEATED
+from mmsls.features.counts import IGNORED, NO_PLACE, OUTSIDE
 from mmsls.features.ground_truth import GroundTruth, image_name, read_instances
 from mmsls.features.keys import Key
 from mmsls.features.recorder import BlockPass
@@ -112,7 +112,7 @@ class InstanceSampler(DataSampler):
         truth = read_instances(data_sample, frame, self.use_masks, record)
         numbers = np.flatnonzero(truth.visible)
         if not new:
-            self.counts.add(0, Counter({REPEATED: len(truth.labels) + truth.ignored}))
+            self.count_repeated(record, len(truth.labels) + truth.ignored)
             return
         drawn = self._drawn(truth, frame, record)
         outside = len(truth.visible) - len(numbers)

@@ -34,6 +34,12 @@ class RepeatedRecord(Record):
     __slots__ = ()
 
 
+class PaddedRecord(RepeatedRecord):
+    """One that the data set does not yield again: a distributed sampler walks an item twice, so that every process has as many."""
+
+    __slots__ = ()
+
+
 class RecordWalk:
     """Say which record every item of a loader's batches is.
 
@@ -61,7 +67,8 @@ class RecordWalk:
                 raise share
         self._batches: list[np.ndarray] = everyone[get_rank()]
         dataset = dataloader.dataset
-        indices, inverse = np.unique(np.concatenate([*chain(*everyone), np.zeros(0, np.int64)]), return_inverse=True)
+        walked = np.concatenate([*chain(*everyone), np.zeros(0, np.int64)])
+        indices, first_walk, inverse = np.unique(walked, return_index=True, return_inverse=True)
         leaves = {leaf.key: number for number, leaf in enumerate(find_leaves(dataset))}
         found = (find_record(dataset, int(index)) for index in indices)
         records = np.array([(leaves[key], number) for key, number in found], dtype=np.int64).reshape(-1, 2)[inverse]
@@ -71,9 +78,11 @@ class RecordWalk:
         before = sum(len(batch) for share in everyone[: get_rank()] for batch in share)
         self._starts = before + np.cumsum([0, *(len(batch) for batch in self._batches)])
         self._records, self._new = records, new
+        self._padded = np.ones(len(walked), dtype=bool)
+        self._padded[first_walk] = False
 
     def of_batch(self, batch_idx: int, count: int) -> list[Record]:
-        """Return the records of a batch, `RepeatedRecord` where one came before.
+        """Return the records of a batch, `RepeatedRecord` where one came before, `PaddedRecord` where it is the very same item.
 
         Args:
             batch_idx: Number of the batch in this process, from 0.
@@ -90,7 +99,12 @@ class RecordWalk:
                 'leaves no way to say which image is which'
             )
         rows = range(self._starts[batch_idx], self._starts[batch_idx] + count)
-        return [(Record if self._new[row] else RepeatedRecord)(*self._records[row].tolist()) for row in rows]
+        return [self._kind(row)(*self._records[row].tolist()) for row in rows]
+
+    def _kind(self, row: int) -> type[Record]:
+        if self._new[row]:
+            return Record
+        return PaddedRecord if self._padded[row] else RepeatedRecord
 
 
 def batches_of(dataloader: Any) -> list[np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mmsls.features.counts import IGNORE_INDEX, OUTSIDE, REPEATED, TOO_SMALL
+from mmsls.features.counts import IGNORE_INDEX, OUTSIDE, TOO_SMALL
 from mmsls.features.ground_truth import check_classes, read_semantic_map
 from mmsls.features.recorder import BlockPass
 from mmsls.features.records import Record
@@ -150,7 +150,7 @@ class RegionSampler(DataSampler):
         frame = self.frame(data_sample.metainfo, record)
         labels = read_semantic_map(data_sample, self.num_classes, self.ignore_index, record)
         if not new:
-            self.counts.add(0, Counter({REPEATED: len(np.unique(labels))}))
+            self.count_repeated(record, len(np.unique(labels)))
             return
         grids = {(tokens.hw_shape, tokens.stride) for tokens in passes[0].values()}
         regions = self._regions(labels, frame, min((stride for _, stride in grids), default=1))

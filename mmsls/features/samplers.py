@@ -6,6 +6,7 @@ returned, and which records of the data set they are. It does not know the model
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmsls.features.counts import Counts
+from mmsls.features.counts import REPEATED, Counts
 from mmsls.features.data_view import DataView
 from mmsls.features.keys import Key
 from mmsls.features.recorder import BlockPass
-from mmsls.features.records import Record, RepeatedRecord
+from mmsls.features.records import PaddedRecord, Record, RepeatedRecord
 from mmsls.features.token_grid import ImageFrame
 from mmsls.scoring import BlockId
 
@@ -120,6 +121,11 @@ class DataSampler:
             if self.view is not None:
                 self.view.check_identity(item.metainfo, record)
         return [not isinstance(record, RepeatedRecord) for record in records]
+
+    def count_repeated(self, record: Record, number: int) -> None:
+        """Count what is skipped of an image that is there again; padding is no part of the data, and depends on the number of processes."""
+        if not isinstance(record, PaddedRecord):
+            self.counts.add(0, Counter({REPEATED: number}))
 
 
 def single_pass(passes: list[BlockPass], batch_size: int) -> BlockPass:
