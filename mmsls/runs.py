@@ -30,7 +30,6 @@ from mmsls.files.writing import whole_file
 from mmsls.hooks.slim_checkpoint_hook import unwrapped
 from mmsls.hooks.sls_hook import SLSHook
 from mmsls.pruning_index import PruningIndex
-from mmsls.registry import names_class
 from mmsls.resuming import is_hook, whole_checkpoints, with_resume_hooks
 
 SPLITS = ('train', 'val', 'test')
