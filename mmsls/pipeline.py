@@ -111,6 +111,7 @@ class Chain:
 
     def _run(self, until_score: bool) -> list[Row]:
         self._check_later_stages()
+        self.state.own(*RESULTS, TASK)
         rows = [self._full(), self._tuned()]
         index = self._scored()
         if until_score:
@@ -119,7 +120,6 @@ class Chain:
         if any(kept != depth for kept, depth in zip(index.kept_depths, index.backbone['depths'], strict=True)):
             rows += [self._evaluated('pruned', self._pruned_cfg(), self._checkpoint('tuned')), self._retrained()]
         self._measure(rows)
-        self.state.own(*RESULTS, TASK)
         if is_main_process():
             write_json([asdict(row) for row in rows], self.work_dir / RESULTS[0])
             self._store_task('retrained' if len(rows) > 2 else 'tuned')

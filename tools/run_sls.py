@@ -88,7 +88,6 @@ def main() -> None:
     if is_main_process():
         index = PruningIndex.load(work_dir / pipeline.INDEX_FILE)
         note = '' if chain.tested_on == 'test' else f'\n{NO_TEST}\n'
-        chain.state.own('results.md')
         write_text(markdown_table(rows) + note, work_dir / 'results.md')
         console.print(rich_table(rows))
         if note:

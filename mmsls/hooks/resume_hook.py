@@ -30,19 +30,29 @@ class ResumeHook(Hook):
 
     def __init__(self) -> None:
         self.before: tuple[Any, Any] | None = None
+        self.differing: list[str] = []
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """See what a checkpoint lacks."""
+        if runner._resume and 'optimizer' not in checkpoint:
+            self.differing.append('its checkpoint holds no state of the optimizer (save_optimizer=True)')
 
     def before_train(self, runner: Any) -> None:
-        """Repeat the validation that was due where the checkpoint was saved."""
+        """Repeat the validation that was due where the checkpoint was saved, and say what cannot be restored."""
         loop = runner.train_loop
         if not runner._resume or loop.iter == 0 or not isinstance(loop, EpochBasedTrainLoop | IterBasedTrainLoop):
             return
-        if isinstance(loop, EpochBasedTrainLoop) and loop.iter % len(loop.dataloader):
-            print_log(
-                f'iteration {loop.iter} is within an epoch, which MMEngine begins anew: this run differs from one that was not broken off '
-                '(CheckpointHook: by_epoch=True)',
-                'current',
-                logging.WARNING,
+        if loop.iter % getattr(runner.optim_wrapper, '_accumulative_counts', 1):
+            self.differing.append(f'gradients were being accumulated at iteration {loop.iter}')
+        within = isinstance(loop, EpochBasedTrainLoop) and loop.iter % len(loop.dataloader)
+        if within:
+            self.differing.append(
+                f'iteration {loop.iter} is within an epoch, which MMEngine begins anew (by_epoch=True)'
             )
+        if self.differing:
+            text = 'this run differs from one that was not broken off: ' + ', '.join(self.differing)
+            print_log(f'{text}; see to CheckpointHook', 'current', logging.WARNING)
+        if within:
             return
         states = runner.message_hub.runtime_info.get(STOPPING, [])
         for hook, (waited, best) in zip(stopping_hooks(runner), states, strict=False):

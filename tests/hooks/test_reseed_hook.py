@@ -159,3 +159,26 @@ def test_workers_number_the_batches_as_torch_deals_them(batches, workers):
         mine = [n for n in range(3 * batches) if (n % batches) % workers == worker]
         for seeded.done, number in enumerate(mine):
             assert seeded.number(worker, workers) == number
+
+
+@pytest.mark.parametrize(
+    ('checkpoint', 'wrapper', 'said'),
+    [
+        ({'save_optimizer': False}, {}, 'no state of the optimizer'),
+        ({'by_epoch': False}, {}, 'within an epoch'),
+        ({}, {'accumulative_counts': 4}, 'gradients were being accumulated'),
+        ({}, {}, None),
+    ],
+)
+def test_what_cannot_be_restored_is_said(tmp_path, detector_cfg, hosts, checkpoint, wrapper, said, caplog):
+    cfg = detector_cfg(tmp_path, hooks=[SLS[1]], epochs=2)
+    cfg.default_hooks.checkpoint = {'type': 'CheckpointHook', 'interval': 1, **checkpoint}
+    cfg.optim_wrapper.update(wrapper)
+    place = {'method': 'after_train_iter', 'at': 1 if 'by_epoch' in checkpoint else 3, 'priority': 'LOWEST'}
+    with pytest.raises(Broken):
+        train(cfg, place)
+    train(cfg, resume=True)
+    texts = [path.read_text() for path in tmp_path.glob('*/*.log')]
+    found = [line for text in texts for line in text.splitlines() if 'differs from one that was not broken off' in line]
+    assert len(found) == (said is not None)
+    assert said is None or said in found[0]
