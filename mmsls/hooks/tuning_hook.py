@@ -6,9 +6,9 @@ import logging
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.runner import BaseLoop, get_priority
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.runner import BaseLoop, get_priority
 from torch import nn
 
 from mmsls.backbones.recomputing import mend_checkpointing
