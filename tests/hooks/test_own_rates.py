@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from torch import nn
@@ -159,21 +159,13 @@ def test_a_checkpoint_with_other_groups_is_refused_with_the_way_out(model):
 
 
 def test_several_optimizers_each_have_their_own_rate(model):
+    slow = {'custom_keys': {'layers': {'lr_mult': 0.1}}}
+    settings = {'body': (model.backbone, 0.1), 'top': (model.head, 0.5)}
     parts = {
-        name: build_optim_wrapper(
-            part,
-            Config(
-                {
-                    'optimizer': {'type': 'SGD', 'lr': lr},
-                    'paramwise_cfg': {'custom_keys': {'layers': {'lr_mult': 0.1}, 'patch': {}}},
-                }
-            ),
-        )
-        for name, part, lr in (('body', model.backbone, 0.1), ('top', model.head, 0.5))
+        name: build_optim_wrapper(part, ConfigDict(optimizer={'type': 'SGD', 'lr': lr}, paramwise_cfg=slow))
+        for name, (part, lr) in settings.items()
     }
-    cfg = Config(
-        {'optim_wrapper': {name: {'paramwise_cfg': {'custom_keys': {'layers': {'lr_mult': 0.1}}}} for name in parts}}
-    )
+    cfg = Config({'optim_wrapper': {name: {'paramwise_cfg': slow} for name in parts}})
     raised = run(model, runner_of(cfg, OptimWrapperDict(**parts), {'body': [], 'top': []}))
     assert {tensor.new for tensor in raised} == {0.1}
     assert {tensor.line for tensor in raised} == {"optim_wrapper.body.paramwise_cfg.custom_keys['layers'].lr_mult=0.1"}

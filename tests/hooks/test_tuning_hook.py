@@ -85,7 +85,7 @@ def test_a_healthy_run_is_not_warned_of(train, said, adapter):
     assert warnings(said) == []
 
 
-@pytest.mark.parametrize('adapter', ['HeadOnly', 'BitFit', 'Convpass'])
+@pytest.mark.parametrize('adapter', ROWS)
 def test_a_healthy_vit_in_mmseg_is_not_warned_of(
     segmentor_cfg, build_runner, mmseg_vit_host, randomise, said, tmp_path, adapter
 ):
@@ -257,3 +257,19 @@ def test_it_is_there_whatever_the_priority_of_the_hook_that_adds_it(detector_cfg
     runner.train()
     assert [type(hook).__name__ for hook in runner.hooks].count('TuningHook') == 1
     assert {initial for initial, _ in rates(runner).values()} == {0.001}
+
+
+@pytest.mark.long
+def test_two_processes_train_with_activation_checkpointing_and_a_slowed_backbone(detector_cfg, two_processes, tmp_path):
+    named = ['backbone.stages.0', 'backbone.stages.3', 'neck']
+    cfg = detector_cfg(
+        tmp_path, hooks=[SLIM], epochs=1, optim_wrapper=optimising(STOCK), activation_checkpointing=named
+    )
+    two_processes(cfg)
+    first, second = (torch.load(tmp_path / f'rank{rank}.pth', weights_only=True) for rank in (0, 1))
+    assert [key for key in first if not torch.equal(first[key], second[key])] == []
+    ups = [value for key, value in first.items() if key.endswith('up.weight')]  # they start at zero
+    assert len(ups) == 18
+    assert all(up.any() for up in ups)
+    groups = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)['optimizer']['param_groups']
+    assert {group['initial_lr'] for group in groups} == {0.001}
