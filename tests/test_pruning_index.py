@@ -373,3 +373,9 @@ def test_a_criterion_with_a_unit_of_its_own(path):
     assert again.curve.unit == 'points'
     assert again.criterion == {'type': 'Probe', 'folds': 5}
     assert again.kept_depths == make().kept_depths
+
+
+def test_home_is_meant_by_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('HOME', str(tmp_path))
+    make().save('~/a/index.json')
+    assert PruningIndex.load('~/a/index.json') == PruningIndex.load(tmp_path / 'a/index.json')

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from mmsls.backbones.tensor_files import StandIn, check_tensors, read_npz, read_safetensors, read_torch, reason_of
+
 StateDict = dict[str, Tensor]
+HOW = {
+    '.npz': ('with allow_pickle=False', 'Get the file again'),
+    '.safetensors': ('as safetensors', 'Get the file again'),
+}
+HOW_TORCH = ('with weights_only=True', 'Save its state_dict alone with torch.save')
+"""How a container is read, and what to do where that fails."""
 
 
 def local_path(location: str) -> Path:
@@ -55,6 +62,8 @@ def sha256_of(path: Path) -> str:
 def read_base(location: str) -> tuple[StateDict, str]:
     """Read the tensors of a base checkpoint without running any code that it may carry.
 
+    MMEngine's own checkpoints (`epoch_12.pth`) hold more than tensors: log history and numpy's numbers. Those are passed over.
+
     Args:
         location: Path or URL.
 
@@ -63,54 +72,45 @@ def read_base(location: str) -> tuple[StateDict, str]:
 
     Raises:
         FileNotFoundError: If a local file does not exist.
-        ValueError: If the file is no PyTorch checkpoint and no `.npz`, holds more than tensors, or no tensors at all.
+        ValueError: If the file is no PyTorch checkpoint, `.safetensors` or `.npz`, holds what could run, or no tensors at all.
     """
     path = local_path(location)
-    google = path.suffix == '.npz'
+    container = path.suffix.lower()
     try:
-        content = read_npz(path) if google else torch.load(path, map_location='cpu', weights_only=True)
-    except OSError:
+        if container == '.npz':
+            content: Any = read_npz(path)
+        elif container == '.safetensors':
+            content = read_safetensors(path)
+        else:
+            content = read_torch(path, stand_ins=True)
+        tensors = unwrap(content, location)
+        check_tensors(tensors)
+    except (FileNotFoundError, NoTensors):
         raise
     except Exception as error:  # any bytes may stand in the file, and the unpickler fails on them in as many ways
-        means = 'allow_pickle=False' if google else 'weights_only=True'
-        mend = 'Get the file again' if google else 'Save its state_dict alone with torch.save'
+        means, mend = HOW.get(container, HOW_TORCH)
         raise ValueError(
-            f'base_checkpoint: {location!r} does not load with {means} ({reason_of(error)}); it is damaged or holds more than tensors. {mend}'
+            f'base_checkpoint: {location!r} does not load {means} ({reason_of(error)}); it is damaged or holds more than tensors. {mend}'
         ) from error
-    return unwrap(content, location), sha256_of(path)
+    return tensors, sha256_of(path)
 
 
-def read_npz(path: Path) -> StateDict:
-    """Read the arrays of a `.npz`, the container of Google's own ViT weights.
-
-    Raises:
-        ValueError: If it is another kind of file or holds pickled objects.
-        TypeError: If torch has no counterpart of an array's dtype.
-    """
-    with np.load(path, allow_pickle=False) as arrays:
-        if not isinstance(arrays, np.lib.npyio.NpzFile):
-            raise ValueError('it is one array and no archive of arrays')
-        return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+class NoTensors(ValueError):
+    """A file that loads and holds no weights."""
 
 
-def reason_of(error: Exception) -> str:
-    """Return the line of torch's long message that says what is wrong with a file."""
-    text = str(error).strip() or type(error).__name__
-    found = re.search(r'WeightsUnpickler error: .*|.*\bGLOBAL\b.*', text)
-    return (found[0] if found else text.splitlines()[0]).strip()[:200]
-
-
-def unwrap(content: object, location: str) -> StateDict:
+def unwrap(content: object, location: str) -> dict[str, Any]:
     """Find the backbone's tensors in a loaded checkpoint: inside `state_dict` or `model`, after `module.` and `backbone.`."""
     for key in ('state_dict', 'model'):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
-    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
+    kept = (Tensor, StandIn)  # a tensor that could not be read is named later, not lost
+    tensors = {str(k): v for k, v in content.items() if isinstance(v, kept)} if isinstance(content, Mapping) else {}
     for prefix in ('module.', 'backbone.'):
         if any(key.startswith(prefix) for key in tensors):
             tensors = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
     if not tensors:
-        raise ValueError(
+        raise NoTensors(
             f'base_checkpoint: {location!r} holds no tensors of a model (looked for `state_dict`, `model`, or tensors)'
         )
     return tensors

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import shutil
+import logging
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -12,16 +12,21 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
+from torch import Tensor
 
 from mmsls import runs
 from mmsls.adapters import adapter_class
 from mmsls.backbones import PrunedBackbone
-from mmsls.backbones.blocks import AdaptedBlock, merge_block
-from mmsls.checkpoint import MERGED_KEY, describe, frozen_backbones, read_slim
+from mmsls.backbones.blocks import merge_blocks
+from mmsls.checkpoint import MERGED_KEY, describe, frozen_backbones, name_changed, read_slim
+from mmsls.deploy.standing_alone import names_of_mmsls, why_not_alone
 from mmsls.deploy.task_config import backbone_config
 from mmsls.deploy.task_folder import sole_backbone
 from mmsls.deploy.task_models import load_whole, with_imports
-from mmsls.registry import DATASETS
+from mmsls.features.splits import parts_of
+from mmsls.files.writing import whole_folder
+from mmsls.registry import DATASETS, HOOKS, short_name
 
 OURS = ('base_checkpoint', 'adapter', 'pruning_index', 'kept_depths', 'fused_attention')
 FORGOTTEN = ('init_cfg', 'pretrained', 'frozen_stages', 'frozen_exclude')
@@ -48,6 +53,9 @@ class Exported:
 def export(cfg: Config, checkpoint: str | Path, out: str | Path) -> Exported:
     """Write a slim checkpoint as a full one, with a config to match; without mmsls where the adapter merges.
 
+    Whether they need no mmsls is tried, in a process that cannot import it. Where that fails, the config stays one that needs mmsls, and the
+    reason is returned and logged.
+
     Args:
         cfg: Config that the checkpoint was trained (or retrained) with.
         checkpoint: A checkpoint that `SlimCheckpointHook` slimmed.
@@ -57,9 +65,9 @@ def export(cfg: Config, checkpoint: str | Path, out: str | Path) -> Exported:
         Where they are, and whether they need mmsls.
 
     Raises:
-        ValueError: If the folder exists, the checkpoint was merged before, is not slim, or does not fit the config.
+        ValueError: If the folder exists, the checkpoint was merged before, is not slim, does not fit the config, or holds NaN.
     """
-    out = Path(out)
+    out, checkpoint = Path(out).expanduser(), Path(checkpoint).expanduser()
     if out.exists():
         raise ValueError(f'out: {str(out)!r} exists; name a new folder')
     content = read_slim(checkpoint)
@@ -68,13 +76,50 @@ def export(cfg: Config, checkpoint: str | Path, out: str | Path) -> Exported:
     described = sole_backbone(describe(model), str(checkpoint))
     backbone = dict(frozen_backbones(model))[described['name']]
     unmerged = why_not_merged(backbone)
-    reason = unmerged or why_not_stock(backbone, cfg)
     if not unmerged:
         merge_backbone(backbone)
-    new_cfg = exported_config(cfg, described, backbone, stock=not reason)
-    new_meta = {'dataset_meta': content['meta'].get('dataset_meta'), MERGED_KEY: described}
-    write(out, new_cfg, {'meta': new_meta, 'state_dict': model.state_dict()})
+    state = dict(model.state_dict())
+    name_changed(model, [(state, '')])
+    check_finite(state, str(checkpoint))
+    meta = {'dataset_meta': content['meta'].get('dataset_meta'), MERGED_KEY: described}
+    reason = unmerged or why_not_stock(backbone, cfg)
+    with whole_folder(out) as partial:
+        torch.save({'meta': meta, 'state_dict': state}, partial / 'model.pth')
+        reason = reason or try_stock(cfg, described, backbone, partial)
+        if reason:
+            write_config(exported_config(cfg, described, backbone, stock=False), partial, state)
+            print_log(f'export: {out} needs mmsls: {reason}', 'current', logging.WARNING)
     return Exported(out / 'config.py', out / 'model.pth', not reason, reason)
+
+
+def try_stock(cfg: Config, described: Mapping[str, Any], backbone: PrunedBackbone, folder: Path) -> str:
+    """Write the config of the host's own model, try it where mmsls is missing, and say why it needs mmsls; an empty string if it does not."""
+    stock = exported_config(cfg, described, backbone, stock=True)
+    named = names_of_mmsls(stock.to_dict())
+    if named:
+        return f'{named[0]} still names mmsls'
+    stock.dump(folder / 'config.py')
+    return why_not_alone(folder / 'config.py', folder / 'model.pth')
+
+
+def write_config(cfg: Config, folder: Path, state: Mapping[str, Tensor]) -> None:
+    """Write a config after loading the weights into what it builds."""
+    cfg.dump(folder / 'config.py')
+    load_whole(runs.build_model(Config.fromfile(folder / 'config.py')), state, str(folder))
+
+
+def check_finite(state: Mapping[str, Tensor], source: str) -> None:
+    """Refuse weights that compute nothing.
+
+    Raises:
+        ValueError: That names the first tensors with NaN or infinite values.
+    """
+    wrong = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    if wrong:
+        more = f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''
+        raise ValueError(
+            f'{source}: {", ".join(wrong[:3])}{more} hold NaN or infinite values; take an earlier checkpoint'
+        )
 
 
 def why_not_merged(backbone: PrunedBackbone) -> str:
@@ -99,7 +144,7 @@ def merge_backbone(backbone: PrunedBackbone) -> None:
     """Fold a backbone's adapters into its base, in place; it is an ordinary backbone at its kept depths then.
 
     Raises:
-        ValueError: If it has no frozen base (any more), or its adapter has no exact merge; nothing is changed then.
+        ValueError: If it has no frozen base (any more), its adapter has no exact merge, or a value is not finite; nothing is changed then.
 
     Example:
         >>> merge_backbone(PrunedBackbone())
@@ -111,9 +156,10 @@ def merge_backbone(backbone: PrunedBackbone) -> None:
         raise ValueError(f'{type(backbone).__name__} has no frozen base: it was merged before, or never had adapters')
     if why_not_merged(backbone):
         raise ValueError(f'adapter.type: {why_not_merged(backbone)}')
-    for _, block in backbone.iter_blocks():
-        if isinstance(block, AdaptedBlock):
-            merge_block(block)
+    check_finite(
+        {name: value for name, value in backbone.named_parameters() if value.requires_grad}, type(backbone).__name__
+    )
+    merge_blocks(backbone.iter_blocks())
     backbone.base_sha256 = backbone.base_checkpoint = backbone.adapter_cfg = None
 
 
@@ -136,11 +182,12 @@ def exported_config(cfg: Config, described: Mapping[str, Any], backbone: PrunedB
     return Config(plain)
 
 
-def stock_arguments(backbone: Any, our_type: str) -> dict[str, Any]:
+def stock_arguments(backbone: Any, our_type: Any) -> dict[str, Any]:
     """Return the type of the host's own backbone and the arguments that build it at the kept depths."""
     host: Any = next(cls for cls in type(backbone).__mro__ if not issubclass(cls, PrunedBackbone))
-    scope, dot, _ = our_type.rpartition('.')
-    arguments: dict[str, Any] = {'type': f'{scope}{dot}{host.__name__}'}
+    # A short name stays one; with a scope, as the class itself or by its path it becomes the host's.
+    short = isinstance(our_type, str) and '.' not in our_type
+    arguments: dict[str, Any] = {'type': host.__name__ if short else f'{host.__module__.split(".")[0]}.{host.__name__}'}
     kept: Any = list(backbone.kept_depths)
     known = inspect.signature(host).parameters
     one_stage = bool(backbone.output_blocks)
@@ -168,14 +215,17 @@ def forget_training(plain: dict[str, Any], stock: bool) -> None:
     """Take out what belongs to the run that was, in place; what names mmsls too, where the model needs it no more."""
     for key in ('load_from', 'resume', 'work_dir'):
         plain.pop(key, None)
-    hooks = [hook for hook in plain.get('custom_hooks') or [] if not str(hook.get('type')).startswith('mmsls.')]
-    plain['custom_hooks'] = hooks
-    DATASETS.import_from_location()
+    plain['custom_hooks'] = [hook for hook in plain.get('custom_hooks') or [] if not is_ours(hook.get('type'), HOOKS)]
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        dataset = (plain.get(loader) or {}).get('dataset', {})
-        ours = DATASETS.module_dict.get(str(dataset.get('type')).removeprefix('mmsls.'))
-        if stock and ours is not None:
-            plain[loader]['dataset'] = ours.as_host_dataset(dataset)
+        for dataset in parts_of((plain.get(loader) or {}).get('dataset') or {}) if stock else ():
+            if is_ours(dataset.get('type'), DATASETS):
+                theirs = DATASETS.module_dict[short_name(dataset['type'])].as_host_dataset(dataset)
+                dataset.clear()
+                dataset.update(theirs)
+    # mmsls' own rates for adapters, of which none is left.
+    wrapper = plain.get('optim_wrapper') or {}
+    if stock and names_of_mmsls(wrapper.get('constructor')):
+        del wrapper['constructor']
     imports = plain.get('custom_imports')
     if stock and imports:
         names = [imports['imports']] if isinstance(imports['imports'], str) else imports['imports']
@@ -184,15 +234,7 @@ def forget_training(plain: dict[str, Any], stock: bool) -> None:
             del plain['custom_imports']
 
 
-def write(out: Path, cfg: Config, content: dict[str, Any]) -> None:
-    """Write config and checkpoint after loading one into the other; the folder appears when both are complete."""
-    partial = out.with_name(f'.{out.name}.partial')
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-        cfg.dump(partial / 'config.py')
-        load_whole(runs.build_model(Config.fromfile(partial / 'config.py')), content['state_dict'], str(out))
-        torch.save(content, partial / 'model.pth')
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+def is_ours(type_: Any, registry: Any) -> bool:
+    """Whether a `type`, however it is written, is what mmsls registered under that name."""
+    registry.import_from_location()
+    return short_name(type_) in registry.module_dict

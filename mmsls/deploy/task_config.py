@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmsls.features.splits import parts_of
 
 TUPLE, PAIRS = '__tuple__', '__pairs__'
+DEEPEST = 100
 KEPT = ('default_scope', 'custom_imports', 'model', 'test_pipeline')
 
 
@@ -73,12 +74,38 @@ def to_json(value: Any) -> Any:
     raise ValueError(f'config: {value!r} is no plain data; name classes and functions by their registered names')
 
 
-def from_json(value: Any) -> Any:
-    """Read what `to_json` wrote."""
+def from_json(value: Any, depth: int = 0) -> Any:
+    """Read what `to_json` wrote.
+
+    Raises:
+        ValueError: If a mark holds something else than it marks, or the nest is deeper than any config.
+
+    Example:
+        >>> from_json({'scale': {'__tuple__': 4}})
+        Traceback (most recent call last):
+        ...
+        ValueError: '__tuple__' holds 4, no list of items
+    """
+    if depth > DEEPEST:
+        raise ValueError(f'nested deeper than {DEEPEST} levels')
     if isinstance(value, dict):
         if set(value) == {TUPLE}:
-            return tuple(from_json(item) for item in value[TUPLE])
+            return tuple(from_json(item, depth + 1) for item in marked(value, TUPLE))
         if set(value) == {PAIRS}:
-            return {from_json(key): from_json(item) for key, item in value[PAIRS]}
-        return {key: from_json(item) for key, item in value.items()}
-    return [from_json(item) for item in value] if isinstance(value, list) else value
+            return dict(pair_from(item, depth + 1) for item in marked(value, PAIRS))
+        return {key: from_json(item, depth + 1) for key, item in value.items()}
+    return [from_json(item, depth + 1) for item in value] if isinstance(value, list) else value
+
+
+def marked(value: dict[str, Any], mark: str) -> list[Any]:
+    """Return the list under a mark, or raise a ValueError."""
+    if not isinstance(value[mark], list):
+        raise ValueError(f'{mark!r} holds {str(value[mark])[:100]}, no list of items')
+    return value[mark]
+
+
+def pair_from(pair: Any, depth: int) -> tuple[Any, Any]:
+    """Read the key and the value of a mapping whose keys are no texts, or raise a ValueError."""
+    if not isinstance(pair, list) or len(pair) != 2 or isinstance(pair[0], (list, dict)):
+        raise ValueError(f'{PAIRS!r} holds {str(pair)[:100]}, no pair of a plain key and a value')
+    return pair[0], from_json(pair[1], depth)

@@ -2,45 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from safetensors import SafetensorError
+from mmengine.logging import print_log
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mmsls import __version__, runs
 from mmsls.backbones.base_files import sha256_of
-from mmsls.checkpoint import META_KEY, META_VERSION, base_keys, describe, frozen_backbones, read_slim
+from mmsls.checkpoint import META_KEY, META_VERSION, describe, frozen_backbones, read_slim, slim_states
 from mmsls.complexity import ParameterCounts, count_parameters
+from mmsls.deploy.config_check import checked_config
+from mmsls.deploy.known_types import KnownTypes
+from mmsls.deploy.literal_config import write_literals
+from mmsls.deploy.manifest import CARD, FORMAT, INDEX, MANIFEST, VERSION, WEIGHTS, check_files, inside, read_manifest
 from mmsls.deploy.task_card import model_card
 from mmsls.deploy.task_config import backbone_config, from_json, inference_config, to_json
 from mmsls.deploy.task_models import load_whole, with_imports
+from mmsls.files.writing import whole_file, whole_folder, write_json, write_text
 from mmsls.pruning_index import PruningIndex
-
-FORMAT, VERSION = 'mmsls-task', 1
-MANIFEST, WEIGHTS, INDEX, CARD = 'mmsls.json', 'adapters.safetensors', 'pruning_index.json', 'README.md'
-FIELDS: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(('name', 'mmsls'), str),
-    **dict.fromkeys(('backbone', 'parameters', 'files', 'dataset_meta', 'config'), dict),
-}
-BACKBONE_FIELDS: dict[str, type | tuple[type, ...]] = {
-    'name': str,
-    'base_checkpoint': str,
-    'base_sha256': str,
-    'adapter': (dict, type(None)),
-    'depths': list,
-    'kept_depths': list,
-}
-PARAMETER_FIELDS: dict[str, type | tuple[type, ...]] = dict.fromkeys(('total', 'trained', 'stored'), int)
-CONFIG_FIELDS: dict[str, type | tuple[type, ...]] = {'model': dict}
-"""What the manifest's parts hold, and of which type."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +41,7 @@ class Task:
         dataset_meta: Class names and such.
         config: What inference needs; the backbone stands at its kept depths.
         index: How the kept depths were decided, or None where no index did.
+        trusted: Modules that whoever read the folder trusts.
     """
 
     folder: Path
@@ -64,6 +51,7 @@ class Task:
     dataset_meta: dict[str, Any]
     config: Config
     index: PruningIndex | None
+    trusted: tuple[str, ...] = ()
 
     def tensors(self) -> dict[str, Tensor]:
         """Read the weights: adapters, heads, buffers of trained modules.
@@ -71,14 +59,20 @@ class Task:
         Raises:
             ValueError: If the file is no safetensors file.
         """
+        path = inside(self.folder, WEIGHTS)
         try:
-            return load_file(self.folder / WEIGHTS)
-        except SafetensorError as error:
-            raise ValueError(f'{self.folder / WEIGHTS} is not a safetensors file ({error})') from error
+            return load_file(path)
+        except Exception as error:  # what is damaged fails in as many ways: header, types that torch lacks, lengths
+            raise ValueError(f'{path} is not a safetensors file ({str(error)[:200]})') from error
 
 
 def pack(
-    cfg: Config, checkpoint: str | Path, folder: str | Path, index: str | Path | None = None, name: str = ''
+    cfg: Config,
+    checkpoint: str | Path,
+    folder: str | Path,
+    index: str | Path | None = None,
+    name: str = '',
+    trusted: Sequence[str] = (),
 ) -> Task:
     """Write a slim checkpoint as a task folder, after loading it once into the model that `cfg` builds.
 
@@ -88,42 +82,34 @@ def pack(
         folder: Where the task goes; must not exist. It is there whole or not at all.
         index: Index file; by default the config's own `pruning_index`.
         name: The task's name; by default the folder's.
+        trusted: Modules of one's own that the config names types of, besides those it imports. Who opens the folder needs and trusts them too.
 
     Returns:
         The task.
 
     Raises:
-        ValueError: If the folder exists, the checkpoint is not slim or does not fit the config, or the index disagrees with it.
+        ValueError: If the folder exists, the checkpoint is not slim or does not fit the config, the index disagrees with it, or the config
+            names what no task folder may (see `mmsls.deploy.config_check`).
     """
-    folder = Path(folder)
+    folder, checkpoint = Path(folder).expanduser(), Path(checkpoint).expanduser()
     if folder.exists():
         raise ValueError(f'folder: {str(folder)!r} exists; name a new folder for the task')
     content = read_slim(checkpoint)
     model = runs.build_model(with_imports(cfg))
     load_whole(model, content['state_dict'], str(checkpoint))
     described = sole_backbone(describe(model), str(checkpoint))
-    base = base_keys(model)
-    # The model's, not the file's: a tuned checkpoint in a pruned config leaves adapters of removed blocks behind. Copies,
-    # since safetensors refuses tensors that share memory, such as tied layers of a head.
-    state = {
-        key: value.detach().clone(memory_format=torch.contiguous_format)
-        for key, value in model.state_dict().items()
-        if key not in base
-    }
     config = inference_config(cfg)
     backbone = backbone_config(config, described['name'])
-    configured = backbone.pop('pruning_index', None)
-    index_path = index or configured
+    index_path = index or backbone.pop('pruning_index', None)
+    backbone.pop('pruning_index', None)
     backbone |= {'kept_depths': tuple(described['kept_depths'])}
-    partial = folder.with_name(f'.{folder.name}.partial')
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-        save_file(state, partial / WEIGHTS)
+    trusted = (*trusted, *own_modules(config))
+    config = checked_config(config, trusted)
+    with whole_folder(folder) as partial:
+        save_file(stored_tensors(model), partial / WEIGHTS)
         if index_path is not None:
             fingerprint = dict(frozen_backbones(model))[described['name']].fingerprint()
-            agreeing(PruningIndex.load(index_path), described, fingerprint).save(partial / INDEX)
-        files = {path.name: sha256_of(path) for path in sorted(partial.iterdir())}
+            agreeing(PruningIndex.load(Path(index_path).expanduser()), described, fingerprint).save(partial / INDEX)
         manifest = {
             'format': FORMAT,
             'version': VERSION,
@@ -131,112 +117,99 @@ def pack(
             'mmsls': __version__,
             'backbone': described,
             'parameters': vars(count_parameters(model)),
-            'files': files,
+            'files': {path.name: sha256_of(path) for path in sorted(partial.iterdir())},
             'dataset_meta': to_json(dict(content['meta'].get('dataset_meta') or {})),
             'config': to_json(config),
         }
-        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1) + '\n')
-        (partial / CARD).write_text(card_of(read_task(partial)))
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return read_task(folder)
+        write_json(manifest, partial / MANIFEST)
+        write_text(card_of(read_task(partial, trusted)), partial / CARD)
+    return read_task(folder, trusted)
 
 
-def read_task(folder: str | Path) -> Task:
+def own_modules(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the modules of one's own that a config imports, and warn: a folder that names them opens only where they are trusted."""
+    listed = (config.get('custom_imports') or {}).get('imports') or ()
+    known = KnownTypes()
+    found = tuple(name for name in ([listed] if isinstance(listed, str) else listed) if not known.may_import(name))
+    if found:
+        asks = f'the task needs {", ".join(found)}: who opens it needs the code, and trusted={found!r} (tools: --trust)'
+        print_log(f'pack: {asks}', 'current', logging.WARNING)
+    return found
+
+
+def stored_tensors(model: Any) -> dict[str, Tensor]:
+    """Return what a task stores of a model: all but the base.
+
+    The model's tensors, not the checkpoint's: a tuned one in a pruned config leaves adapters of removed blocks behind. Copies, since safetensors
+    refuses tensors that share memory, such as tied layers of a head.
+    """
+    state = dict(model.state_dict())
+    slim_states(model, [(state, '')])
+    return {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
+
+
+def read_task(folder: str | Path, trusted: Sequence[str] = ()) -> Task:
     """Read and check a task folder; the weights are read later, by `Task.tensors`.
+
+    Nothing in the folder runs, whoever made it: its config is checked as `mmsls.deploy.config_check` says. The integration of mmsls that it
+    lists is imported, and with it the toolbox.
+
+    Args:
+        folder: What `pack` wrote.
+        trusted: Modules of others that the task may import and build from; name one only if you know its code.
 
     Raises:
         FileNotFoundError: If a part is missing.
-        ValueError: If a part is damaged or of an unknown version.
+        ValueError: If a part is damaged, of an unknown version, or names what a task may not.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     manifest = read_manifest(folder)
-    for name, digest in manifest['files'].items():
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f'task folder {folder}: {name} is missing; copy the folder again, whole')
-        if sha256_of(folder / name) != digest:
-            raise ValueError(
-                f'task folder {folder}: {name} is not the file that {MANIFEST} records; copy the folder again'
-            )
-    index = PruningIndex.load(folder / INDEX) if INDEX in manifest['files'] else None
-    return Task(
-        folder=folder,
-        name=manifest['name'],
-        backbone=manifest['backbone'],
-        parameters=ParameterCounts(**manifest['parameters']),
-        dataset_meta=from_json(manifest['dataset_meta']),
-        config=Config(from_json(manifest['config'])),
-        index=index,
-    )
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read `mmsls.json` and check that it has this release's format and fields.
-
-    Raises:
-        FileNotFoundError: If it is missing.
-        ValueError: If it is damaged or of an unknown version.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise FileNotFoundError(f'task folder {folder}: {MANIFEST} is missing; tools/pack.py writes such a folder')
+    check_files(folder, manifest['files'])
+    index = PruningIndex.load(inside(folder, INDEX)) if INDEX in manifest['files'] else None
     try:
-        content = json.loads(path.read_text())
+        config = checked_config(from_json(manifest['config']), trusted)
+        dataset_meta = from_json(manifest['dataset_meta'])
+        if not isinstance(dataset_meta, dict):
+            raise ValueError(f'dataset_meta is {str(dataset_meta)[:100]!r}, no mapping')
+        return Task(
+            folder=folder,
+            name=manifest['name'],
+            backbone=manifest['backbone'],
+            parameters=ParameterCounts(**manifest['parameters']),
+            dataset_meta=dataset_meta,
+            config=Config(config),
+            index=index,
+            trusted=tuple(trusted),
+        )
     except ValueError as error:
-        raise ValueError(f'{path} is cut short or not JSON ({error})') from error
-    found = (content.get('format'), content.get('version')) if isinstance(content, dict) else None
-    if found != (FORMAT, VERSION):
-        raise ValueError(f'{path}: format and version are {found}; this release of mmsls reads {(FORMAT, VERSION)}')
-    check_fields(content, FIELDS, str(path))
-    check_fields(content['backbone'], BACKBONE_FIELDS, f'{path}, field backbone')
-    check_fields(content['parameters'], PARAMETER_FIELDS, f'{path}, field parameters')
-    check_fields(content['config'], CONFIG_FIELDS, f'{path}, field config')
-    if WEIGHTS not in content['files']:
-        raise ValueError(f'{path} lacks {WEIGHTS} in its field files')
-    return content
+        raise ValueError(f'task folder {folder}: {error}') from error
 
 
-def check_fields(content: Mapping[str, Any], fields: Mapping[str, type | tuple[type, ...]], where: str) -> None:
-    """Refuse a mapping that lacks a field or holds one of another type.
-
-    Raises:
-        ValueError: That names the place, the field and what stands there.
-    """
-    missing = sorted(set(fields) - set(content))
-    if missing:
-        raise ValueError(f'{where} lacks {", ".join(missing)}')
-    for name, types in fields.items():
-        if not isinstance(content[name], types) or isinstance(content[name], bool):
-            raise ValueError(f'{where}: {name} is {str(content[name])[:100]!r}, of a wrong type; pack the task again')
-
-
-def unpack(folder: str | Path, out: str | Path) -> tuple[Path, Path]:
-    """Write a task folder back as what the toolboxes read: a config and a slim checkpoint.
+def unpack(folder: str | Path, out: str | Path, trusted: Sequence[str] = ()) -> tuple[Path, Path]:
+    """Write a task folder back as what the toolboxes read: a config, of literals alone, and a slim checkpoint.
 
     Args:
         folder: The task.
         out: Folder for `config.py` and `weights.pth`, made if absent; each file is there whole or not at all.
+        trusted: As in `read_task`.
 
     Returns:
         The two paths.
 
     Raises:
-        ValueError: If one of the two files exists.
+        FileNotFoundError: If a part is missing.
+        ValueError: If one of the two files exists, or the folder is refused.
     """
-    task, out = read_task(folder), Path(out)
-    for path in (out / 'config.py', out / 'weights.pth'):
+    task, out = read_task(folder, trusted), Path(out).expanduser()
+    config, weights = out / 'config.py', out / 'weights.pth'
+    for path in (config, weights):
         if path.exists():
             raise ValueError(f'out: {str(path)!r} exists; name another folder')
     meta = {'dataset_meta': task.dataset_meta, META_KEY: as_meta(task.backbone)}
     content = {'meta': meta, 'state_dict': task.tensors()}
-    out.mkdir(parents=True, exist_ok=True)
-    config, weights = out / 'config.py', out / 'weights.pth'
-    partial = out / 'task.partial'
-    torch.save(content, partial)
-    partial.replace(weights)
-    partial.write_text(task.config.pretty_text)
-    partial.replace(config)
+    with whole_file(weights) as partial:
+        torch.save(content, partial)
+    write_literals(task.config.to_dict(), config)
     return config, weights
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from mmsls.backbones import PrunedBackbone
-from mmsls.backbones.adapted_layers import is_adapted
 from mmsls.checkpoint import frozen_backbones
 from mmsls.deploy.task_folder import Task, read_task
 from mmsls.deploy.task_models import build_task
@@ -39,9 +38,12 @@ class LibraryMemory:
 class TaskLibrary:
     """Open any number of task folders on one base, and switch between them by name.
 
-    `library['cells']` is an ordinary model in eval mode, with `cfg` and `dataset_meta`, for `inference_detector` and its kin. All models
-    refer to the same frozen tensors and layers, so a further task costs its adapters, heads and what its module objects take. Switching is a
-    look-up: nothing is copied or loaded, and threads may use any tasks at the same time.
+    `library['cells']` is an ordinary model in eval mode, with `cfg` and `dataset_meta`, for `inference_detector` and its kin. The memory of
+    all frozen tensors is one, so a further task costs its adapters, heads and what its module objects take. Switching is a look-up: nothing is
+    copied or loaded, and threads may use any tasks at the same time.
+
+    A model is its task's own: `.half()`, `.to()`, `requires_grad_()`, `load_state_dict` and merging on one leave the others as they are (and
+    what they convert takes memory of its own from then on). Only who writes into a frozen tensor in place, as an optimizer does, writes into all.
 
     Tasks of different toolboxes can share a base too. Their inference functions build image pipelines in MMEngine's default scope, which is one
     for the whole process: call `init_default_scope(model.cfg.default_scope)` before another toolbox's.
@@ -88,12 +90,13 @@ class TaskLibrary:
         except KeyError:
             raise KeyError(f'no task {name!r} is open; open: {", ".join(self._models) or "none"}') from None
 
-    def open(self, folder: str | Path, name: str | None = None) -> nn.Module:
+    def open(self, folder: str | Path, name: str | None = None, trusted: Sequence[str] = ()) -> nn.Module:
         """Open a task folder.
 
         Args:
             folder: What `mmsls.deploy.task_folder.pack` wrote.
             name: The task's name here; by default its own.
+            trusted: Modules of others that the task may import and build from (see `read_task`).
 
         Returns:
             The task's model, in eval mode.
@@ -102,7 +105,7 @@ class TaskLibrary:
             FileNotFoundError: If a part of the folder, or the base, is missing.
             ValueError: If the name is taken, the task stands on another base, or the folder is damaged; the library is as before then.
         """
-        task = read_task(folder)
+        task = read_task(folder, trusted)
         name = task.name if name is None else name
         with self._lock:
             self._check(task, name)
@@ -141,23 +144,27 @@ class TaskLibrary:
 
 
 class SharedBase:
-    """The frozen parts that the tasks have in common: tensors by state-dict key, layers of blocks by place."""
+    """The frozen tensors that the tasks have in common, by state-dict key.
+
+    Every model has its own modules and parameters, and only the memory behind frozen parameters is one: `.half()`, `.to()`, `requires_grad_()`,
+    merging and loading change what a model refers to, not the memory.
+    """
 
     def __init__(self) -> None:
         self.tensors: dict[str, Tensor] = {}
-        self._layers: dict[tuple[Any, ...], nn.Module] = {}
 
     def adopt(self, backbone: PrunedBackbone) -> None:
-        """Replace a backbone's frozen parts by the shared ones; what no task had before becomes shared."""
-        trained = set(backbone.trained_keys())
-        for key, table, name in owned_tensors(backbone):
-            if key not in trained:
-                table[name] = self._shared(key, table[name])
-        ours = {id(tensor) for tensor in self.tensors.values()}
-        for block_id, block in backbone.iter_blocks():
-            for name, layer in block.named_children():
-                if not is_task_specific(layer, ours):
-                    block._modules[name] = self._layers.setdefault((block_id, name, make_of(layer)), layer)
+        """Let a backbone's frozen parts use the shared memory; what no task had before becomes shared."""
+        trained = set(backbone.stored_keys())
+        for prefix, module in backbone.named_modules():
+            for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
+                key = f'{prefix}.{name}' if prefix else name
+                if tensor is not None and key not in trained:
+                    # By `data`: the parameter stays the model's own, so what changes it changes no other model's.
+                    tensor.data = self._shared(key, tensor.detach())
+            if module._parameters or module._buffers:
+                # torch 2.1 has the public method not yet.
+                module._register_load_state_dict_pre_hook(leave_before_loading, with_module=True)
 
     def _shared(self, key: str, tensor: Tensor) -> Tensor:
         """Return the shared tensor for a key; another host, image size or window may need one of its own."""
@@ -166,28 +173,19 @@ class SharedBase:
         return known if equal else tensor
 
 
-def owned_tensors(module: nn.Module) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Yield each parameter and buffer as its state-dict key, the table that holds it, and its name there."""
-    for prefix, child in module.named_modules():
-        for table in (child._parameters, child._buffers):
-            for name, tensor in table.items():
-                if tensor is not None:
-                    yield f'{prefix}.{name}' if prefix else name, table, name
+def leave_before_loading(module: nn.Module, state_dict: Mapping[str, Any], prefix: str, *_: Any) -> None:
+    """Give a module memory of its own for what is loaded into it: `load_state_dict` writes in place."""
+    for table in (module._parameters, module._buffers):
+        for name, tensor in table.items():
+            value = state_dict.get(prefix + name)
+            if tensor is not None and isinstance(value, Tensor) and not same_values(tensor, value):
+                tensor.data = tensor.detach().clone()
 
 
-def is_task_specific(layer: nn.Module, shared: set[int]) -> bool:
-    """Whether a layer holds a tensor that is not shared, computes through an adapter, or is watched by a hook."""
-    return any(
-        is_adapted(module) or module._forward_hooks or module._forward_pre_hooks for module in layer.modules()
-    ) or any(id(table[name]) not in shared for _, table, name in owned_tensors(layer))
-
-
-def make_of(layer: nn.Module) -> tuple[Any, ...]:
-    """Return what a layer and its children are besides their tensors: types and plain attributes."""
-    plain = (bool, int, float, str, tuple)
-    return tuple(
-        (type(module), tuple((key, value) for key, value in vars(module).items() if isinstance(value, plain)))
-        for module in layer.modules()
+def same_values(ours: Tensor, theirs: Tensor) -> bool:
+    """Whether loading one tensor into another would change nothing."""
+    return (
+        ours.shape == theirs.shape and ours.dtype == theirs.dtype and torch.equal(ours.detach(), theirs.to(ours.device))
     )
 
 

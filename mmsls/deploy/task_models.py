@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from mmengine.config import Config
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from mmsls import runs
 from mmsls.backbones.base_weights import SHOWN
+from mmsls.deploy.config_check import checked_config
 from mmsls.deploy.task_config import backbone_config
 
 if TYPE_CHECKING:
@@ -28,15 +28,35 @@ def build_task(task: Task, base_checkpoint: str | None = None, device: str = 'cp
 
     Raises:
         FileNotFoundError: If the base is not there.
-        ValueError: If the base is another one, or a tensor is missing, left over or misshapen.
+        ValueError: If the base is another one, the config does not build, or a tensor is missing, left over or misshapen.
     """
-    cfg = deepcopy(task.config)
+    cfg = Config(checked_config(task.config.to_dict(), task.trusted))
+    try:
+        own = backbone_config(cfg, task.backbone['name'])
+    except ValueError as error:
+        raise ValueError(f'task {task.name!r}: {error}') from error
     if base_checkpoint is not None:
-        backbone_config(cfg, task.backbone['name'])['base_checkpoint'] = base_checkpoint
-    model: Any = runs.build_model(with_imports(cfg))
+        own['base_checkpoint'] = base_checkpoint
+    model: Any = built(cfg, f'task {task.name!r}')
     load_whole(model, task.tensors(), f'task {task.name!r}')
     model.cfg, model.dataset_meta = cfg, task.dataset_meta
     return model.to(device).eval()
+
+
+def built(cfg: Config, source: str) -> nn.Module:
+    """Build a config's model; whatever a host raises on arguments that it cannot take becomes one error.
+
+    Raises:
+        FileNotFoundError: If the base is not there.
+        ValueError: If a host refuses the config.
+    """
+    try:
+        return runs.build_model(cfg)
+    except (FileNotFoundError, ValueError):
+        raise
+    except Exception as error:  # asserts, missing keys and wrong types, deep in the hosts' constructors
+        reason = f'{type(error).__name__}: {str(error)[:300]}'
+        raise ValueError(f'{source}: its config does not build ({reason})') from error
 
 
 def load_whole(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
@@ -47,6 +67,8 @@ def load_whole(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> 
     """
     try:
         model.load_state_dict(tensors)
+    except (TypeError, AttributeError, KeyError) as error:  # metadata of another form
+        raise ValueError(f'{source} does not fit its config ({error})') from error
     except RuntimeError as error:
         problems = [line.strip() for line in str(error).splitlines()[1:]]
         raise ValueError(f'{source} does not fit its config: {" ".join(problems[:SHOWN])}') from error

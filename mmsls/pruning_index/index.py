@@ -163,7 +163,7 @@ class PruningIndex:
 
         Folders that are missing are made. Under distributed training, call it on rank 0 only.
         """
-        write_text(self._to_text(), path)
+        write_text(self._to_text(), os.path.expanduser(path))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> PruningIndex:
@@ -175,12 +175,13 @@ class PruningIndex:
                 if a field is wrong or disagrees with another; the message names the file, the field and both values.
         """
         try:
-            return cls._from_text(read_text(path, LARGEST))
+            return cls._from_text(read_text(os.path.expanduser(path), LARGEST))
         except FileNotFoundError as error:
             hint = 'score the tuned model first (tools/score.py), or set kept_depths instead'
             raise FileNotFoundError(f'pruning index {os.fspath(path)} does not exist; {hint}') from error
         except ValueError as error:
-            raise ValueError(f'pruning index {os.fspath(path)}: {error}') from error
+            said = str(error)  # with values, which may be as long as the file
+            raise ValueError(f'pruning index {os.fspath(path)}: {said[:1000]}{"..." * (len(said) > 1000)}') from error
 
     def _to_text(self) -> str:
         told = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import Any
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
+from mmsls.files.reading import read_text
 from mmsls.registry import DATASETS
 from mmsls.vtab.facts import facts_of
 
 TEST_LIST = 'test.txt'
 LISTS = ('train800.txt', 'val200.txt', 'train800val200.txt', TEST_LIST)
+LONGEST = 1000
+"""Characters of a path in a list."""
 SHOWN = 3
 """How many entries an error names."""
 
@@ -68,7 +72,7 @@ class VTAB1k(BaseDataset):
             )
         entries = [
             parse_line(path, number, line)
-            for number, line in enumerate(path.read_text().splitlines(), 1)
+            for number, line in enumerate(read_text(path).splitlines(), 1)
             if line.strip()
         ]
         self._check_labels(path, [label for _, label in entries])
@@ -101,15 +105,17 @@ def parse_line(path: Path, number: int, line: str) -> tuple[str, int]:
     """Split a line into path and label; paths may hold spaces.
 
     Raises:
-        ValueError: If the line has no whole number at its end.
+        ValueError: If the line has no whole number at its end, or the path is none inside the task's folder.
 
     Example:
         >>> parse_line(Path('test.txt'), 1, 'images/test/a b.jpg 7')
         ('images/test/a b.jpg', 7)
     """
     name, _, label = line.strip().rpartition(' ')
-    if not name or not label.removeprefix('-').isdecimal():
-        raise ValueError(f'{path}, line {number}: {line!r} is not "relative/path label"')
+    if not name or not re.fullmatch('-?[0-9]{1,9}', label):
+        raise ValueError(f'{path}, line {number}: {line[:100]!r} is not "relative/path label"')
+    if Path(name).is_absolute() or '..' in Path(name).parts or '\0' in name or len(name) > LONGEST:
+        raise ValueError(f'{path}, line {number}: {name[:100]!r} is no path inside the folder of the task')
     return name, int(label)
 
 
@@ -119,7 +125,7 @@ def check_images(path: Path, images: list[Path]) -> None:
     Raises:
         FileNotFoundError: With their number and the first ones.
     """
-    sizes = {image: image.stat().st_size if image.is_file() else None for image in images}
+    sizes = {image: size_of(image) for image in images}
     for what, size in (('missing', None), ('empty files', 0)):
         wrong = [str(image) for image in images if sizes[image] == size]
         if wrong:
@@ -127,3 +133,11 @@ def check_images(path: Path, images: list[Path]) -> None:
             raise FileNotFoundError(
                 f'{path}: {len(wrong)} of {len(images)} images are {what}: {", ".join(wrong[:SHOWN])}{more}'
             )
+
+
+def size_of(image: Path) -> int | None:
+    """Return the bytes of a file, None where there is none."""
+    try:
+        return image.stat().st_size if image.is_file() else None
+    except OSError:  # a name that no file can have
+        return None

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -112,6 +113,13 @@ print(json.dumps(outputs))
 """
 
 
+@pytest.fixture(autouse=True)
+def untried(request, monkeypatch):
+    """Trying an export in a process of its own takes seconds: tests that are not about it leave it out."""
+    if 'tried' not in request.fixturenames:
+        monkeypatch.setattr(merging, 'why_not_alone', lambda *_: '')
+
+
 @pytest.fixture(scope='module')
 def slimmed(tmp_path_factory, randomise):
     """A function that gives a config, a slim checkpoint and its model, random in what is trained."""
@@ -209,8 +217,10 @@ def without_mmsls(trained, slimmed, randomise, tmp_path_factory):
         cfg, checkpoint, model = slimmed(model_cfg(toolbox, arguments, 64 if 'Swin' in type_ else 16))
         expected[name] = (logits if toolbox == 'mmseg' else class_scores)(model)
         cases.append((name, toolbox, cfg, checkpoint))
-    for name, _, cfg, checkpoint in cases:
-        assert export(cfg, checkpoint, folder / name).stock
+    with pytest.MonkeyPatch.context() as patch:  # all at once below
+        patch.setattr(merging, 'why_not_alone', lambda *_: '')
+        for name, _, cfg, checkpoint in cases:
+            assert export(cfg, checkpoint, folder / name).stock
     cases = [(name, host, str(folder / name)) for name, host, *_ in cases]
     expected = {name: value.flatten().tolist() for name, value in expected.items()}
     np.save(folder / 'picture.npy', PICTURE)
@@ -393,3 +403,126 @@ def test_a_block_twice_into_a_neck_needs_mmsls_and_is_merged(slimmed, randomise,
     alone.cfg = cfg
     assert not [key for key in alone.state_dict() if 'adapters' in key]
     torch.testing.assert_close(logits(alone), logits(model), atol=1e-5, rtol=1e-5)
+
+
+# Trying it without mmsls.
+
+
+@pytest.mark.parametrize('tried', [True])
+def test_what_needs_mmsls_all_the_same_is_found_by_trying(trained, tmp_path, monkeypatch, tried):
+    """A module of one's own that imports mmsls: the config names it and not mmsls."""
+    from mmdet.apis import init_detector
+
+    (tmp_path / 'mmsls_test_user.py').write_text('import mmsls\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    cfg, checkpoint, model = trained(adapter=REPADAPTER)
+    alone = export(cfg, checkpoint, tmp_path / 'alone')
+    assert (alone.stock, alone.reason) == (True, '')
+    cfg = copy.deepcopy(cfg)
+    cfg.custom_imports.imports = ['mmsls.integrations.mmdet', 'mmsls_test_user']
+    done = export(cfg, checkpoint, tmp_path / 'out')
+    assert not done.stock
+    assert 'without mmsls it does not load' in done.reason
+    assert 'mmsls is not there' in done.reason
+    torch.testing.assert_close(
+        scores(init_detector(str(done.config), str(done.checkpoint), device='cpu')), scores(model)
+    )
+
+
+@pytest.mark.parametrize(
+    'spelling', ['mmdet.PrunedSwinTransformer', 'mmsls.integrations.mmdet.PrunedSwinTransformer', 'class']
+)
+def test_however_the_backbone_is_named(trained, tmp_path, spelling):
+    from mmsls.integrations.mmdet import PrunedSwinTransformer
+
+    cfg, checkpoint, _ = trained(adapter=REPADAPTER)
+    cfg = copy.deepcopy(cfg)
+    cfg.model.backbone.type = PrunedSwinTransformer if spelling == 'class' else spelling
+    cfg.custom_hooks = [
+        {'type': name} for name in ('SLSHook', 'mmsls.hooks.SLSHook', 'mmsls.SlimCheckpointHook', 'EMAHook')
+    ]
+    done = export(cfg, checkpoint, tmp_path / 'out')
+    exported = Config.fromfile(done.config)
+    assert done.stock
+    assert exported.model.backbone.type == 'mmdet.SwinTransformer'
+    assert [hook.type for hook in exported.custom_hooks] == ['EMAHook']
+    assert 'mmsls' not in done.config.read_text()
+
+
+def test_a_part_that_names_mmsls_keeps_it_and_says_where(trained, tmp_path):
+    cfg, checkpoint, _ = trained(adapter=REPADAPTER)
+    cfg = copy.deepcopy(cfg)
+    cfg.visualizer = {'type': 'mmsls.Painter'}
+    done = export(cfg, checkpoint, tmp_path / 'out')
+    assert (done.stock, done.reason) == (False, 'config.visualizer.type still names mmsls')
+
+
+def test_our_data_sets_become_the_hosts_inside_wrappers():
+    inner = {'type': 'mmsls.vtab.dataset.VTAB1k', 'data_root': 'data', 'task': 'svhn', 'ann_file': 'test.txt'}
+    plain = {'test_dataloader': {'dataset': {'type': 'RepeatDataset', 'times': 2, 'dataset': inner}}}
+    forget_training(plain, stock=True)
+    assert plain['test_dataloader']['dataset']['dataset']['type'] == 'CustomDataset'
+
+
+# Numbers.
+
+
+def built(host, randomise, tmp_path, adapter):
+    torch.save(host.base_of(randomise(host.stock())), tmp_path / 'base.pth')
+    model = host.pruned(base_checkpoint=str(tmp_path / 'base.pth'), adapter=adapter)
+    return randomise(model, seed=1, only_trainable=True).eval()
+
+
+@pytest.mark.parametrize('adapter', [REPADAPTER, LORA, {'type': 'SSF'}, {'type': 'BitFit'}], ids=lambda a: a['type'])
+@pytest.mark.parametrize('host', ['mmdet_host', 'mmseg_vit_host'])
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_merges(request, host, adapter, randomise, tmp_path, dtype):
+    model = built(request.getfixturevalue(host), randomise, tmp_path, adapter)
+    image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        wide = [out.clone() for out in model(image)]
+        model.to(dtype)
+        unmerged = model(image.to(dtype))
+        merge_backbone(model)
+        merged = model(image.to(dtype))
+    assert all(parameter.dtype == dtype for parameter in model.parameters())
+    for exact, before, after in zip(wide, unmerged, merged, strict=True):
+        lost = (before.float() - exact).abs().max()
+        assert (after.float() - exact).abs().max() <= 3 * lost + 1e-3
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+@pytest.mark.parametrize('adapter', [REPADAPTER, LORA, {'type': 'SSF'}], ids=lambda a: a['type'])
+def test_adapters_that_are_no_numbers_are_refused_by_name(mmdet_host, randomise, tmp_path, adapter, value):
+    model = built(mmdet_host, randomise, tmp_path, adapter)
+    name, parameter = [(n, p) for n, p in model.named_parameters() if 'stages.1.blocks.1.adapters' in n][-1]
+    with torch.no_grad():
+        parameter.view(-1)[0] = value
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match=re.escape(name)):
+        merge_backbone(model)
+    assert all(torch.equal(value.nan_to_num(), before[key].nan_to_num()) for key, value in model.state_dict().items())
+
+
+def test_a_result_that_half_precision_cannot_hold_is_refused_whole(mmdet_host, randomise, tmp_path):
+    model = built(mmdet_host, randomise, tmp_path, {'type': 'SSF'}).half()
+    block = model.stages[1].blocks[1]
+    with torch.no_grad():
+        block.adapters['ffn_fc1'].gamma.fill_(6e4)
+        block.ffn.layers[0][0]._parameters['weight'].fill_(6e4)
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(
+        ValueError, match=r"stage 1, block 1, adapter at 'ffn_fc1': folded in, weight of Linear holds NaN or inf"
+    ):
+        merge_backbone(model)
+    assert set(model.state_dict()) == set(before)
+
+
+def test_an_export_with_nan_outside_the_backbone_is_refused(trained, tmp_path):
+    cfg, checkpoint, _ = trained(adapter=REPADAPTER)
+    content = torch.load(checkpoint, weights_only=True)
+    content['state_dict']['bbox_head.retina_cls.bias'][0] = float('nan')
+    torch.save(content, tmp_path / 'nan.pth')
+    with pytest.raises(ValueError, match=r'nan\.pth: bbox_head\.retina_cls\.bias hold NaN'):
+        export(cfg, tmp_path / 'nan.pth', tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()

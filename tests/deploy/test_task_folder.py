@@ -176,6 +176,16 @@ def test_tied_weights_are_packed(detector_cfg, randomise, tmp_path, monkeypatch)
     assert torch.equal(tensors['bbox_head.retina_twin.weight'], tensors['bbox_head.retina_reg.weight'])
 
 
+def test_home_in_paths(trained, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    cfg, checkpoint, _ = trained
+    shutil.copy(checkpoint, tmp_path / 'slim.pth')
+    write_index(tmp_path / 'index.json', kept=(2, 2, 3, 0))
+    task = pack(cfg, '~/slim.pth', '~/task', index='~/index.json')
+    assert (task.folder, task.index.kept_depths) == (tmp_path / 'task', (2, 2, 3, 0))
+    assert unpack('~/task', '~/out')[0] == tmp_path / 'out/config.py'
+
+
 def test_kept_depths_by_hand_need_no_index(detector_cfg, randomise, tmp_path):
     cfg = detector_cfg(tmp_path, backbone={'kept_depths': KEPT})
     model = runs.build_model(with_imports(cfg))

@@ -94,6 +94,20 @@ def test_a_line_that_is_no_path_and_label_is_refused(root, line):
         build(root)
 
 
+@pytest.mark.parametrize('name', ['../other/0.png', '/etc/passwd', 'images/../../x.png', 'images/\0.png', 'x' * 5000])
+def test_a_path_that_leaves_the_folder_is_refused(root, name):
+    edit(root, f'{name} 0')
+    with pytest.raises(ValueError, match=r'train800\.txt, line 13: .* is no path inside the folder of the task'):
+        build(root)
+
+
+@pytest.mark.parametrize('text', [b'\xff\xfe1 2', b'images/0.png ' + b'9' * 10_000])
+def test_a_list_that_is_no_text_or_number_is_refused(root, text):
+    (root / 'digits' / 'train800.txt').write_bytes(text)
+    with pytest.raises(ValueError, match=r'train800\.txt'):
+        build(root)
+
+
 def test_an_empty_list_is_refused(root):
     (root / 'digits' / 'val200.txt').write_text('\n')
     with pytest.raises(ValueError, match='empty'):
