@@ -211,7 +211,10 @@ def read_slim(path: str | Path) -> dict[str, Any]:
         raise ValueError(
             f'checkpoint: {str(path)!r} is no slim checkpoint: train with SlimCheckpointHook on a frozen base'
         )
-    described(content)
+    try:
+        described(content)
+    except ValueError as error:
+        raise ValueError(f'checkpoint: {str(path)!r}: {error}') from error
     return content
 
 
