@@ -49,8 +49,9 @@ class RateSettings:
         if self.layer_decay is not None:
             return f'{self.path}.paramwise_cfg.{self.layer_decay}={self.paramwise[self.layer_decay]}'
         if key is not None:
-            multiplier = self.paramwise['custom_keys'][key].get('lr_mult', 1.0)
-            return f'{self.path}.paramwise_cfg.custom_keys[{key!r}].lr_mult={multiplier}'
+            chosen = self.paramwise['custom_keys'][key]
+            setting = f'lr={chosen["lr"]}' if 'lr' in chosen else f'lr_mult={chosen.get("lr_mult", 1.0)}'
+            return f'{self.path}.paramwise_cfg.custom_keys[{key!r}].{setting}'
         if self._by_bias(name):
             return f'{self.path}.paramwise_cfg.bias_lr_mult={self.paramwise["bias_lr_mult"]}'
         return (

@@ -98,6 +98,11 @@ def test_raised_rates_follow_the_schedule_as_if_the_config_had_never_slowed_them
         assert ours == pytest.approx(theirs)
 
 
+def test_an_absolute_rate_of_the_backbone_is_named_as_such(model):
+    raised = run(model, built(model, {'paramwise_cfg': {'custom_keys': {'backbone': {'lr': 1e-5}}}}))
+    assert {tensor.line for tensor in raised} == {"optim_wrapper.paramwise_cfg.custom_keys['backbone'].lr=1e-05"}
+
+
 def test_layer_wise_decay_of_mmpretrain(model):
     constructor = 'mmpretrain.LearningRateDecayOptimWrapperConstructor'
     runner = built(
