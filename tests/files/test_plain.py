@@ -47,7 +47,7 @@ def saved_and_read(value):
         (OrderedDict(a=torch.float16), {'a': torch.float16}),
         (torch.Size([1, 2]), torch.Size([1, 2])),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_what_has_a_plain_form_gets_it(value, expected):
     found = saved_and_read(plain(value))
@@ -71,7 +71,7 @@ def holding_itself():
         (np.datetime64('2020-01-01'), 'datetime.date'),
         (holding_itself(), 'holds itself'),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_what_has_none_is_left_out_by_name(odd, named, said):
     content = plain({'meta': {'odd': odd, 'kept': 1}}, 'checkpoint')
