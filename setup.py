@@ -34,6 +34,16 @@ setup(
         'onedl': ONEDL,
         'openmmlab': OPENMMLAB,
         'cls': ['timm', 'ftfy', 'regex', 'torch-pruning>=1.6'],
-        'dev': ['onnx', 'onnxruntime', 'onnxscript', 'pytest', 'pytest-timeout', 'hypothesis', 'ruff', 'mypy'],
+        'dev': [
+            'onnx',
+            'onnxruntime',
+            'onnxscript',
+            'pytest',
+            'pytest-timeout',
+            'pytest-xdist',
+            'hypothesis',
+            'ruff',
+            'mypy',
+        ],
     },
 )

@@ -28,7 +28,7 @@ from sklearn.metrics import silhouette_score
 from threadpoolctl import threadpool_limits
 
 from mmsls.scoring import layer_scores
-from mmsls.scoring.rule import decide
+from mmsls.scoring.rule import Rule
 
 if TYPE_CHECKING:
     import torch
@@ -68,7 +68,7 @@ def visited(scores: Sequence[float], seconds: Sequence[float], alpha: float = 0.
 def decisions(scores: Sequence[float]) -> list[tuple[int, ...]]:
     """Return the kept depths for ten alphas."""
     table = {(0, block): score for block, score in enumerate(scores)}
-    return [decide(table, alpha=alpha).kept_depths for alpha in ALPHAS]
+    return [Rule(alpha=alpha).decide(table).kept_depths for alpha in ALPHAS]
 
 
 def row(name: str, seconds: float, base: float, ours: Sequence[float], theirs: Sequence[float]) -> tuple[str, ...]:

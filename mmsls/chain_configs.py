@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from mmsls import runs
 from mmsls.block_scorer import scorer_options
-from mmsls.scoring.rule import RULE_OPTIONS, check_options
+from mmsls.resuming import is_hook
 
 
 def check_decision(tune: Config, decision: Mapping[str, Any]) -> None:
@@ -20,8 +20,7 @@ def check_decision(tune: Config, decision: Mapping[str, Any]) -> None:
     Raises:
         ValueError: Naming the setting.
     """
-    settings = scorer_options(runs.sls_settings(tune), tune.get('default_scope'), decision)
-    check_options(**{name: value for name, value in settings.items() if name in RULE_OPTIONS})
+    scorer_options(runs.sls_settings(tune), tune.get('default_scope'), decision)
 
 
 def identity(cfg: Config) -> str:
@@ -50,7 +49,7 @@ def without_sls_hook(cfg: Config) -> Config:
     """Return a copy of a config that does not score."""
     cfg = deepcopy(cfg)
     hooks = cfg.get('custom_hooks') or []
-    cfg.custom_hooks = [hook for hook in hooks if str(hook.get('type')).removeprefix('mmsls.') != 'SLSHook']
+    cfg.custom_hooks = [hook for hook in hooks if not is_hook(hook, 'SLSHook')]
     return cfg
 
 

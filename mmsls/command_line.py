@@ -12,15 +12,18 @@ from typing import Any
 
 from mmengine.config import DictAction
 
-from mmsls.scoring.rule import RULE_OPTIONS
+from mmsls.files.paths import expand_home
+from mmsls.files.trouble import explain
+from mmsls.scoring.rule import Rule
 
+SAME_COMMAND = 'the same command goes on where it stopped'
 PACKAGE = Path(__file__).resolve().parent
 
 
 def config_parser(description: str | None, config_help: str | None = None) -> argparse.ArgumentParser:
     """Return a parser with what every tool takes: a config and settings that override it."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('config', help=config_help)
+    parser.add_argument('config', type=path_argument, help=config_help)
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='key=value settings that override the config'
     )
@@ -30,7 +33,9 @@ def config_parser(description: str | None, config_help: str | None = None) -> ar
 def run_parser(description: str | None, config_help: str | None = None) -> argparse.ArgumentParser:
     """Return a parser for tools that run a config: where results go and how processes are launched, too."""
     parser = config_parser(description, config_help)
-    parser.add_argument('--work-dir', help="where results go (default: the config's, or work_dirs/<its name>)")
+    parser.add_argument(
+        '--work-dir', type=path_argument, help="where results go (default: the config's, or work_dirs/<its name>)"
+    )
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
     return parser
 
@@ -45,16 +50,33 @@ def add_rule_options(parser: argparse.ArgumentParser) -> None:
 
 def chosen(args: argparse.Namespace, *names: str) -> dict[str, Any]:
     """Return the named arguments as a dict, those of the rule where none are named."""
-    return {name: getattr(args, name) for name in names or RULE_OPTIONS}
+    return {name: getattr(args, name) for name in names or Rule.options()}
+
+
+def path_argument(text: str) -> str:
+    """Return a path of the command line; the shell leaves `~` in `--name=~/x` and in quotes as it is."""
+    return expand_home(text)
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
-    """End the program with one line where mmsls itself refused an input; let any other error keep its traceback."""
+def one_line_errors(go_on: str = '') -> Iterator[None]:
+    """End the program with one line where mmsls refused an input or the system refused a file, and where it was interrupted.
+
+    Any other error keeps its traceback.
+
+    Args:
+        go_on: How to go on after an interruption.
+    """
     try:
         yield
-    except (ValueError, FileNotFoundError, IndexError, RuntimeError) as error:
+    except KeyboardInterrupt:
+        print(f'interrupted{go_on and "; " + go_on}', file=sys.stderr)
+        sys.exit(130)
+    except (ValueError, FileNotFoundError, IndexError, RuntimeError, OSError) as error:
+        line = explain(error) if isinstance(error, OSError) else None
         raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename).resolve()
+        if line is not None:
+            sys.exit(f'error: {line}{go_on and "; then " + go_on}')
         if PACKAGE not in raised_in.parents:
             raise
         sys.exit(f'error: {error}')

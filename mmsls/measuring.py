@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,7 +29,7 @@ class Row:
         metrics: Test metrics, empty where nothing was trained.
         parameters: Total, trained and stored numbers.
         macs: Multiply-accumulates of one test image.
-        latency: Median seconds of one test image, all rows in turns in one process.
+        latency: Median seconds of one test image, all rows in turns in one process; 0 where it was not measured.
         memory: Bytes that a training step on two images adds to the model's own (`training_bytes`); 0 where it could not be measured.
     """
 
@@ -42,15 +42,24 @@ class Row:
     memory: int = 0
 
 
-def measure(rows: Sequence[Row], models: Sequence[nn.Module], batch: Any) -> None:
-    """Fill in what each row's model costs: parameters, and multiply-accumulates and latency on a batch, all models in turns."""
+def measure(rows: Sequence[Row], models: Sequence[nn.Module], batch: Any, timed: Collection[str] | None = None) -> None:
+    """Fill in what each row's model costs: parameters, and multiply-accumulates and latency on a batch, all models in turns.
+
+    Args:
+        rows: To fill in.
+        models: One per row.
+        batch: What they run on.
+        timed: Names of the rows that get a latency; by default all. How long a detector takes depends on what its head predicts, so the time of
+            one that was never trained says nothing.
+    """
     forwards: dict[str, Callable[[], object]] = {}
     for row, model in zip(rows, models, strict=True):
         forwards[row.name] = partial(run_once, model, batch)
         row.parameters, row.macs = count_parameters(model), count_macs(forwards[row.name])
-    seconds = latencies(forwards)
+    names = [row.name for row in rows if timed is None or row.name in timed]
+    seconds = latencies({name: forwards[name] for name in names}) if names else {}
     for row in rows:
-        row.latency = seconds[row.name]
+        row.latency = seconds.get(row.name, 0.0)
 
 
 def measure_training(rows: Sequence[Row], models: Sequence[nn.Module], batch: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
+import secrets
 from copy import deepcopy
 from dataclasses import asdict
 from itertools import count
@@ -13,23 +13,28 @@ from typing import Any, Protocol
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import barrier, broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from mmsls import runs
 from mmsls.block_scorer import find_backbone, scorer_options
+from mmsls.chain_checks import check_builds, check_configs, with_test
 from mmsls.chain_configs import check_decision, full_cfg, identity, without_sls_hook
+from mmsls.chain_state import CURVE_FILE, INDEX_FILE, MARKS, RESULTS, STATE_FILE, TASK, ChainState
+from mmsls.chain_task import replace_task
 from mmsls.deploy.task_folder import pack
 from mmsls.files.reading import read_json
+from mmsls.files.trouble import naming
 from mmsls.files.writing import write_json
 from mmsls.measuring import Row, first_images, measure, measure_training
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.score_curve import draw_score_curve
+from mmsls.resuming import checkpoint_hooks, chosen_checkpoint, digest_of, last_checkpoint
 
-INDEX_FILE, CURVE_FILE = 'pruning_index.json', 'score_curve.png'
-DONE_FILE, STATE_FILE = 'done.json', 'chain.json'
+DONE_FILE = 'done.json'
 _NAMES = count()
+__all__ = ['CURVE_FILE', 'DONE_FILE', 'INDEX_FILE', 'STATE_FILE', 'Chain', 'Progress', 'RunnerObserver']
 
 
 class Progress(Protocol):
@@ -52,7 +57,9 @@ class RunnerObserver(Protocol):
 class Chain:
     """Tune, score, prune, retrain and evaluate one config.
 
-    Every stage leaves its result under `work_dir` and is skipped when it is there already; an interrupted training resumes.
+    Every stage leaves its result under `work_dir` and is skipped when it is there already; an interrupted training resumes, and ends as one
+    that was not interrupted. `chain.json` there records what the chain writes; nothing else is ever replaced or removed. What a config
+    lacks is refused before anything is trained; one without a test part is tested on its validation images (`tested_on`).
 
     Args:
         tune: Config that tunes adapters at full depth on a frozen base.
@@ -64,7 +71,9 @@ class Chain:
             They may change until something was pruned.
 
     Raises:
-        ValueError: If a setting of the rule is out of range, or the work directory holds a run of other configs, or an index that no chain wrote.
+        ValueError: If a setting of the rule is out of range, a config lacks a part, or the work directory holds a run of other configs, or files
+            that no chain wrote.
+        OSError: If the work directory cannot be written.
     """
 
     def __init__(
@@ -76,12 +85,17 @@ class Chain:
         baseline: Config | None = None,
         decision: dict[str, Any] | None = None,
     ) -> None:
-        self.work_dir, self.progress = Path(work_dir), progress
-        self.tune, self.baseline, self.decision = tune, baseline, decision or {}
-        self.pruned = pruned if pruned is not None else without_sls_hook(tune)
+        self.work_dir, self.progress, self.decision = Path(work_dir).expanduser(), progress, decision or {}
         self.index_path = self.work_dir / INDEX_FILE
+        pruned = pruned if pruned is not None else without_sls_hook(tune)
         check_decision(tune, self.decision)
-        self._check_unchanged()
+        check_configs(tune, pruned, baseline)
+        self.tested_on = 'test' if tune.get('test_dataloader') is not None else 'val'
+        self.tune, self.pruned = with_test(tune), with_test(pruned)
+        self.baseline = with_test(baseline) if baseline is not None else None
+        self.state, self.seen = ChainState(self.work_dir), set[str]()
+        with naming(self.work_dir):
+            self._check_unchanged((tune, pruned, baseline))
 
     def run(self, until_score: bool = False) -> list[Row]:
         """Run what is left of the chain and return the table's rows.
@@ -92,6 +106,12 @@ class Chain:
         Raises:
             ValueError: If other settings of the rule keep other blocks than those that were retrained here.
         """
+        with naming(self.work_dir):
+            return self._run(until_score)
+
+    def _run(self, until_score: bool) -> list[Row]:
+        self._check_later_stages()
+        self.state.own(*RESULTS, TASK)
         rows = [self._full(), self._tuned()]
         index = self._scored()
         if until_score:
@@ -101,8 +121,9 @@ class Chain:
             rows += [self._evaluated('pruned', self._pruned_cfg(), self._checkpoint('tuned')), self._retrained()]
         self._measure(rows)
         if is_main_process():
-            write_json([asdict(row) for row in rows], self.work_dir / 'results.json')
+            write_json([asdict(row) for row in rows], self.work_dir / RESULTS[0])
             self._store_task('retrained' if len(rows) > 2 else 'tuned')
+        barrier()
         return rows
 
     # Stages.
@@ -120,6 +141,8 @@ class Chain:
 
     def _scored(self) -> PruningIndex:
         observer = self.progress.stage('score', self.index_path.exists())
+        self.state.own_file(INDEX_FILE)
+        self.state.own_file(CURVE_FILE)
         if not self.index_path.exists():
             written = self._dir('tuned') / runs.sls_settings(self.tune).get('out_file', INDEX_FILE)
             split = runs.default_split(self.tune)
@@ -143,24 +166,20 @@ class Chain:
 
     def _check_depths(self, index: PruningIndex, stored: PruningIndex) -> None:
         """Refuse to test, measure or store what was pruned and retrained to other depths; the index file may have been edited since."""
-        state = read_json(self.work_dir / STATE_FILE)
-        pruned_to = tuple(state.get('pruned_to', stored.kept_depths))
+        pruned_to = tuple(self.state.content.get('pruned_to', stored.kept_depths))
         if pruned_to != index.kept_depths and any(self._dir(name).exists() for name in ('pruned', 'retrained')):
             raise ValueError(
                 f'work_dir {str(self.work_dir)!r} holds a model pruned to {pruned_to}, these settings keep {index.kept_depths}; remove its '
                 "folders 'pruned' and 'retrained', or copy the rest of it to another work_dir"
             )
-        barrier()
-        if is_main_process():
-            write_json({**state, 'pruned_to': list(index.kept_depths)}, self.work_dir / STATE_FILE)
-        barrier()
+        self.state.save(pruned_to=list(index.kept_depths))
 
     def _decision(self) -> dict[str, Any]:
         """Return the settings that override; a scope brings its own `min_depth` along, as it does everywhere else."""
         decision = dict(self.decision)
         if decision.get('scope') is not None:
             settings, scope = runs.sls_settings(self.tune), self.tune.get('default_scope')
-            decision['min_depth'] = scorer_options(settings, scope, decision)['min_depth']
+            decision['min_depth'] = scorer_options(settings, scope, decision)['rule'].min_depth
         return decision
 
     def _retrained(self) -> Row:
@@ -175,13 +194,19 @@ class Chain:
         observer = self.progress.stage(name, done.exists())
         if done.exists():
             return
-        cfg = self._in(name, cfg)
+        cfg = keeping_two(self._in(name, cfg))
         last = self._last_checkpoint(name)
+        barrier()  # every process has looked before one of them writes
         if last is not None:
             cfg.resume, cfg.load_from = True, last
-        runs.train(cfg, observer.prepare)
+        runner = runs.train(cfg, observer.prepare)
         if is_main_process():
-            write_json({'checkpoint': self._chosen(name)}, done)
+            found = chosen_checkpoint(runner)
+            if found is None:
+                raise RuntimeError(
+                    f'{name}: the training left no checkpoint in {str(self._dir(name))!r}; was it removed?'
+                )
+            write_json({'checkpoint': found[0], 'best': found[1], 'sha256': digest_of(found[0])}, done)
         barrier()
 
     def _evaluated(self, name: str, cfg: Config, checkpoint: str) -> Row:
@@ -198,7 +223,8 @@ class Chain:
         self.progress.stage('measure', False)
         models = [runs.build_model(self._cfg_of(row.name), self._weights_of(row)).to(get_device()) for row in rows]
         if is_main_process():
-            measure(rows, models, first_images(self.tune, 'test'))
+            # Without a baseline, the head of the row `full` is random.
+            measure(rows, models, first_images(self.tune, 'test'), timed=[row.name for row in rows if row.metrics])
         barrier()
         # In every process: a loss may wait for what the other processes give.
         measure_training(rows, models, first_images(self.tune, 'train', 2))
@@ -206,10 +232,11 @@ class Chain:
 
     def _store_task(self, name: str) -> None:
         """Pack what one task stores into a folder that `TaskLibrary` and `tools/unpack.py` open; a complete checkpoint has no such part."""
-        folder = self.work_dir / 'task'
-        shutil.rmtree(folder, ignore_errors=True)
+        folder, cfg, checkpoint = self.work_dir / TASK, self._cfg_of(name), self._checkpoint(name)
         try:
-            pack(self._cfg_of(name), self._checkpoint(name), folder, self.index_path, self.work_dir.resolve().name)
+            replace_task(
+                folder, lambda new: pack(cfg, checkpoint, new, self.index_path, self.work_dir.resolve().name or TASK)
+            )
         except ValueError as error:
             print_log(f'{folder} is not written: {error}', 'current', WARNING)
 
@@ -219,8 +246,14 @@ class Chain:
         return self.work_dir / name
 
     def _in(self, name: str, cfg: Config) -> Config:
-        """Return a copy of a config that works in its stage's folder, under a name of its own."""
+        """Return a copy of a config that works in its stage's folder, under a name of its own, with the chain's seed where it has none."""
+        dumped = [f'{name}/{Path(cfg.filename).name}'] if cfg.filename else []
+        self.state.own(name)
+        self.state.own_file(*dumped)
         cfg = deepcopy(cfg)
+        randomness = dict(cfg.get('randomness') or {})
+        if randomness.get('seed') is None:
+            cfg.randomness = {**randomness, 'seed': self.state.content['seed']}
         cfg.work_dir, cfg.experiment_name = str(self._dir(name)), name
         if cfg.get('visualizer'):
             # Hosts call theirs 'visualizer', and mmengine 0.10 hands a second runner of that name the first one's files.
@@ -247,47 +280,69 @@ class Chain:
         return find_backbone(runs.build_model(cfg)).kept_depths
 
     def _checkpoint(self, name: str) -> str:
-        return self._found(name, read_json(self._dir(name) / DONE_FILE)['checkpoint'])
+        """Return a finished training's checkpoint.
+
+        Raises:
+            ValueError: If another training wrote over it, as one with the same `out_dir` does.
+        """
+        done = read_json(self._dir(name) / DONE_FILE)
+        path = self._found(name, done['checkpoint'])
+        if path not in self.seen and done.get('sha256') and digest_of(path) not in (None, done['sha256']):
+            raise ValueError(
+                f'{path!r} is not the file that the training {name!r} of work_dir {str(self.work_dir)!r} left; was it written over (the same '
+                'out_dir of CheckpointHook)?'
+            )
+        self.seen.add(path)
+        return path
 
     def _last_checkpoint(self, name: str) -> str | None:
-        """Return what a training left to go on from; MMEngine may be stopped after removing a checkpoint and before writing the next."""
-        pointer = self._dir(name) / 'last_checkpoint'
-        path = self._found(name, pointer.read_text().strip()) if pointer.exists() else ''
-        return path if path and Path(path).exists() else None
+        return last_checkpoint(self._dir(name))
 
     def _found(self, name: str, path: str) -> str:
         """Return a file's path, in its stage's folder where that was moved since."""
         return path if Path(path).exists() else str(self._dir(name) / Path(path).name)
 
     def _has_best(self, name: str) -> bool:
-        return Path(self._checkpoint(name)).name.startswith('best_')
+        done = read_json(self._dir(name) / DONE_FILE)
+        return done.get('best', Path(done['checkpoint']).name.startswith('best_'))
 
-    def _chosen(self, name: str) -> str:
-        """Return the checkpoint that counts: the best on validation where the config saves it, else the last."""
-        best = sorted(self._dir(name).glob('best_*.pth'), key=lambda path: path.stat().st_mtime)
-        return str(best[-1]) if best else (self._dir(name) / 'last_checkpoint').read_text().strip()
+    def _check_later_stages(self) -> None:
+        """Build once what is built only after a training: a config that names what is not there is to fail now."""
+        seen: list[str] = []
+        for name, cfg in (('tuned', self.tune), ('full', self.baseline), ('retrained', self.pruned)):
+            if cfg is None or (self._dir(name) / 'metrics.json').exists():
+                continue
+            part = str((cfg.get('default_scope'), cfg.test_dataloader, cfg.test_evaluator))
+            if part not in seen:
+                seen.append(part)
+                check_builds(cfg)
 
-    def _check_unchanged(self) -> None:
+    def _check_unchanged(self, given: tuple[Config | None, ...]) -> None:
         """Refuse to mix results of different configs in one folder; where nothing came of the earlier run, take the folder over."""
-        texts = [identity(cfg) if cfg is not None else '' for cfg in (self.tune, self.pruned, self.baseline)]
-        ours = hashlib.sha256('\n'.join(texts).encode()).hexdigest()
-        path = self.work_dir / STATE_FILE
-        state = read_json(path) if path.exists() and self._has_results() else {}
-        if state and state['configs'] != ours:
+        ours = hashlib.sha256('\n'.join(identity(cfg) if cfg is not None else '' for cfg in given).encode()).hexdigest()
+        if self._has_results() and self.state.content.get('configs', ours) != ours:
             raise ValueError(
                 f'work_dir {str(self.work_dir)!r} holds a run of other configs; give another one, or remove it (run_sls.py '
                 '--restart)'
             )
-        if not path.exists() and self.index_path.exists():
-            raise ValueError(
-                f'work_dir {str(self.work_dir)!r} holds a {INDEX_FILE} that this chain did not write; give another one, or remove it (run_sls.py '
-                '--restart)'
-            )
+        self.state.check_unowned()
         barrier()
         if is_main_process():
             self.work_dir.mkdir(parents=True, exist_ok=True)
-            write_json({**state, 'configs': ours}, path)
-        barrier()
+        seed = [self.state.content.get('seed', secrets.randbelow(2**31))]
+        broadcast_object_list(seed)
+        self.state.save(configs=ours, seed=seed[0], wrote=self.state.wrote)
 
     def _has_results(self) -> bool:
-        return self.index_path.exists() or any(self.work_dir.glob('*/last_checkpoint'))
+        return self.index_path.exists() or any(any(self.work_dir.glob(f'*/{name}')) for name in MARKS)
+
+
+def keeping_two(cfg: Config) -> Config:
+    """Have a config's CheckpointHook keep two checkpoints where it keeps one, in place.
+
+    mmengine 0.10 removes the old one before it writes the next: a kill between the two would cost the whole training.
+    """
+    for hook in checkpoint_hooks(cfg):
+        if hook.get('max_keep_ckpts') == 1:
+            hook['max_keep_ckpts'] = 2  # type: ignore[index]
+    return cfg

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os.path as osp
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from numbers import Real
 from pathlib import Path
@@ -21,10 +21,16 @@ from mmsls.adapters import adapter_class
 from mmsls.backbones import PrunedBackbone
 from mmsls.backbones.blocks import merge_blocks
 from mmsls.backbones.identity import EXTRA_STATE
-from mmsls.block_scorer import BlockScorer, find_backbone, log_scores, scorer_options
+from mmsls.block_scorer import BlockScorer, find_backbone, log_scores, scorer_options, walk
 from mmsls.features.splits import parts_of, reported_split_warning, unwrap_cfg
+from mmsls.features.tasks import sampler_class
+from mmsls.files.paths import expand_home, expand_homes
+from mmsls.files.trouble import naming
+from mmsls.files.writing import whole_file
 from mmsls.hooks.slim_checkpoint_hook import unwrapped
+from mmsls.hooks.sls_hook import SLSHook
 from mmsls.pruning_index import PruningIndex
+from mmsls.resuming import is_hook, whole_checkpoints, with_resume_hooks
 
 SPLITS = ('train', 'val', 'test')
 RunnerAction = Callable[[Runner], None]
@@ -44,6 +50,7 @@ def load_config(
     Raises:
         FileNotFoundError: If there is no such file.
     """
+    path = expand_home(path)
     if not Path(path).is_file():
         raise FileNotFoundError(f'config: no file at {path!r}')
     cfg = Config.fromfile(path)
@@ -54,6 +61,7 @@ def load_config(
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = osp.join('work_dirs', Path(path).stem)
+    expand_homes(cfg._cfg_dict)
     return cfg
 
 
@@ -66,15 +74,21 @@ def start_processes(cfg: Config) -> None:
 def train(cfg: Config, prepare: RunnerAction | None = None) -> Runner:
     """Train by config and return the finished runner; `prepare` sees the runner before it starts.
 
+    Checkpoints are written whole or not at all, and a training that is resumed is the same as one that was never broken off
+    (`ReseedHook`, `ResumeHook`).
+
     Raises:
         FileNotFoundError: If the config's `load_from` is not there.
+        OSError: If the work directory cannot be written; it names a file or that folder.
     """
+    cfg = with_resume_hooks(cfg)
     if cfg.get('load_from'):
-        check_checkpoint(cfg.load_from)
-    runner = Runner.from_cfg(cfg)
-    if prepare:
-        prepare(runner)
-    runner.train()
+        cfg.load_from = check_checkpoint(cfg.load_from)
+    with naming(cfg.work_dir), whole_checkpoints():
+        runner = Runner.from_cfg(cfg)
+        if prepare:
+            prepare(runner)
+        runner.train()
     return runner
 
 
@@ -84,13 +98,14 @@ def test(cfg: Config, checkpoint: str, prepare: RunnerAction | None = None) -> d
     Raises:
         FileNotFoundError: If the checkpoint is not there.
     """
-    check_checkpoint(checkpoint)
+    checkpoint = check_checkpoint(checkpoint)
     cfg = without_training(cfg)
     cfg.load_from, cfg.resume = checkpoint, False
-    runner = Runner.from_cfg(cfg)
-    if prepare:
-        prepare(runner)
-    return {key: float(value) for key, value in runner.test().items() if is_number(value)}
+    with naming(cfg.work_dir):
+        runner = Runner.from_cfg(cfg)
+        if prepare:
+            prepare(runner)
+        return {key: float(value) for key, value in runner.test().items() if is_number(value)}
 
 
 def score(
@@ -123,7 +138,7 @@ def score(
         ValueError: If the split, the backbone or the features don't allow it.
         FileNotFoundError: If the checkpoint is not there.
     """
-    check_checkpoint(checkpoint)
+    checkpoint = check_checkpoint(checkpoint)
     split = split or default_split(cfg)
     dataloader_cfg = split_dataloader(cfg, split)
     options = scorer_options(sls_settings(cfg), cfg.get('default_scope'), overrides)
@@ -138,8 +153,9 @@ def score(
     scorer = BlockScorer(unwrapped(runner), **options)
     merge_adapters(scorer.backbone)
     loader = Runner.build_dataloader(dataloader_cfg, seed=runner.seed)
+    scorer.check_data(loader.dataset)
     walk(unwrapped(runner), loader, scorer, on_batch)
-    scores, index = scorer.finish(loader.dataset, split, reported_split_warning(cfg, dataloader_cfg['dataset']))
+    scores, index = scorer.finish(split, reported_split_warning(cfg, dataloader_cfg['dataset']))
     log_scores(scores, index)
     if index is None:
         raise ValueError(
@@ -148,17 +164,6 @@ def score(
     if is_main_process():
         index.save(out_file or Path(runner.work_dir) / 'pruning_index.json')
     return index
-
-
-@torch.no_grad()
-def walk(model: Any, loader: Sequence, scorer: BlockScorer, on_batch: Callable[[int, int], None] | None) -> None:
-    """Run the model over a data set once while the scorer collects."""
-    model.eval()
-    scorer.start()
-    for done, batch in enumerate(loader, start=1):
-        scorer.observe(model.test_step(batch))
-        if on_batch:
-            on_batch(done, len(loader))
 
 
 def merge_adapters(backbone: PrunedBackbone) -> None:
@@ -172,9 +177,9 @@ def merge_adapters(backbone: PrunedBackbone) -> None:
 
 
 def default_split(cfg: Config) -> str:
-    """Return the split to score: the training images for classification, as the method's author does it, else `val`."""
+    """Return the split to score, as the sampler declares it: the training images for classification, as the method's author does it, else `val`."""
     sampler = scorer_options(sls_settings(cfg), cfg.get('default_scope'))['sampler']
-    return 'train' if 'ImageSampler' in str(sampler) else 'val'
+    return getattr(sampler_class(sampler), 'default_split', 'val')
 
 
 def split_dataloader(cfg: Config, split: str) -> ConfigDict:
@@ -203,7 +208,9 @@ def split_dataloader(cfg: Config, split: str) -> ConfigDict:
 def sls_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of the config's `SLSHook`, empty without one."""
     for hook in cfg.get('custom_hooks') or []:
-        if str(hook.get('type')).removeprefix('mmsls.') == 'SLSHook':
+        if isinstance(hook, SLSHook):
+            return {**hook.options, 'interval': hook.interval, 'out_file': hook.out_file}
+        if is_hook(hook, 'SLSHook'):
             return {key: value for key, value in hook.items() if key not in ('type', 'priority')}
     return {}
 
@@ -232,7 +239,7 @@ def build_model(cfg: Config, checkpoint: str | None = None) -> nn.Module:
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     model = MODELS.build(deepcopy(cfg.model))  # mmdet 3.3 writes train_cfg and test_cfg into the head's config
     if checkpoint is not None:
-        load_checkpoint(model, checkpoint, map_location='cpu')
+        load_checkpoint(model, expand_home(checkpoint), map_location='cpu')
     return model.eval()
 
 
@@ -254,19 +261,26 @@ def export_base(cfg: Config, path: str | Path) -> None:
             f'model.backbone: base_checkpoint={backbone.base_checkpoint!r}, kept_depths={backbone.kept_depths}; a base is exported from a '
             'config that names one, at full depth'
         )
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
     state = {key: value for key, value in backbone.state_dict().items() if key != EXTRA_STATE}
-    torch.save({'state_dict': state}, path)
+    with whole_file(expand_home(str(path))) as partial, partial.open('wb') as file:
+        torch.save({'state_dict': state}, file)
 
 
-def check_checkpoint(location: str | None) -> None:
+def check_checkpoint(location: Any) -> Any:
     """Refuse a local file that is not there, before MMEngine's traceback does; `http://`, `open-mmlab://` and their like are its own matter.
+
+    Returns:
+        The location, with the home folder in place of `~`.
 
     Raises:
         FileNotFoundError: Naming it.
     """
-    if location is not None and '://' not in location and not Path(location).is_file():
-        raise FileNotFoundError(f'checkpoint: no file at {location!r}')
+    if location is None or '://' in str(location):
+        return location
+    path = expand_home(str(location))
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'checkpoint: no file at {path!r}')
+    return path
 
 
 def is_number(value: Any) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from torch import nn
 
@@ -486,3 +488,18 @@ def two_processes(two_gloo_processes) -> Callable[..., None]:
         two_gloo_processes(task, str(folder / 'config.py'), str(folder))
 
     return run
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """What MMEngine's current logger said during the test; it does not hand records on to pytest's own capture."""
+    lines: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+
+    logger, listener = MMLogger.get_current_instance(), Listener()
+    logger.addHandler(listener)
+    yield lines
+    logger.removeHandler(listener)

@@ -1,7 +1,8 @@
 """Run something under DDP, started by torch.distributed.run.
 
 `run CONFIG FOLDER` trains, or tests where there is a load_from, and every process leaves its weights in the folder; `chain CONFIG FOLDER`
-runs the whole chain there; `tool SCRIPT ARGUMENT...` is the script's own command line.
+runs the whole chain there; `criteria CONFIG CHECKPOINT FOLDER` leaves what the criteria see and what Taylor makes of it; `tool SCRIPT
+ARGUMENT...` is the script's own command line.
 """
 
 import os
@@ -14,8 +15,10 @@ from mmengine.config import Config
 from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
 
+from mmsls.criteria import Taylor
 from mmsls.pipeline import Chain
 from mmsls.report.progress import ChainProgress, terminal
+from mmsls.vtab.evidence import gather_evidence
 
 
 def run(config: str, folder: str) -> None:
@@ -36,6 +39,12 @@ def chain(config: str, folder: str) -> None:
     torch.save(rows, Path(folder) / f'rank{os.environ["RANK"]}.pth')
 
 
+def criteria(config: str, checkpoint: str, folder: str) -> None:
+    evidence = gather_evidence(Config.fromfile(config), checkpoint, seed=3)
+    found = {'features': evidence.features, 'labels': evidence.labels, 'taylor': Taylor(batches=2)(evidence)}
+    torch.save(found, Path(folder) / f'rank{os.environ["RANK"]}.pth')
+
+
 def tool(script: str, *arguments: str) -> None:
     sys.argv = [script, *arguments]
     runpy.run_path(script, run_name='__main__')
@@ -44,4 +53,4 @@ def tool(script: str, *arguments: str) -> None:
 if __name__ == '__main__':
     # mmengine 0.10 asks for a CUDA device when it starts the process group itself, whatever the backend.
     torch.distributed.init_process_group('gloo')
-    {'run': run, 'chain': chain, 'tool': tool}[sys.argv[1]](*sys.argv[2:])
+    {'run': run, 'chain': chain, 'criteria': criteria, 'tool': tool}[sys.argv[1]](*sys.argv[2:])

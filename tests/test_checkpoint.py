@@ -10,7 +10,18 @@ import torch
 from mmengine.logging import HistoryBuffer
 from torch import nn
 
-from mmsls.checkpoint import META_KEY, base_keys, check_resume, describe, plain, read_slim, restore_history, slim
+from mmsls.checkpoint import (
+    META_KEY,
+    base_keys,
+    check_has_base,
+    check_resume,
+    describe,
+    plain,
+    read_slim,
+    restore_history,
+    slim,
+    strip_training_state,
+)
 
 CONVPASS = {'type': 'mmsls.Convpass', 'rank': 4}
 
@@ -87,13 +98,14 @@ def test_what_was_unfrozen_by_hand_is_kept(tuned):
 
 
 def test_names_that_look_like_adapters_decide_nothing(tuned):
-    """The choice is by structure: a frozen module called adapter is the base's, a head called stages is the task's."""
+    """The choice is by structure and value: what the base does not hold is the task's, whatever it is called and frozen or not."""
     model = Net(backbone=tuned(), stages=nn.Linear(2, 2))
     model.backbone.stages[0].adapter_norm0 = nn.Linear(2, 2).requires_grad_(False)
+    model.backbone.adapters_of_mine = model.backbone.patch_embed
     checkpoint = saved(model)
     slim(model, checkpoint)
-    assert 'stages.weight' in checkpoint['state_dict']
-    assert not [key for key in checkpoint['state_dict'] if 'adapter_norm0' in key]
+    assert {'stages.weight', 'backbone.stages.0.adapter_norm0.weight'} <= set(checkpoint['state_dict'])
+    assert 'backbone.patch_embed.projection.weight' not in checkpoint['state_dict']
 
 
 # Plain content.
@@ -186,3 +198,72 @@ def test_resume_needs_equal_depths(tuned, kept):
 def test_a_checkpoint_that_says_nothing_is_left_to_the_backbone(tuned):
     check_resume(Net(backbone=tuned()), {'meta': {}})
     check_resume(Net(backbone=tuned()), {})
+
+
+@pytest.mark.parametrize('odd', ['text', 3, [], {'backbones': 3}, {'backbones': {'backbone': []}}, {'version': 1}, {}])
+def test_odd_metadata_is_refused_by_name_wherever_it_is_read(tuned, tmp_path, odd):
+    model = Net(backbone=tuned())
+    checkpoint = saved(model, meta={META_KEY: odd})
+    for read in (check_resume, check_has_base):
+        with pytest.raises(ValueError, match=r"meta\['mmsls'\]"):
+            read(model, checkpoint)
+    torch.save(checkpoint, tmp_path / 'odd.pth')
+    with pytest.raises(ValueError, match=r"meta\['mmsls'\]"):
+        read_slim(tmp_path / 'odd.pth')
+
+
+@pytest.mark.parametrize('kept', [3, 'all', [2, 2], {'a': 1}, [2, 2, 3, '2']])
+def test_odd_depths_are_other_depths(tuned, kept):
+    model = Net(backbone=tuned())
+    described = describe(model)
+    described['backbones']['backbone']['kept_depths'] = kept
+    with pytest.raises(ValueError, match=r'resume: the checkpoint was saved with kept_depths'):
+        check_resume(model, {'meta': {META_KEY: described}})
+
+
+@pytest.mark.parametrize(
+    'content',
+    [{'meta': 'mmsls', 'state_dict': {}}, {'meta': None, 'state_dict': {}}, {'meta': {}, 'state_dict': 3}, [1], 3],
+)
+def test_what_is_no_checkpoint_is_refused_by_every_reader(tmp_path, content):
+    torch.save(content, tmp_path / 'odd.pth')
+    with pytest.raises(ValueError, match='is no checkpoint'):
+        read_slim(tmp_path / 'odd.pth')
+    with pytest.raises(ValueError, match='is no checkpoint'):
+        strip_training_state(tmp_path / 'odd.pth', tmp_path / 'out.pth')
+    assert not (tmp_path / 'out.pth').exists()
+
+
+@pytest.mark.parametrize(
+    'hub',
+    [
+        3,
+        [],
+        {'log_scalars': []},
+        {'log_scalars': {'loss': {}}},
+        {'log_scalars': {'loss': {'history': 3, 'count': [], 'max_length': 'x'}}},
+    ],
+)
+def test_an_odd_history_is_refused(hub):
+    with pytest.raises(ValueError, match='message_hub'):
+        restore_history(hub)
+
+
+def test_metadata_that_is_no_mapping_says_nothing_and_breaks_nothing(tuned):
+    model = Net(backbone=tuned())
+    for meta in (None, 'text', []):
+        check_has_base(model, {'meta': meta})
+        check_resume(model, {'meta': meta})
+
+
+def test_ema_and_model_keep_the_same_changed_tensors(tuned):
+    """EMAHook swaps key by key: what one holds, the other needs."""
+    model = Net(backbone=tuned())
+    ema = copy.deepcopy(model)
+    ema.backbone.patch_embed.projection.bias.data.add_(1)
+    model.backbone.stages[0].blocks[0].norm1.bias.data.add_(1)
+    checkpoint = saved(model, ema_state_dict={f'module.{k}': v for k, v in ema.state_dict().items()})
+    assert slim(model, checkpoint) == {'backbone': 2}
+    for prefix, state in (('', checkpoint['state_dict']), ('module.', checkpoint['ema_state_dict'])):
+        for key in ('patch_embed.projection.bias', 'stages.0.blocks.0.norm1.bias'):
+            assert f'{prefix}backbone.{key}' in state

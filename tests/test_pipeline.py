@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
@@ -130,6 +131,7 @@ def test_broken_off_chain_goes_on_where_it_stopped(tmp_path, tune):
 
 def test_a_checkpoint_that_was_never_written_is_no_reason_to_stop_for_ever(tmp_path, tune):
     chain = Chain(tune, tmp_path / 'chain', Stages(stop_at='tuned: test'))
+    chain.state.own('tuned')
     (tmp_path / 'chain/tuned').mkdir()
     (tmp_path / 'chain/tuned/last_checkpoint').write_text(str(tmp_path / 'chain/tuned/epoch_0.pth'))
     with pytest.raises(KeyboardInterrupt):
@@ -168,7 +170,7 @@ def test_a_folder_in_which_nothing_came_about_is_taken_over(tmp_path, tune):
 
 def test_how_data_are_brought_in_is_no_other_config(tmp_path, tune):
     (tmp_path / 'chain/tuned').mkdir(parents=True)
-    Chain(tune, tmp_path / 'chain', Stages())
+    Chain(tune, tmp_path / 'chain', Stages()).state.own('tuned')
     (tmp_path / 'chain/tuned/last_checkpoint').write_text('epoch_1.pth')
     tune.launcher, tune.train_dataloader.num_workers = 'pytorch', 2
     root = tune.train_dataloader.dataset.data_root
@@ -213,3 +215,67 @@ def test_chain_of_a_segmentor_counted_in_iterations(tmp_path, segmentor_cfg):
     assert '| mIoU |' in markdown_table(rows)
     assert rows[2].macs < rows[0].macs < rows[1].macs
     assert PruningIndex.load(work_dir / 'task/pruning_index.json').kept_depths == KEPT
+
+
+@pytest.mark.parametrize(
+    ('checkpoint', 'name'),
+    [
+        ({'out_dir': '{tmp}/elsewhere', 'save_best': 'auto'}, 'elsewhere/tuned/best_coco_bbox_mAP_epoch_1.pth'),
+        ({'save_best': ['coco/bbox_mAP_50', 'coco/bbox_mAP']}, 'chain/tuned/best_coco_bbox_mAP_50_epoch_1.pth'),
+        ({'save_last': False, 'interval': 10, 'save_best': 'auto'}, 'chain/tuned/best_coco_bbox_mAP_epoch_1.pth'),
+        ({'save_best': 'coco/bbox_mAP', 'rule': 'less'}, 'chain/tuned/best_coco_bbox_mAP_epoch_1.pth'),
+        ({'out_dir': '{tmp}/elsewhere'}, 'elsewhere/tuned/epoch_2.pth'),
+        ({'save_best': 'auto', 'published_keys': ['meta', 'state_dict']}, 'chain/tuned/best_coco_bbox_mAP_epoch_1.pth'),
+    ],
+)
+def test_the_checkpoint_that_mmengine_calls_best_counts(tmp_path, tune, checkpoint, name):
+    tune.train_cfg.max_epochs = 2
+    filled = {key: value.format(tmp=tmp_path) if isinstance(value, str) else value for key, value in checkpoint.items()}
+    tune.default_hooks.checkpoint = {'type': 'CheckpointHook', 'interval': 1, **filled}
+    tune.optim_wrapper.optimizer.lr = 0.0  # no later epoch is better than the first
+    chain = Chain(tune, tmp_path / 'chain', Stages(stop_at='score'))
+    with pytest.raises(KeyboardInterrupt):
+        chain.run()
+    assert chain._checkpoint('tuned') == str(tmp_path / name)
+    assert chain._has_best('tuned') == ('best' in name)
+
+
+def test_a_checkpoint_that_was_written_over_is_refused(tmp_path, tune):
+    with pytest.raises(KeyboardInterrupt):
+        Chain(tune, tmp_path / 'chain', Stages(stop_at='score')).run()
+    chain = Chain(tune, tmp_path / 'chain', Stages())
+    Path(chain._checkpoint('tuned')).write_bytes(b'of another training')
+    with pytest.raises(ValueError, match="is not the file that the training 'tuned'"):
+        Chain(tune, tmp_path / 'chain', Stages())._checkpoint('tuned')
+
+
+def test_a_config_without_a_seed_has_one_for_the_whole_chain(tmp_path, tune):
+    tune.randomness = {'deterministic': False}
+    chain = Chain(tune, tmp_path / 'chain', Stages())
+    ours = chain._in('tuned', tune).randomness
+    assert ours.deterministic is False
+    assert Chain(tune, tmp_path / 'chain', Stages())._in('retrained', tune).randomness == ours
+    tune.randomness = {'seed': 7}
+    assert chain._in('score', tune).randomness.seed == 7
+
+
+def test_somebodys_task_is_refused_before_anything_is_trained(tmp_path, tune):
+    chain = Chain(tune, tmp_path, Stages())
+    (tmp_path / 'task').mkdir()
+    (tmp_path / 'task/thesis.txt').write_text('mine')
+    with pytest.raises(ValueError, match='holds a task that this chain did not write'):
+        Chain(tune, tmp_path, Stages())
+    chain.state.own_file('task')
+    with pytest.raises(ValueError, match='not as the chain wrote it'):
+        Chain(tune, tmp_path, Stages())
+    assert (tmp_path / 'task/thesis.txt').read_text() == 'mine'
+
+
+def test_a_chain_without_a_test_part_reports_its_validation(tmp_path, tune):
+    for name in ('test_dataloader', 'test_evaluator', 'test_cfg'):
+        tune.pop(name)
+    chain = Chain(tune, tmp_path / 'chain', Stages())
+    rows = chain.run()
+    assert chain.tested_on == 'val'
+    assert 'coco/bbox_mAP' in rows[1].metrics
+    assert rows[0].latency == 0 < rows[1].latency

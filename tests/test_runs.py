@@ -69,3 +69,18 @@ def test_pruned_backbone_is_not_scored_into_an_index(cfg, tmp_path, build_runner
     with pytest.raises(ValueError, match='kept_depths'):
         runs.score(cfg, str(tmp_path / 'now.pth'), 'val', tmp_path / 'index.json')
     assert not (tmp_path / 'index.json').exists()
+
+
+def test_home_folders_are_meant_in_every_path(cfg, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    cfg.load_from, cfg.work_dir = '~/a.pth', '~/run'
+    cfg.train_dataloader.dataset.data_prefix.img = '~/pictures/'
+    cfg.dump(tmp_path / 'config.py')
+    loaded = runs.load_config('~/config.py', options={'model.backbone.pruning_index': '~/i.json'})
+    assert loaded.load_from == str(tmp_path / 'a.pth')
+    assert loaded.work_dir == str(tmp_path / 'run')
+    assert loaded.train_dataloader.dataset.data_prefix.img == str(tmp_path / 'pictures/') + '/'
+    assert loaded.model.backbone.pruning_index == str(tmp_path / 'i.json')
+    assert runs.load_config('~/config.py', '~/other').work_dir == str(tmp_path / 'other')
+    (tmp_path / 'a.pth').touch()
+    assert runs.check_checkpoint('~/a.pth') == str(tmp_path / 'a.pth')

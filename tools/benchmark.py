@@ -1,6 +1,7 @@
 """Compare what configs cost: parameters, multiply-accumulates and latency of one test image, relative to the first config.
 
-Weights change none of these, so no checkpoint is asked for; the base must be there. The image is the first one of the first config's test set.
+No checkpoint is asked for, so heads are untrained: how long a detector's post-processing takes depends on what its head predicts, and is not that of
+a trained model. The base must be there. The image is the first one of the first config's test set.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import nn
 
 from mmsls import runs
 from mmsls.backbones import PrunedBackbone
-from mmsls.command_line import one_line_errors
+from mmsls.command_line import one_line_errors, path_argument
 from mmsls.measuring import Row, first_images, measure, measure_training
 from mmsls.report.progress import terminal
 from mmsls.report.table import markdown_table
@@ -22,7 +23,12 @@ from mmsls.report.table import markdown_table
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('configs', nargs='+', help='such as a tune.py and its pruned.py; for one task, on one toolbox')
+    parser.add_argument(
+        'configs',
+        nargs='+',
+        type=path_argument,
+        help='such as a tune.py and its pruned.py; for one task, on one toolbox',
+    )
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='key=value settings that override those of every config'
     )
@@ -47,7 +53,8 @@ def main() -> None:
     first = next(iter(cfgs.values()))
     measure(rows, models, first_images(first, 'test'))
     measure_training(rows, models, first_images(first, 'train', 2))
-    terminal().print(markdown_table(rows), highlight=False, markup=False, soft_wrap=True)
+    note = 'Heads are untrained: times include what untrained heads predict.'
+    terminal().print(f'{markdown_table(rows)}{note}', highlight=False, markup=False, soft_wrap=True)
 
 
 if __name__ == '__main__':

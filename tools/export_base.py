@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 
 from mmsls import runs
-from mmsls.command_line import config_parser, one_line_errors
+from mmsls.command_line import config_parser, one_line_errors, path_argument
 
 
 def parse_args() -> argparse.Namespace:
     parser = config_parser(__doc__)
-    parser.add_argument('out', help='file to write')
+    parser.add_argument('out', type=path_argument, help='file to write')
     return parser.parse_args()
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 
 from mmsls import runs
-from mmsls.command_line import config_parser, one_line_errors
+from mmsls.command_line import config_parser, one_line_errors, path_argument
 from mmsls.deploy import merging
 
 
 def parse_args() -> argparse.Namespace:
     parser = config_parser(__doc__, 'config that the checkpoint was trained with')
-    parser.add_argument('checkpoint', help='a checkpoint that SlimCheckpointHook slimmed')
-    parser.add_argument('out', help='new folder for config.py and model.pth')
+    parser.add_argument('checkpoint', type=path_argument, help='a checkpoint that SlimCheckpointHook slimmed')
+    parser.add_argument('out', type=path_argument, help='new folder for config.py and model.pth')
     return parser.parse_args()
 
 

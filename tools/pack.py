@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 
 from mmsls import runs
-from mmsls.command_line import config_parser, one_line_errors
+from mmsls.command_line import config_parser, one_line_errors, path_argument
 from mmsls.complexity import summary_line
 from mmsls.deploy import task_folder
 
 
 def parse_args() -> argparse.Namespace:
     parser = config_parser(__doc__, 'config that the checkpoint was trained with')
-    parser.add_argument('checkpoint', help='a checkpoint that SlimCheckpointHook slimmed')
-    parser.add_argument('folder', help='the task folder, new')
-    parser.add_argument('--index', help="index file (default: the config's pruning_index)")
+    parser.add_argument('checkpoint', type=path_argument, help='a checkpoint that SlimCheckpointHook slimmed')
+    parser.add_argument('folder', type=path_argument, help='the task folder, new')
+    parser.add_argument('--index', type=path_argument, help="index file (default: the config's pruning_index)")
     parser.add_argument('--name', default='', help="the task's name (default: the folder's)")
     parser.add_argument(
         '--trust',

@@ -6,14 +6,16 @@ import argparse
 
 from mmengine.logging import MMLogger
 
-from mmsls.command_line import one_line_errors
+from mmsls.command_line import one_line_errors, path_argument
 from mmsls.demo.small_swin import SmallSwinSettings, pretrain_small_swin
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--data-root', default='../shared/data', help='folder with sign_digits and camvid')
-    parser.add_argument('--out', default='work_dirs/bccd_base/small_swin.pth', help='the base')
+    parser.add_argument(
+        '--data-root', type=path_argument, default='../shared/data', help='folder with sign_digits and camvid'
+    )
+    parser.add_argument('--out', type=path_argument, default='work_dirs/bccd_base/small_swin.pth', help='the base')
     parser.add_argument('--steps', type=int, default=SmallSwinSettings.steps)
     parser.add_argument('--seed', type=int, default=SmallSwinSettings.seed)
     args = parser.parse_args()

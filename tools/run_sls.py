@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 from pathlib import Path
 
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import is_main_process
 
 from mmsls import pipeline, runs
+from mmsls.chain_checks import check_configs
 from mmsls.chain_configs import check_decision
-from mmsls.command_line import add_rule_options, chosen, one_line_errors, run_parser
+from mmsls.chain_restart import CONSOLE_LOG, forget
+from mmsls.chain_state import ChainState
+from mmsls.command_line import SAME_COMMAND, add_rule_options, chosen, one_line_errors, path_argument, run_parser
 from mmsls.complexity import summary_line
+from mmsls.files.trouble import naming
+from mmsls.files.writing import write_text
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.progress import ChainProgress, terminal
 from mmsls.report.table import markdown_table, rich_table
@@ -19,9 +23,13 @@ from mmsls.report.table import markdown_table, rich_table
 
 def parse_args() -> argparse.Namespace:
     parser = run_parser(__doc__, 'config that tunes adapters at full depth')
-    parser.add_argument('--pruned', help='config of the retraining (default: the tuning config at the kept depths)')
     parser.add_argument(
-        '--baseline', help='config of the frozen backbone with a trained head, for the metric of the row "full"'
+        '--pruned', type=path_argument, help='config of the retraining (default: the tuning config at the kept depths)'
+    )
+    parser.add_argument(
+        '--baseline',
+        type=path_argument,
+        help='config of the frozen backbone with a trained head, for the metric of the row "full"',
     )
     add_rule_options(parser)
     parser.add_argument(
@@ -32,17 +40,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-STAGES = ('full', 'tuned', 'score', 'untuned', 'pruned', 'retrained', 'task')
-
-
-def forget(work_dir: Path) -> None:
-    """Remove what a chain left in its work directory, and nothing else."""
-    for name in STAGES:
-        shutil.rmtree(work_dir / name, ignore_errors=True)
-    for path in work_dir.glob('depth_*'):  # of benchmarks/depths.py, which starts from the chain's tuned model
-        shutil.rmtree(path)
-    for name in (pipeline.STATE_FILE, pipeline.INDEX_FILE, pipeline.CURVE_FILE, 'results.json', 'results.md'):
-        (work_dir / name).unlink(missing_ok=True)
+NO_TEST = 'Metrics are of the validation images, which chose the checkpoints too: the config has no test part.'
 
 
 def summary(index: PruningIndex) -> str:
@@ -77,21 +75,28 @@ def main() -> None:
     )
     work_dir = Path(tune.work_dir)
     check_decision(tune, chosen(args))
+    check_configs(tune, pruned, baseline)
     runs.start_processes(tune)
-    if args.restart and is_main_process():
-        forget(work_dir)
-    barrier()
-    with ChainProgress(console, None if args.verbose else work_dir / 'console.log') as progress:
-        rows = pipeline.Chain(tune, work_dir, progress, pruned, baseline, chosen(args)).run(args.until == 'score')
+    if args.restart:
+        left = forget(work_dir)
+        for path in left if is_main_process() else ():
+            console.print(f"{path} is not the chain's and stays", highlight=False, soft_wrap=True)
+    ChainState(work_dir).check_unowned()  # before anything is written
+    with naming(work_dir), ChainProgress(console, None if args.verbose else work_dir / CONSOLE_LOG) as progress:
+        chain = pipeline.Chain(tune, work_dir, progress, pruned, baseline, chosen(args))
+        rows = chain.run(args.until == 'score')
     if is_main_process():
         index = PruningIndex.load(work_dir / pipeline.INDEX_FILE)
-        (work_dir / 'results.md').write_text(markdown_table(rows))
+        note = '' if chain.tested_on == 'test' else f'\n{NO_TEST}\n'
+        write_text(markdown_table(rows) + note, work_dir / 'results.md')
         console.print(rich_table(rows))
+        if note:
+            console.print(NO_TEST, highlight=False, soft_wrap=True)
         last = f'{rows[-1].name}: {summary_line(rows[-1].parameters)}'
         for line in (summary(index), last, written(work_dir, args.until)):
             console.print(line, highlight=False, soft_wrap=True)
 
 
 if __name__ == '__main__':
-    with one_line_errors():
+    with one_line_errors(SAME_COMMAND):
         main()

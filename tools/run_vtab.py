@@ -13,7 +13,8 @@ from mmengine.dist import is_main_process
 
 from mmsls import runs
 from mmsls.chain_configs import check_decision
-from mmsls.command_line import RULE_OPTIONS, add_rule_options, chosen, one_line_errors
+from mmsls.command_line import SAME_COMMAND, add_rule_options, chosen, one_line_errors, path_argument
+from mmsls.files.writing import write_text
 from mmsls.report.progress import ChainProgress, terminal
 from mmsls.vtab.dataset import VTAB1k
 from mmsls.vtab.facts import GROUPS, facts_of, task_names
@@ -42,11 +43,15 @@ def positive(text: str) -> int:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--config', default='configs/cls/vtab/deit-tiny_convpass.py', help='backbone and method')
+    parser.add_argument(
+        '--config', type=path_argument, default='configs/cls/vtab/deit-tiny_convpass.py', help='backbone and method'
+    )
     parser.add_argument(
         '--tasks', type=names, default=task_names(), help='names and groups, comma-separated (default: all 19)'
     )
-    parser.add_argument('--data-root', help="folder that holds one folder per task (default: the config's)")
+    parser.add_argument(
+        '--data-root', type=path_argument, help="folder that holds one folder per task (default: the config's)"
+    )
     parser.add_argument(
         '--methods', type=names, default=[], help=f'compare with, comma-separated: {", ".join(METHODS)}, or all'
     )
@@ -62,7 +67,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--retrain-epochs', type=positive, help='of retraining, where other than --epochs')
     parser.add_argument('--workers', type=int, help='data-loading processes per loader')
     parser.add_argument('--batch-size', type=positive)
-    parser.add_argument('--work-dir', help="where results go (default: the config's)")
+    parser.add_argument('--work-dir', type=path_argument, help="where results go (default: the config's)")
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
     add_rule_options(parser)
     return parser.parse_args()
@@ -84,7 +89,7 @@ def main() -> None:
     if args.epochs is not None:
         cfg = for_epochs(cfg, args.epochs)
     check_methods(methods, cfg.model.backbone)
-    check_decision(cfg, chosen(args, *RULE_OPTIONS))
+    check_decision(cfg, chosen(args))
     for task in tasks:
         check_data(for_task(cfg, task, args.data_root))
     for_retraining(cfg, args.retrain_lr, args.retrain_epochs)  # refuses a rate out of range before anything is trained
@@ -97,11 +102,11 @@ def main() -> None:
             with ChainProgress(console, folder / 'console.log') as progress:
                 tune = for_task(cfg, task, args.data_root)
                 pruned = for_retraining(tune, args.retrain_lr, args.retrain_epochs)
-                TaskRun(tune, folder, progress, task, seed, methods, chosen(args, *RULE_OPTIONS), pruned).compare()
+                TaskRun(tune, folder, progress, task, seed, methods, chosen(args), pruned).compare()
     if is_main_process():
         results = stored_results(root)
         text = report(results)
-        (root / 'table.md').write_text(text)
+        write_text(text, root / 'table.md')
         save(results, root / 'results.json')
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
@@ -131,5 +136,5 @@ def report(results: list[Result]) -> str:
 
 
 if __name__ == '__main__':
-    with one_line_errors():
+    with one_line_errors(SAME_COMMAND):
         main()

@@ -5,19 +5,21 @@ from __future__ import annotations
 import argparse
 
 from mmsls import runs
-from mmsls.command_line import RULE_OPTIONS, add_rule_options, chosen, one_line_errors, run_parser
+from mmsls.command_line import add_rule_options, chosen, one_line_errors, path_argument, run_parser
 from mmsls.report.progress import ChainProgress, terminal
 
 
 def parse_args() -> argparse.Namespace:
     parser = run_parser(__doc__, 'config that the checkpoint was tuned with')
-    parser.add_argument('checkpoint')
+    parser.add_argument('checkpoint', type=path_argument)
     parser.add_argument(
         '--split',
         choices=runs.SPLITS,
         help='whose images, with the test transform (default: train for classification, else val)',
     )
-    parser.add_argument('--out', help='index file (default: pruning_index.json in the work directory)')
+    parser.add_argument(
+        '--out', type=path_argument, help='index file (default: pruning_index.json in the work directory)'
+    )
     add_rule_options(parser)
     parser.add_argument('--max-samples', type=int, help='most samples kept')
     parser.add_argument('--seed', type=int, help='seed of the choice of samples and of t-SNE')
@@ -27,7 +29,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = runs.load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
-    overrides = chosen(args, *RULE_OPTIONS, 'max_samples', 'seed')
+    overrides = chosen(args) | chosen(args, 'max_samples', 'seed')
+    runs.start_processes(cfg)
     with ChainProgress(terminal()) as progress:
         stage = progress.stage(f'score {args.split or runs.default_split(cfg)}', False)
         runs.score(cfg, args.checkpoint, args.split, args.out, on_batch=stage.on_batch, **overrides)

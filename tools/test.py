@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 
 from mmsls import runs
-from mmsls.command_line import one_line_errors, run_parser
+from mmsls.command_line import one_line_errors, path_argument, run_parser
 
 
 def parse_args() -> argparse.Namespace:
     parser = run_parser(__doc__)
-    parser.add_argument('checkpoint')
+    parser.add_argument('checkpoint', type=path_argument)
     return parser.parse_args()
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 
 from mmsls import runs
-from mmsls.command_line import one_line_errors, run_parser
+from mmsls.command_line import one_line_errors, path_argument, run_parser
 
 
 def parse_args() -> argparse.Namespace:
     parser = run_parser(__doc__)
     parser.add_argument(
         '--resume',
+        type=path_argument,
         nargs='?',
         const='auto',
         help='go on from a checkpoint, or from the latest one in the work directory',
@@ -31,5 +32,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    with one_line_errors():
+    with one_line_errors('--resume goes on from the last checkpoint'):
         main()

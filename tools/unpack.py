@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from mmsls.command_line import one_line_errors
+from mmsls.command_line import one_line_errors, path_argument
 from mmsls.deploy import task_folder
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('folder', help='the task folder')
-    parser.add_argument('out', help='folder for config.py and weights.pth')
+    parser.add_argument('folder', type=path_argument, help='the task folder')
+    parser.add_argument('out', type=path_argument, help='folder for config.py and weights.pth')
     parser.add_argument(
         '--trust',
         nargs='+',

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmsls.adapters.placement import PLACEMENT, normalise_placement
-from mmsls.registry import ADAPTERS
+from mmsls.registry import ADAPTERS, short_name
 
 GIVEN = frozenset({'embed_dims', 'slot', 'weight', 'bias'})
 """Arguments of an adapter's constructor that the block gives, not the config."""
@@ -102,14 +102,15 @@ class Adapter(nn.Module):
 
 
 def adapter_class(cfg: Mapping[str, Any]) -> type[Adapter]:
-    """Look up the class that `cfg['type']` names, with or without the `mmsls.` scope.
+    """Look up the class that `cfg['type']` means: the class itself, its name, with scope or not, or its dotted path. Nothing is imported.
 
     Raises:
         ValueError: If the type is absent or unknown; the message lists the known ones.
     """
     name = cfg.get('type')
     # Not ADAPTERS.get: mmengine 0.10 imports whatever module a dotted name points at.
-    found = ADAPTERS.module_dict.get(name.removeprefix('mmsls.')) if isinstance(name, str) else name
+    paths = {f'{cls.__module__}.{cls.__qualname__}': cls for cls in ADAPTERS.module_dict.values()}
+    found = name if inspect.isclass(name) else paths.get(str(name)) or ADAPTERS.module_dict.get(short_name(name) or '')
     if not inspect.isclass(found) or not issubclass(found, Adapter):
         raise ValueError(f'adapter.type: unknown adapter {name!r}; known: {", ".join(sorted(ADAPTERS.module_dict))}')
     return found

@@ -7,14 +7,16 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from mmengine.model import BaseModule
+from torch import Tensor
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 MASKED = -100.0
 """What the hosts add to the score of two tokens that the cyclic shift brought together (they don't use -inf)."""
 
 
-class FusedWindowAttention(nn.Module):
-    """Drop-in for the host's `ShiftWindowMSA`, with the same children and state-dict keys.
+class FusedWindowAttention(BaseModule):
+    """Drop-in for the host's `ShiftWindowMSA`, with the same children and state-dict keys; MMEngine's `init_weights` goes through it to them.
 
     The position bias is expanded once and kept where its table is fixed, and the shift mask once per resolution; the host does both in
     every call. Shift and padding are as in the host (Liu et al., Swin Transformer, ICCV 2021).
@@ -30,7 +32,7 @@ class FusedWindowAttention(nn.Module):
     drop: Any
 
     def __init__(self, attention: Any, fixed_table: bool = False) -> None:
-        super().__init__()
+        super().__init__(attention.init_cfg)
         self.window_size: int = attention.window_size
         self.shift_size: int = attention.shift_size
         # Of mmpretrain alone: mmdet and mmseg always shift, and pad a map smaller than a window.
@@ -72,8 +74,13 @@ class FusedWindowAttention(nn.Module):
         qkv = msa.qkv(windows)
         count, tokens, inner = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3  # C, or less in heads that were narrowed
         q, k, v = qkv.view(count, tokens, 3, msa.num_heads, inner // msa.num_heads).permute(2, 0, 3, 1, 4).unbind(0)
-        dropout = msa.attn_drop.p if msa.training else 0.0
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask.to(q.dtype), dropout_p=dropout, scale=msa.scale)
+        if spelled_out():
+            out = msa.attn_drop(msa.softmax(q * msa.scale @ k.transpose(-2, -1) + mask.to(q.dtype))) @ v
+        else:
+            dropout = msa.attn_drop.p if msa.training else 0.0
+            out = F.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask.to(q.dtype), dropout_p=dropout, scale=msa.scale
+            )
         return msa.proj_drop(msa.proj(out.transpose(1, 2).reshape(count, tokens, inner)))
 
     def _shift(self, height: int, width: int) -> int:
@@ -116,9 +123,25 @@ class FusedWindowAttention(nn.Module):
         bias = table[self.w_msa.relative_position_index.view(-1)].view(tokens, tokens, -1)
         return bias.permute(2, 0, 1).unsqueeze(0).to(dtype).contiguous()
 
+    def train(self, mode: bool = True) -> FusedWindowAttention:
+        """Set the mode, and expand the table anew: EMAHook swaps weights through `.data` before and after each validation."""
+        self._bias = None
+        return super().train(mode)
+
     def __getstate__(self) -> dict:
         """Leave the cache out of copies and pickles (EMA deep-copies the model)."""
         return {**self.__dict__, '_bias': None}
+
+
+def spelled_out() -> bool:
+    """Whether attention is to be computed in the host's matrix products, which a counter of FLOPs knows, and not in the fused kernel.
+
+    MMEngine's counter and fvcore's trace the model and pass over the fused kernel; PyTorch's own passes over that of the CPU.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    counts = any(type(mode).__module__ == 'torch.utils.flop_counter' for mode in _get_current_dispatch_mode_stack())
+    return counts or torch.jit.is_tracing()
 
 
 def partition(grid: Tensor, size: int) -> Tensor:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, ClassVar
 
+import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -16,8 +17,11 @@ from mmsls.adapters.base import Adapter, adapter_class, normalise_adapter_cfg
 from mmsls.adapters.placement import PLACEMENT, chosen_blocks
 from mmsls.adapters.selections import Selection, selected_parameters
 from mmsls.backbones.base_files import StateDict, read_base
-from mmsls.backbones.base_weights import SHOWN, load_base
-from mmsls.backbones.identity import EXTRA_STATE, inference_cfg, pack, unpack
+from mmsls.backbones.base_record import BaseRecord
+from mmsls.backbones.base_weights import POSITION_TABLE, fit, load_base
+from mmsls.backbones.identity import EXTRA_STATE, pack, unpack
+from mmsls.backbones.loading import take_plain, take_task, tensors_of
+from mmsls.backbones.recomputing import mend_checkpointing
 from mmsls.backbones.surgery import freeze, resolve_kept_depths, set_mode, truncate, warn_of_differences
 from mmsls.backbones.tokens import BlockTokens
 from mmsls.scoring import BlockId
@@ -33,8 +37,8 @@ class PrunedBackbone(nn.Module):
     an adapted block. It assumes nothing of the host beyond that.
 
     The state dict of a backbone with a base carries one more tensor, `_extra_state` (uint8, JSON): the base's SHA-256, the kept depths and
-    the adapter. Loading checks it, because `init_detector` and its kin show the model nothing else of a checkpoint. Base weights always come
-    from the base file: those of a checkpoint are never read.
+    the adapter. Loading checks it, because `init_detector` and its kin show the model nothing else of a checkpoint. A task stores what it
+    trains and whatever of the base is not the base's any more; the rest comes from the base file (see `loading`).
     """
 
     family: ClassVar[str]
@@ -42,6 +46,8 @@ class PrunedBackbone(nn.Module):
     """Matches the state-dict key of a block's tensor; groups `stage` (optional) and `block`."""
     not_in_base: ClassVar[re.Pattern[str]]
     """Finds state-dict keys that a base need not hold: output norms and tables that the model computes."""
+    computed: ClassVar[re.Pattern[str]] = re.compile(r'\.(relative_position_index|attn_mask)$')
+    """Finds state-dict keys of tables that the model computes from its arguments."""
     base_hints: ClassVar[Mapping[str, str]] = {}
     """What to set when a base does not fit: pattern of a problem as `load_base` words it, and the advice."""
 
@@ -54,7 +60,12 @@ class PrunedBackbone(nn.Module):
     """Which block each output of a ViT comes from, a block several times where pruning left too few; empty where outputs are stages."""
     selected: frozenset[str] = frozenset()
     """Parameters of the base that a `Selection` trains."""
-    _awaits_base: bool = False
+    awaits_base: bool = False
+    """Whether `base_checkpoint` names the base without a file, and no full checkpoint has brought it yet."""
+    base_record: BaseRecord
+    """What the frozen tensors were when the base was loaded."""
+    _casts: set[torch.dtype]
+    """Other dtypes that the base was compared in."""
     _host_arguments: tuple[tuple[Any, ...], dict[str, Any]]
     """Positional and keyword arguments that the family's constructor handed to the host's."""
     init_cfg: Any
@@ -113,6 +124,8 @@ class PrunedBackbone(nn.Module):
             raise ValueError(f'adapter={adapter!r} needs base_checkpoint: adapters are trained on a frozen base')
         self.depths = tuple(len(blocks) for blocks in self.block_lists())
         self.adapter_cfg = normalise_adapter_cfg(adapter)
+        self._casts = set()
+        self.base_record = BaseRecord()
         self.kept_depths, index = resolve_kept_depths(self.fingerprint(), pruning_index, kept_depths)
         for blocks, depth in zip(self.block_lists(), self.kept_depths, strict=True):
             truncate(blocks, depth)
@@ -125,13 +138,15 @@ class PrunedBackbone(nn.Module):
             for name in self.selected:
                 self.get_parameter(name).requires_grad_(True)
             self.train(self.training)
+            if not self.awaits_base:
+                self._note_base(tensors_of(self), '')
         if index is not None:
             warn_of_differences(index, self.adapter_cfg, self.base_sha256)
 
     def _load_base(self, location: str) -> None:
         if location.startswith(NAMED_BASE):
             self.base_sha256, self.base_checkpoint = location.removeprefix(NAMED_BASE), location
-            self._awaits_base = True
+            self.awaits_base = True
             self.register_forward_pre_hook(self._refuse_without_base)
             return
         state, sha256 = read_base(location)
@@ -141,7 +156,7 @@ class PrunedBackbone(nn.Module):
                 'and base_checkpoint names the pre-trained file that it was tuned on'
             )
         state = self.base_keys(state)
-        load_base(self, state, location, self.not_in_base.search, self._is_removed, self.base_hints)
+        load_base(self, state, location, self.not_in_base.search, self.is_removed, self.base_hints)
         self.base_sha256, self.base_checkpoint = sha256, location
         print_log(f'{type(self).__name__}: frozen base {location} (sha256 {sha256[:12]})', 'current')
 
@@ -191,14 +206,33 @@ class PrunedBackbone(nn.Module):
         adapters = {name: module for name, module in self.named_modules() if isinstance(module, Adapter)}
         return {**adapters, **self.output_norms()}
 
+    def unfrozen(self) -> set[str]:
+        """Return the names of the parameters that have a gradient now."""
+        return {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+
     def trained_keys(self) -> list[str]:
-        """Return the state-dict keys that belong to one task: the trainable parts' and whatever else was unfrozen by hand."""
-        prefixes = tuple(f'{name}.' for name in self.trainable_modules())
-        unfrozen = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        """Return the state-dict keys of what is trained: the trainable parts' and whatever else has a gradient now."""
+        prefixes, unfrozen = tuple(f'{name}.' for name in self.trainable_modules()), self.unfrozen()
         return [
             key
             for key in nn.Module.state_dict(self)
             if key.startswith(prefixes) or key in unfrozen or key in self.selected or key == EXTRA_STATE
+        ]
+
+    def stored_keys(self, state: Mapping[str, Tensor] | None = None, prefix: str = '') -> list[str]:
+        """Return the state-dict keys that belong to one task: what is trained, and whatever is not the base's any more.
+
+        Args:
+            state: A state dict of the model; by default the backbone's own.
+            prefix: Where the backbone stands in it.
+        """
+        state = nn.Module.state_dict(self) if state is None else state
+        trained = set(self.trained_keys())
+        return [
+            key
+            for key in nn.Module.state_dict(self)
+            if key in trained
+            or (not self.awaits_base and prefix + key in state and not self.is_base(key, state[prefix + key]))
         ]
 
     # Host methods with our meaning.
@@ -224,6 +258,7 @@ class PrunedBackbone(nn.Module):
     def train(self, mode: bool = True) -> PrunedBackbone:
         """Set train or eval mode, frozen parts staying in eval mode, and return self (the hosts return None)."""
         super().train(mode)
+        mend_checkpointing(self)
         if self.base_sha256 is not None:
             set_mode(self, self.trainable_modules().values(), mode)
         return self
@@ -233,98 +268,84 @@ class PrunedBackbone(nn.Module):
     def _save_to_state_dict(self, destination: MutableMapping[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         if self.base_sha256 is not None:
-            destination[prefix + EXTRA_STATE] = pack(self._identity())
+            destination[prefix + EXTRA_STATE] = pack(self.identity())
 
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
+        """Return what a checkpoint says of the backbone: base, kept depths, adapter."""
         return {'base_sha256': self.base_sha256, 'kept_depths': list(self.kept_depths), 'adapter': self.adapter_cfg}
 
     def _load_from_state_dict(self, state_dict: MutableMapping[str, Any], prefix: str, *args: Any) -> None:
         packed = state_dict.pop(prefix + EXTRA_STATE, None)
-        if self.base_sha256 is not None:
-            self._check_identity(packed)
-            self._drop_removed(state_dict, prefix)
-            self._check_trained(state_dict, prefix)
-            if self._awaits_base:
-                self._take_base(state_dict, prefix)
-            else:
-                self._complete(state_dict, prefix)
-        elif packed is not None:
-            raise ValueError(
-                f'this checkpoint was trained on a frozen base (sha256 {unpack(packed)["base_sha256"]}), '
-                f'and {type(self).__name__} has none: set base_checkpoint and adapter as in its training config'
-            )
+        if self.base_sha256 is None:
+            if packed is not None:
+                raise ValueError(
+                    f'this checkpoint was trained on a frozen base (sha256 {unpack(packed)["base_sha256"]}), '
+                    f'and {type(self).__name__} has none: set base_checkpoint and adapter as in its training config'
+                )
+        elif packed is None:
+            take_plain(self, state_dict, prefix, args[2], args[3])  # PyTorch's missing and unexpected keys so far
+        else:
+            theirs = unpack(packed)
+            take_task(self, state_dict, prefix, theirs)
+            if self.awaits_base:
+                self._note_base(state_dict, prefix, theirs.get('changed', ()))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
-    def _check_identity(self, packed: Tensor | None) -> None:
-        """Refuse a checkpoint of another base, another adapter, or fewer blocks."""
-        if packed is None:
-            raise ValueError(
-                f'this checkpoint does not name the base it was trained on, but base_checkpoint={self.base_checkpoint!r} is set: '
-                'it comes from a plain backbone; load it with base_checkpoint=None'
-            )
-        theirs = unpack(packed)
-        if theirs['base_sha256'] != self.base_sha256:
-            raise ValueError(
-                f'base_checkpoint: this checkpoint was trained on a base with sha256 {theirs["base_sha256"]}, '
-                f'{self.base_checkpoint!r} has {self.base_sha256}'
-            )
-        if inference_cfg(theirs['adapter']) != inference_cfg(self.adapter_cfg):
-            raise ValueError(f'adapter: this checkpoint holds {theirs["adapter"]}, the model has {self.adapter_cfg}')
-        if any(ours > kept for ours, kept in zip(self.kept_depths, theirs['kept_depths'], strict=True)):
-            raise ValueError(
-                f"kept_depths: this checkpoint holds {tuple(theirs['kept_depths'])} blocks per stage, fewer than the model's {self.kept_depths}"
-            )
-
-    def _is_removed(self, key: str) -> bool:
-        """Whether a key (without prefix) belongs to a block that was pruned here."""
-        match = self.block_pattern.match(key)
-        if match is None:
-            return False
-        stage, block = int(match.groupdict().get('stage') or 0), int(match['block'])
-        return stage < len(self.depths) and self.kept_depths[stage] <= block < self.depths[stage]
-
-    def _drop_removed(self, state_dict: MutableMapping[str, Any], prefix: str) -> None:
-        removed = [key for key in state_dict if key.startswith(prefix) and self._is_removed(key[len(prefix) :])]
-        for key in removed:
-            del state_dict[key]
-        if removed:
-            print_log(
-                f'{type(self).__name__}: dropped {len(removed)} tensors of pruned blocks from the checkpoint', 'current'
-            )
-
-    def _check_trained(self, state_dict: Mapping[str, Any], prefix: str) -> None:
-        """Refuse missing or misshapen trained tensors: MMEngine only logs them and would go on with random ones."""
-        own = nn.Module.state_dict(self)
-        problems = [
-            f'{key}: {tuple(state_dict[prefix + key].shape) if prefix + key in state_dict else "absent"}, needed {tuple(own[key].shape)}'
-            for key in self.trained_keys()
-            if key != EXTRA_STATE
-            and (prefix + key not in state_dict or state_dict[prefix + key].shape != own[key].shape)
-        ]
-        if problems:
-            raise ValueError(
-                f'this checkpoint lacks trained tensors of {type(self).__name__}: {"; ".join(problems[:SHOWN])}'
-            )
-
-    def _take_base(self, state_dict: Mapping[str, Any], prefix: str) -> None:
-        """See that a full checkpoint brings the whole base along."""
-        missing = [key for key in nn.Module.state_dict(self) if key != EXTRA_STATE and prefix + key not in state_dict]
-        if missing:
-            raise ValueError(
-                f'base_checkpoint={self.base_checkpoint!r} names no file, and this checkpoint does not hold the base '
-                f'({", ".join(missing[:SHOWN])} missing): set base_checkpoint to the file, or load the full checkpoint first'
-            )
-        self._awaits_base = False
+    def _note_base(self, state: Mapping[str, Tensor], prefix: str, changed: Collection[str] = ()) -> None:
+        """Record the base, from a state that holds it whole; what is known to differ from the base is left out, and so always stored."""
+        prefixes = tuple(f'{name}.' for name in self.trainable_modules())
+        self.base_record = BaseRecord()
+        for key in tensors_of(self):
+            if not key.startswith(prefixes) and key not in changed:
+                self.base_record.note(key, state[prefix + key])
+        self.awaits_base = False
 
     def _refuse_without_base(self, *_: Any) -> None:
-        if self._awaits_base:
+        if self.awaits_base:
             raise RuntimeError(
                 f'base_checkpoint={self.base_checkpoint!r} names no file: load the full checkpoint before using the model'
             )
 
-    def _complete(self, state_dict: MutableMapping[str, Any], prefix: str) -> None:
-        """Put the base's own tensors in, so that a slim checkpoint is complete and a full one cannot overwrite the base."""
-        trained = set(self.trained_keys())
-        for key, value in nn.Module.state_dict(self).items():
-            if key not in trained:
-                state_dict[prefix + key] = value
+    # The base, as it was.
+
+    def is_base(self, key: str, tensor: Tensor) -> bool:
+        """Whether a tensor under a key (without prefix) is still the base's, bit for bit, in its own dtype."""
+        dtype = tensor.dtype
+        unknown = key in self.base_record and not self.base_record.knows(key, dtype)
+        if unknown and dtype.is_floating_point and dtype not in self._casts:
+            # A model that was cast: what the base is in that dtype is found out once.
+            self._casts.add(dtype)
+            self.base_record.note_cast(self.read_base_again(), dtype)
+        return self.base_record.matches(key, tensor)
+
+    def read_base_again(self) -> StateDict:
+        """Return the base's tensors under the host's keys; nothing where the file is gone or is another one now."""
+        location = str(self.base_checkpoint)
+        if location.startswith(NAMED_BASE):
+            return {}
+        try:
+            state, sha256 = read_base(location)
+        except (OSError, ValueError) as error:
+            print_log(f'{type(self).__name__}: {error}', 'current', logging.WARNING)
+            return {}
+        return self.as_base(state) if sha256 == self.base_sha256 else {}
+
+    def as_base(self, state: StateDict) -> StateDict:
+        """Return a backbone's tensors as this one's base has them: host's keys, position tables fitted, no removed blocks."""
+        own = tensors_of(self)
+        state = {key: value for key, value in self.base_keys(state).items() if not self.is_removed(key)}
+        return {k: fit(v, own[k]) if k in own and k.endswith(POSITION_TABLE) else v for k, v in state.items()}
+
+    def is_computed(self, key: str) -> bool:
+        """Whether a state-dict key (without prefix) belongs to a table that the model computes."""
+        return bool(self.computed.search(key))
+
+    def is_removed(self, key: str) -> bool:
+        """Whether a key (without prefix) belongs to a block that was pruned here, or taken out singly for a comparison."""
+        match = self.block_pattern.match(key)
+        if match is None:
+            return False
+        stage, block = int(match.groupdict().get('stage') or 0), int(match['block'])
+        if stage >= len(self.depths) or block >= self.depths[stage]:
+            return False
+        return block >= self.kept_depths[stage] or not any(True for _ in self.block_lists()[stage][block].parameters())

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from mmsls.adapters.base import adapter_class
+from mmsls.files.reading import parse_json
 
 EXTRA_STATE = '_extra_state'
-IDENTITY_KEYS = frozenset({'base_sha256', 'kept_depths', 'adapter'})
+LARGEST = 1 << 20
+"""Bytes of the largest identity that is read: names of all tensors of a large base are far below."""
 
 
 def inference_cfg(cfg: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -27,18 +29,40 @@ def pack(identity: Mapping[str, Any]) -> Tensor:
     return torch.frombuffer(bytearray(json.dumps(identity, sort_keys=True).encode()), dtype=torch.uint8).clone()
 
 
-def unpack(packed: Tensor) -> dict[str, Any]:
+def unpack(packed: object) -> dict[str, Any]:
     """Read what `pack` wrote.
 
+    Returns:
+        `base_sha256`, `kept_depths`, `adapter`, and `changed` where the checkpoint holds tensors of the base: their keys.
+
     Raises:
-        ValueError: If the tensor holds something else.
+        ValueError: If it is anything else; the message names the field.
     """
+    damaged = f'{EXTRA_STATE}: this checkpoint was not written by mmsls, or is damaged'
+    if not isinstance(packed, Tensor) or packed.dim() != 1 or packed.numel() > LARGEST or packed.is_complex():
+        raise ValueError(f'{damaged}: it is {kind_of(packed)}, not a row of bytes')
     try:
-        content = json.loads(bytes(packed.cpu().to(torch.uint8).tolist()))
+        content = parse_json(bytes(packed.cpu().to(torch.uint8).tolist()).decode())
     except ValueError as error:
-        raise ValueError(f'{EXTRA_STATE}: this checkpoint was not written by mmsls, or is damaged ({error})') from error
-    if not isinstance(content, dict) or not set(content).issuperset(IDENTITY_KEYS):
-        raise ValueError(
-            f'{EXTRA_STATE}: this checkpoint was not written by mmsls, or is damaged: {str(content)[:100]!r} lacks {sorted(IDENTITY_KEYS)}'
-        )
+        raise ValueError(f'{damaged} ({error})') from error
+    wrong = 'base_sha256, kept_depths or adapter' if not isinstance(content, dict) else wrong_field(content)
+    if wrong:
+        raise ValueError(f'{damaged}: {str(content)[:100]!r} lacks {wrong}, or has it of a wrong type')
     return content
+
+
+def wrong_field(content: Mapping[str, Any]) -> str:
+    """Return the first field that is missing or of a wrong type, or an empty string."""
+    depths, changed = content.get('kept_depths'), content.get('changed', [])
+    fine = {
+        'base_sha256': isinstance(content.get('base_sha256'), str),
+        'kept_depths': isinstance(depths, list) and all(type(depth) is int and depth >= 0 for depth in depths),
+        'adapter': isinstance(content.get('adapter', ''), dict | type(None)),
+        'changed': isinstance(changed, list) and all(isinstance(key, str) for key in changed),
+    }
+    return next((name for name, right in fine.items() if not right), '')
+
+
+def kind_of(value: object) -> str:
+    """Say in a few words what stands where a tensor of bytes should."""
+    return f'a tensor {tuple(value.shape)} of {value.dtype}' if isinstance(value, Tensor) else type(value).__name__

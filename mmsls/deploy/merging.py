@@ -19,7 +19,7 @@ from mmsls import runs
 from mmsls.adapters import adapter_class
 from mmsls.backbones import PrunedBackbone
 from mmsls.backbones.blocks import merge_blocks
-from mmsls.checkpoint import MERGED_KEY, describe, frozen_backbones, read_slim
+from mmsls.checkpoint import MERGED_KEY, describe, frozen_backbones, name_changed, read_slim
 from mmsls.deploy.standing_alone import names_of_mmsls, why_not_alone
 from mmsls.deploy.task_config import backbone_config
 from mmsls.deploy.task_folder import sole_backbone
@@ -78,7 +78,8 @@ def export(cfg: Config, checkpoint: str | Path, out: str | Path) -> Exported:
     unmerged = why_not_merged(backbone)
     if not unmerged:
         merge_backbone(backbone)
-    state = model.state_dict()
+    state = dict(model.state_dict())
+    name_changed(model, [(state, '')])
     check_finite(state, str(checkpoint))
     meta = {'dataset_meta': content['meta'].get('dataset_meta'), MERGED_KEY: described}
     reason = unmerged or why_not_stock(backbone, cfg)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mmsls import __version__, runs
 from mmsls.backbones.base_files import sha256_of
-from mmsls.checkpoint import META_KEY, META_VERSION, base_keys, describe, frozen_backbones, read_slim
+from mmsls.checkpoint import META_KEY, META_VERSION, describe, frozen_backbones, read_slim, slim_states
 from mmsls.complexity import ParameterCounts, count_parameters
 from mmsls.deploy.config_check import checked_config
 from mmsls.deploy.known_types import KnownTypes
@@ -143,12 +143,9 @@ def stored_tensors(model: Any) -> dict[str, Tensor]:
     The model's tensors, not the checkpoint's: a tuned one in a pruned config leaves adapters of removed blocks behind. Copies, since safetensors
     refuses tensors that share memory, such as tied layers of a head.
     """
-    base = base_keys(model)
-    return {
-        key: value.detach().clone(memory_format=torch.contiguous_format)
-        for key, value in model.state_dict().items()
-        if key not in base
-    }
+    state = dict(model.state_dict())
+    slim_states(model, [(state, '')])
+    return {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
 
 
 def read_task(folder: str | Path, trusted: Sequence[str] = ()) -> Task:

@@ -155,7 +155,7 @@ class SharedBase:
 
     def adopt(self, backbone: PrunedBackbone) -> None:
         """Let a backbone's frozen parts use the shared memory; what no task had before becomes shared."""
-        trained = set(backbone.trained_keys())
+        trained = set(backbone.stored_keys())
         for prefix, module in backbone.named_modules():
             for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
                 key = f'{prefix}.{name}' if prefix else name

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 
-from mmsls.features.keys import Key, normalise_path
+from mmsls.features.keys import Key
 from mmsls.features.samplers import Sample
 from mmsls.features.selection import select_keys
 from mmsls.scoring import BlockId
@@ -57,7 +57,7 @@ class FeatureBank:
             ValueError: If there turn out to be more classes than `max_samples`.
         """
         for sample in samples:
-            self._insert(sample.label, (normalise_path(sample.key[0]), int(sample.key[1])), sample.features)
+            self._insert(sample.label, sample.key, sample.features)
             if self._size > _SLACK * self.max_samples:
                 self._trim()
 
@@ -88,18 +88,14 @@ class FeatureBank:
             for label, key, features in share:
                 self._insert(label, key, features)
 
-    def to_arrays(self, order: Mapping[str, int] | None = None) -> tuple[Features, np.ndarray, list[Key]]:
-        """Return the samples as arrays, one row per sample, in the order of the data set.
-
-        Args:
-            order: Image path -> position (see `dataset_order`); None sorts by path. Within an image rows follow the
-                instance number.
+    def to_arrays(self) -> tuple[Features, np.ndarray, list[Key]]:
+        """Return the samples as arrays, one row per sample, in the order of the data set: by data set, record and instance.
 
         Returns:
             Features per block, (n, C) C-contiguous float32; labels, (n,) int64; keys of the rows.
 
         Raises:
-            ValueError: If the bank is empty, an image is missing from `order`, or samples differ in their blocks.
+            ValueError: If the bank is empty, or samples differ in their blocks.
         """
         self._trim()
         if not self._size:
@@ -107,17 +103,12 @@ class FeatureBank:
                 'the feature bank is empty: no labelled sample was seen; the data set that was run has no ground truth '
                 '(a test set without annotations, or images without objects): score a split that is annotated'
             )
-        position = _positions(order)
-        rows = [
-            (position(key), key, label, self._entries[label][key])
-            for label in self._entries
-            for key in self._entries[label]
-        ]
-        rows.sort(key=lambda row: row[:3])
-        blocks = _common_blocks([row[3] for row in rows])
-        features = {block: np.stack([row[3][block] for row in rows]) for block in blocks}
-        labels = np.array([row[2] for row in rows], dtype=np.int64)
-        return features, labels, [row[1] for row in rows]
+        rows = [(key, label, features) for label, members in self._entries.items() for key, features in members.items()]
+        rows.sort(key=lambda row: row[:2])
+        blocks = _common_blocks([row[2] for row in rows])
+        features = {block: np.stack([row[2][block] for row in rows]) for block in blocks}
+        labels = np.array([row[1] for row in rows], dtype=np.int64)
+        return features, labels, [row[0] for row in rows]
 
     def _insert(self, label: int, key: Key, features: Mapping[BlockId, np.ndarray]) -> None:
         members = self._entries.setdefault(int(label), {})
@@ -134,21 +125,6 @@ class FeatureBank:
         kept, self._level = select_keys(self._keys(), budget=self.max_samples, seed=self.seed, cap=self._level)
         self._entries = {label: {key: self._entries[label][key] for key in keys} for label, keys in kept.items()}
         self._size = sum(len(members) for members in self._entries.values())
-
-
-def _positions(order: Mapping[str, int] | None) -> Callable[[Key], int]:
-    if order is None:
-        return lambda _: 0
-    positions = {normalise_path(path): position for path, position in order.items()}
-
-    def position(key: Key) -> int:
-        if key[0] not in positions:
-            raise ValueError(
-                f"order has no image '{key[0]}': take dataset_order() of the data set that was run, or None"
-            )
-        return positions[key[0]]
-
-    return position
 
 
 def _common_blocks(rows: list[Features]) -> list[BlockId]:

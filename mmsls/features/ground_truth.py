@@ -9,8 +9,12 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
-from mmsls.features.keys import NAMES
-from mmsls.features.token_grid import ImageFrame, box_weights, integral_image, mask_coverage, mask_weights
+from mmsls.features.pipeline_geometry import check_shapes
+from mmsls.features.records import Record
+from mmsls.features.token_grid import ImageFrame, box_weights, integral_image, mask_weights
+
+NAMES = ('img_path', 'img_id')
+"""What names an image in its meta information: its path, else its id."""
 
 
 @dataclass(frozen=True)
@@ -21,33 +25,40 @@ class GroundTruth:
         labels: Class of each instance.
         boxes: (N, 4) as x1, y1, x2, y2; None where only masks are given.
         integrals: Integral image of each instance's mask, None for a mask without a pixel; None where boxes are used.
-        visible: (N,) bool, whether the instance has a part in the image.
+        visible: (N,) bool, whether the instance has a part in what the input shows of the image.
+        ignored: Number of instances marked as ignored.
+        occupied: (M, 4) boxes of everything that is an object or may be one, the ignored ones too.
     """
 
     labels: list[int]
     boxes: np.ndarray | None
     integrals: list[np.ndarray | None] | None
     visible: np.ndarray
+    ignored: int
+    occupied: np.ndarray
 
     def weights(self, frame: ImageFrame, hw_shape: tuple[int, int], stride: int) -> np.ndarray:
         """Return the weight of each token for each instance, (N, H, W) float32."""
         if self.boxes is None:
             weights = np.zeros((len(self.labels), *hw_shape), dtype=np.float32)
         else:
-            weights = box_weights(frame.to_resized(self.boxes), hw_shape, stride)
+            weights = box_weights(frame.to_input(self.boxes), hw_shape, stride)
         for number, integral in enumerate(self.integrals or []):
             if integral is not None:
-                weights[number] = mask_weights(mask_coverage(integral, frame.scale, hw_shape, stride))
+                weights[number] = mask_weights(frame.coverage(integral, hw_shape, stride))
         return weights
 
 
-def read_instances(data_sample: Any, frame: ImageFrame, use_masks: bool | Literal['auto'] = 'auto') -> GroundTruth:
+def read_instances(
+    data_sample: Any, frame: ImageFrame, use_masks: bool | Literal['auto'] = 'auto', record: Record | None = None
+) -> GroundTruth:
     """Read `gt_instances`; `ignored_instances` are no ground truth.
 
     Args:
-        data_sample: A `DetDataSample` with boxes and masks in the original frame.
+        data_sample: A `DetDataSample` with boxes and masks in the frame's original.
         frame: Where the image lies.
         use_masks: As for `InstanceSampler`.
+        record: Which record it is, for messages.
 
     Raises:
         ValueError: If there is no ground truth, none of the demanded kind, or one in another frame.
@@ -55,7 +66,7 @@ def read_instances(data_sample: Any, frame: ImageFrame, use_masks: bool | Litera
     instances = data_sample.get('gt_instances')
     if instances is None or 'labels' not in instances:
         raise ValueError(
-            f'{image_name(data_sample.metainfo)} comes without ground truth: the pipeline that is scored loads none '
+            f'{image_name(data_sample.metainfo, record)} comes without ground truth: the pipeline that is scored loads none '
             "(add dict(type='LoadAnnotations', with_bbox=True) behind Resize), or the data set is a test set without "
             'annotations (score another split)'
         )
@@ -64,30 +75,37 @@ def read_instances(data_sample: Any, frame: ImageFrame, use_masks: bool | Litera
     masks = _masks(instances, frame, use_masks)
     if boxes is None and masks is None:
         raise ValueError(
-            f'the ground truth of {image_name(data_sample.metainfo)} has neither boxes nor masks: '
+            f'the ground truth of {image_name(data_sample.metainfo, record)} has neither boxes nor masks: '
             'set with_bbox=True (or with_mask=True) in LoadAnnotations of the pipeline that is scored'
         )
     visible = np.zeros(len(labels), dtype=bool)
+    ignored, occupied = _ignored(data_sample)
     if boxes is not None:
+        occupied = np.concatenate([boxes, occupied])
         visible = frame.overlaps(boxes)
         boxes = np.where(visible[:, None], boxes, 0)  # NaN has no place on a grid
     if masks is None:
-        return GroundTruth(labels, boxes, None, visible)
+        return GroundTruth(labels, boxes, None, visible, ignored, occupied)
     integrals = [integral_image(mask) if mask.any() else None for mask in masks]
-    visible |= np.array([integral is not None for integral in integrals], dtype=bool)
-    return GroundTruth(labels, boxes, integrals, visible)
+    for number, integral in enumerate(integrals):
+        if integral is not None:
+            visible[number] = frame.visible_area(integral) > 0
+            integrals[number] = integral if visible[number] else None
+    if boxes is None:
+        occupied = np.concatenate([np.array([_around(mask) for mask in masks]).reshape(-1, 4), occupied])
+    return GroundTruth(labels, boxes, integrals, visible, ignored, occupied)
 
 
 def read_semantic_map(
-    data_sample: Any, frame: ImageFrame, num_classes: int | None = None, ignore_index: int | None = 255
+    data_sample: Any, num_classes: int | None = None, ignore_index: int | None = 255, record: Record | None = None
 ) -> np.ndarray:
     """Read `gt_sem_seg`. Whatever `reduce_zero_label` does to it, the pipeline's `LoadAnnotations` has done.
 
     Args:
         data_sample: A `SegDataSample` with its map in the original frame.
-        frame: Where the image lies.
         num_classes: Number of classes; None: not checked.
         ignore_index: Label that may occur without being a class.
+        record: Which record it is, for messages.
 
     Returns:
         (h, w) class of every pixel of the original image.
@@ -96,24 +114,28 @@ def read_semantic_map(
         ValueError: If there is no map, one of another size, or one with other classes.
     """
     truth = data_sample.get('gt_sem_seg')
-    name = image_name(data_sample.metainfo)
+    name = image_name(data_sample.metainfo, record)
     if truth is None:
         raise ValueError(
             f"{name} comes without ground truth: the pipeline that is scored loads none (add dict(type='LoadAnnotations') behind Resize), or the "
             'data set is a test set without annotations (score another split)'
         )
     labels = truth.data.detach().cpu().numpy()
-    if labels.shape != (1, *frame.ori_shape):
+    check_shapes(data_sample.metainfo)
+    shape = int(data_sample.ori_shape[0]), int(data_sample.ori_shape[1])
+    if labels.shape != (1, *shape):
         raise ValueError(
             f'the ground-truth map of {name} is {labels.shape[-2:] if labels.shape[0] == 1 else labels.shape}, the original image is '
-            f'{frame.ori_shape} (height, width): load annotations behind Resize, as in every test pipeline of MMSegmentation, from one-channel '
+            f'{shape} (height, width): load annotations behind Resize, as in every test pipeline of MMSegmentation, from one-channel '
             'files of the same size as the images'
         )
-    check_classes(data_sample, num_classes, ignore_index)
+    check_classes(data_sample, num_classes, ignore_index, record)
     return labels[0]
 
 
-def check_classes(data_sample: Any, num_classes: int | None, ignore_index: int | None) -> None:
+def check_classes(
+    data_sample: Any, num_classes: int | None, ignore_index: int | None, record: Record | None = None
+) -> None:
     """Refuse a semantic map with labels that are no class.
 
     Raises:
@@ -125,24 +147,32 @@ def check_classes(data_sample: Any, num_classes: int | None, ignore_index: int |
         unknown &= labels != ignore_index
     if unknown.any():
         raise ValueError(
-            f'the ground-truth map of {image_name(data_sample.metainfo)} has the labels {labels[unknown].unique().tolist()}; the model knows '
+            f'the ground-truth map of {image_name(data_sample.metainfo, record)} has the labels {labels[unknown].unique().tolist()}; the model knows '
             f'{num_classes} classes (from 0) and ignore_index={ignore_index}: set ignore_index of decode_head, or reduce_zero_label of the data '
             'set, as its labels are'
         )
 
 
-def image_name(metainfo: Mapping[str, Any]) -> str:
-    """Return an image's path, or its id where it was not read from a file.
-
-    Raises:
-        ValueError: If the meta information has neither.
-    """
+def image_name(metainfo: Mapping[str, Any], record: Record | None = None) -> str:
+    """Name an image in a message: by its path, its id where it was not read from a file, else its record."""
     for name in NAMES:
         if metainfo.get(name) is not None:
             return str(metainfo[name])
-    raise ValueError(
-        "meta information has neither 'img_path' nor 'img_id': add 'img_path' to meta_keys of PackDetInputs (PackSegInputs, PackInputs)"
-    )
+    return 'an image without a name' if record is None else f'record {record[1]} of data set {record[0]}'
+
+
+def _ignored(data_sample: Any) -> tuple[int, np.ndarray]:
+    """Return how many instances are marked as ignored, and their boxes (M, 4), as far as they have some."""
+    instances = data_sample.get('ignored_instances')
+    if instances is None or not len(instances):
+        return 0, np.zeros((0, 4))
+    return len(instances), _boxes(instances.bboxes) if 'bboxes' in instances else np.zeros((0, 4))
+
+
+def _around(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """Return the box around a mask (h, w); of no size for an empty one."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) if len(rows) else (0, 0, 0, 0)
 
 
 def _boxes(bboxes: Any) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -11,13 +12,14 @@ from torch import Tensor
 from mmsls.backbones.tokens import BlockTokens
 from mmsls.features.ground_truth import image_name
 from mmsls.features.recorder import BlockPass
-from mmsls.features.samplers import Sample, single_pass
+from mmsls.features.records import Record
+from mmsls.features.samplers import DataSampler, Sample, single_pass
 from mmsls.scoring import BlockId
 
 POOLS = ('auto', 'class_token', 'mean')
 
 
-class ImageSampler:
+class ImageSampler(DataSampler):
     """Classification: one sample per image, its class as the label.
 
     The feature is the class token of the block's output, before any norm that follows the last block; where the backbone has none (Swin),
@@ -30,33 +32,40 @@ class ImageSampler:
         ValueError: If `pool` is anything else.
     """
 
-    name = 'ImageSampler'
+    name, unit, placed = 'ImageSampler', 'images', False
+    default_scope, default_split = 'model', 'train'
     after_merging = True
     """Its tokens are those that leave the stage's patch merging; asked by `BlockScorer`."""
 
     def __init__(self, pool: Literal['auto', 'class_token', 'mean'] = 'auto') -> None:
         if pool not in POOLS:
             raise ValueError(f'pool={pool!r} must be one of {POOLS}')
+        super().__init__()
         self.pool = pool
 
-    def __call__(self, passes: list[BlockPass], data_samples: Sequence[Any]) -> list[Sample]:
+    def __call__(self, passes: list[BlockPass], data_samples: Sequence[Any], records: Sequence[Record]) -> list[Sample]:
         """Sample every image of a batch.
 
         Args:
             passes: What the recorder took; one pass.
             data_samples: The batch's `DataSample`s as `val_step` / `test_step` return them, with `gt_label`.
+            records: Which records they are.
 
         Raises:
             ValueError: If an image has no label or several, a demanded class token is absent, or more or fewer than one pass was recorded.
         """
         blocks = single_pass(passes, len(data_samples))
         features = {block: self._pooled(block, tokens) for block, tokens in blocks.items()}
-        return [
-            Sample(
-                (image_name(item.metainfo), 0), label_of(item), {block: rows[row] for block, rows in features.items()}
-            )
-            for row, item in enumerate(data_samples)
-        ]
+        samples = []
+        new = self.new(data_samples, records)
+        for row, (item, record) in enumerate(zip(data_samples, records, strict=True)):
+            if not new[row]:
+                self.count_repeated(record, 1)
+            else:
+                self.counts.add(1, Counter())
+                rows = {block: values[row] for block, values in features.items()}
+                samples.append(Sample((*record, 0), label_of(item, record), rows))
+        return samples
 
     def check(self, data_sample: Any) -> None:
         """Refuse an image without exactly one class.
@@ -77,7 +86,7 @@ class ImageSampler:
         return pooled.detach().cpu().numpy()
 
 
-def label_of(data_sample: Any) -> int:
+def label_of(data_sample: Any, record: Record | None = None) -> int:
     """Return the class of an image.
 
     Raises:
@@ -87,7 +96,7 @@ def label_of(data_sample: Any) -> int:
     if label is None or label.numel() != 1:
         found = 'no gt_label' if label is None else f'{label.numel()} labels'
         raise ValueError(
-            f'{image_name(data_sample.metainfo)} comes with {found}; scoring needs exactly one class per image: '
+            f'{image_name(data_sample.metainfo, record)} comes with {found}; scoring needs exactly one class per image: '
             'score a labelled split of a single-label data set'
         )
     return int(label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -9,17 +10,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from mmsls.features.ground_truth import check_classes, image_name, read_semantic_map
+from mmsls.features.counts import IGNORE_INDEX, OUTSIDE, TOO_SMALL
+from mmsls.features.ground_truth import check_classes, read_semantic_map
 from mmsls.features.recorder import BlockPass
-from mmsls.features.samplers import Sample, single_pass, weighted_means
+from mmsls.features.records import Record
+from mmsls.features.samplers import DataSampler, Sample, single_pass, weighted_means
 from mmsls.features.sliding_window import SlidingWindow, Window, input_shape
-from mmsls.features.token_grid import ImageFrame, integral_image, mask_coverage
+from mmsls.features.token_grid import ImageFrame, integral_image
 
 Grid = tuple[tuple[int, int], int]
 """Shape of a token grid and its stride."""
 
 
-class RegionSampler:
+class RegionSampler(DataSampler):
     """Semantic segmentation: one sample per image and class, the mean of the block's tokens over that class's region.
 
     Every token weighs by the share of its area that the region covers, which is the mean of the feature map over the region's pixels (masked
@@ -37,7 +40,7 @@ class RegionSampler:
         ValueError: If a number is out of range.
     """
 
-    name = 'RegionSampler'
+    name, unit = 'RegionSampler', 'regions'
 
     def __init__(
         self,
@@ -51,12 +54,17 @@ class RegionSampler:
             raise ValueError(f'min_tokens={min_tokens} must be positive; 4 is usual')
         if (crop_size is None) != (crop_stride is None):
             raise ValueError(f'crop_size={crop_size} and crop_stride={crop_stride}: set both (slide mode) or neither')
+        super().__init__()
+        self.scores_one_class = num_classes is not None and num_classes > 1  # a data set may name the foreground alone
         self.min_tokens, self.ignore_index, self.num_classes = min_tokens, ignore_index, num_classes
         self.slide = None if crop_size is None else SlidingWindow(tuple(crop_size), tuple(crop_stride or ()))  # type: ignore[arg-type]
 
     @staticmethod
     def settings_of(model: nn.Module) -> dict[str, Any]:
-        """Read from an MMSegmentation model what a config need not repeat: classes, ignored label, crops of slide mode."""
+        """Read from an MMSegmentation model what a config need not repeat: classes, ignored label, crops of slide mode.
+
+        A head with one output channel tells foreground (1) from background (0), whether its num_classes is 1 or 2.
+        """
         heads = getattr(model, 'decode_head', None)
         head = heads[-1] if isinstance(heads, nn.ModuleList) else heads  # the last one of a cascade predicts
         settings = {
@@ -64,17 +72,20 @@ class RegionSampler:
             for name in ('ignore_index', 'num_classes')
             if getattr(head, name, None) is not None
         }
+        if getattr(head, 'out_channels', None) == 1:
+            settings['num_classes'] = 2
         test_cfg = getattr(model, 'test_cfg', None) or {}
         if test_cfg.get('mode') == 'slide':
             settings |= {'crop_size': test_cfg['crop_size'], 'crop_stride': test_cfg['stride']}
         return settings
 
-    def __call__(self, passes: list[BlockPass], data_samples: Sequence[Any]) -> list[Sample]:
+    def __call__(self, passes: list[BlockPass], data_samples: Sequence[Any], records: Sequence[Record]) -> list[Sample]:
         """Sample every region of a batch.
 
         Args:
             passes: What the recorder took: one pass, or one per crop in slide mode.
             data_samples: The batch's `SegDataSample`s as `val_step` / `test_step` return them, ground truth in the original image's frame.
+            records: Which records they are.
 
         Returns:
             Samples in the order of the images and of their classes.
@@ -83,8 +94,11 @@ class RegionSampler:
             ValueError: If there is no ground truth, it does not fit the image or the classes, or the passes are not those expected.
         """
         windows = self._windows(passes, data_samples)
+        new = self.new(data_samples, records)
         return [
-            sample for index, item in enumerate(data_samples) for sample in self._sample(passes, windows, index, item)
+            sample
+            for index, item in enumerate(data_samples)
+            for sample in self._sample(passes, windows, index, item, records[index], new[index])
         ]
 
     def check(self, data_sample: Any) -> None:
@@ -93,9 +107,8 @@ class RegionSampler:
         Raises:
             ValueError: If there is no map, one of another size, or one with other classes.
         """
-        read_semantic_map(
-            data_sample, ImageFrame.from_metainfo(data_sample.metainfo), self.num_classes, self.ignore_index
-        )
+        self.check_frames(data_sample.metainfo)
+        read_semantic_map(data_sample, self.num_classes, self.ignore_index)
 
     def check_training(self, data_sample: Any) -> None:
         """Refuse a training crop with classes out of range; the host's loss fails on them without naming the image.
@@ -126,10 +139,19 @@ class RegionSampler:
         return windows
 
     def _sample(
-        self, passes: list[BlockPass], windows: Sequence[Window | None], index: int, data_sample: Any
+        self,
+        passes: list[BlockPass],
+        windows: Sequence[Window | None],
+        index: int,
+        data_sample: Any,
+        record: Record,
+        new: bool,
     ) -> Iterable[Sample]:
-        frame = ImageFrame.from_metainfo(data_sample.metainfo)
-        labels = read_semantic_map(data_sample, frame, self.num_classes, self.ignore_index)
+        frame = self.frame(data_sample.metainfo, record)
+        labels = read_semantic_map(data_sample, self.num_classes, self.ignore_index, record)
+        if not new:
+            self.count_repeated(record, len(np.unique(labels)))
+            return
         grids = {(tokens.hw_shape, tokens.stride) for tokens in passes[0].values()}
         regions = self._regions(labels, frame, min((stride for _, stride in grids), default=1))
         if not regions:
@@ -141,18 +163,26 @@ class RegionSampler:
             )
             for block, recorded in passes[0].items()
         }
-        path = image_name(data_sample.metainfo)
         for row, label in enumerate(regions):
-            yield Sample((path, label), label, {block: rows[row] for block, rows in features.items()})
+            yield Sample((*record, label), label, {block: rows[row] for block, rows in features.items()})
 
     def _regions(self, labels: np.ndarray, frame: ImageFrame, stride: int) -> dict[int, np.ndarray]:
-        """Return the integral image of every region that is large enough, by class."""
-        classes, pixels = np.unique(labels, return_counts=True)
-        tokens = pixels * frame.scale[0] * frame.scale[1] / stride**2
-        large = classes[
-            (tokens >= self.min_tokens) & (classes != (-1 if self.ignore_index is None else self.ignore_index))
-        ]
-        return {label: integral_image(labels == label) for label in large.tolist()}
+        """Return the integral image of every region that is large enough, by class, and count the others."""
+        regions, skipped = {}, Counter[str]()
+        for label, pixels in zip(*(part.tolist() for part in np.unique(labels, return_counts=True)), strict=True):
+            if label == self.ignore_index:
+                skipped[IGNORE_INDEX] += 1
+                continue
+            integral = integral_image(labels == label) if frame.cropped else None
+            seen = pixels if integral is None else frame.visible_area(integral)
+            if seen <= 0:
+                skipped[OUTSIDE] += 1
+            elif abs(seen * frame.scale[0] * frame.scale[1]) / stride**2 < self.min_tokens:
+                skipped[TOO_SMALL] += 1
+            else:
+                regions[label] = integral_image(labels == label) if integral is None else integral
+        self.counts.add(len(regions), skipped)
+        return regions
 
 
 def region_weights(
@@ -170,10 +200,7 @@ def region_weights(
         (N, windows * H, W) float32; every region's weights sum to 1.
     """
     coverage = np.stack(
-        [
-            np.concatenate([mask_coverage(region, frame.scale, *grid, window) for window in windows])
-            for region in regions
-        ]
+        [np.concatenate([frame.coverage(region, *grid, window) for window in windows]) for region in regions]
     )
     return (coverage / coverage.sum(axis=(1, 2), keepdims=True)).astype(np.float32)
 

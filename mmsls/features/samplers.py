@@ -1,12 +1,13 @@
 """What every sampler shares: it turns the recorded tokens of a batch into labelled features; one sampler per task.
 
-A sampler sees what a validation loop has after each iteration: the recorded passes and the data samples that the model
-returned. It knows neither the model nor the data set.
+A sampler sees what a validation loop has after each iteration: the recorded passes, the data samples that the model
+returned, and which records of the data set they are. It does not know the model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,8 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmsls.features.counts import REPEATED, Counts
+from mmsls.features.data_view import DataView
 from mmsls.features.keys import Key
 from mmsls.features.recorder import BlockPass
+from mmsls.features.records import PaddedRecord, Record, RepeatedRecord
+from mmsls.features.token_grid import ImageFrame
 from mmsls.scoring import BlockId
 
 
@@ -24,7 +29,7 @@ class Sample:
     """One labelled point for the scores.
 
     Attributes:
-        key: Image path and number within the image; the same sample has the same key in every process.
+        key: Data set, record and number within the record; the same sample has the same key in every process.
         label: Class index.
         features: Per block a vector (C,), float32.
     """
@@ -39,15 +44,88 @@ class Sampler(Protocol):
 
     Attributes:
         name: What the pruning index records.
+        default_scope: Scope of the rule where none is set: `'model'` or `'stage'`.
+        default_split: Split that is scored where none is named: `'train'` or `'val'`.
+        scores_one_class: Whether there is something to tell apart in a data set of one class.
+        counts: What became of everything that was offered since `prepare`, in this process.
     """
 
     name: str
+    default_scope: str
+    default_split: str
+    scores_one_class: bool
+    counts: Counts
 
-    def __call__(self, passes: list[BlockPass], data_samples: Sequence[Any]) -> list[Sample]:
-        """Return the samples of one batch, given the recorded passes and the data samples that the model returned."""
+    def prepare(self, dataset: Any) -> None:
+        """Begin with a data set: count anew, and refuse pipelines whose images cannot be told apart or placed."""
+
+    def __call__(self, passes: list[BlockPass], data_samples: Sequence[Any], records: Sequence[Record]) -> list[Sample]:
+        """Return the samples of one batch, given the recorded passes, the data samples that the model returned, and which records they are."""
 
     def check(self, data_sample: Any) -> None:
         """Refuse an image whose ground truth is absent or wrong, before the host's own metric stumbles over it."""
+
+
+class DataSampler:
+    """What the samplers share: they know the data set that is walked, and count.
+
+    Without `prepare` places follow the meta information alone, and nothing is checked against the data set.
+    """
+
+    unit = 'samples'
+    placed = True
+    """Whether places in the image matter."""
+    use_masks: Any = True
+    """Whether masks or maps are used; False: boxes alone."""
+
+    default_scope, default_split = 'stage', 'val'
+    scores_one_class = False
+
+    def __init__(self) -> None:
+        self.counts = Counts(self.unit)
+        self.view: DataView | None = None
+
+    def prepare(self, dataset: Any) -> None:
+        """Begin with a data set.
+
+        Raises:
+            ValueError: If its pipeline mixes images, or moves things in a way that cannot be followed.
+        """
+        self.counts = Counts(self.unit)
+        if self.view is None or self.view.dataset is not dataset:
+            self.view = DataView(dataset, self.placed, self.use_masks is not False)
+
+    def frame(self, metainfo: Mapping[str, Any], record: Record) -> ImageFrame:
+        """Return where an image lies in the network's input.
+
+        Raises:
+            ValueError: If it cannot be known.
+        """
+        return ImageFrame.from_metainfo(metainfo) if self.view is None else self.view.frame(metainfo, record)
+
+    def check_frames(self, metainfo: Mapping[str, Any]) -> list[ImageFrame]:
+        """Return the frames that an image's ground truth may be in.
+
+        Raises:
+            ValueError: If meta information is missing.
+        """
+        return [ImageFrame.from_metainfo(metainfo)] if self.view is None else self.view.check_frames(metainfo)
+
+    def new(self, data_samples: Sequence[Any], records: Sequence[Record]) -> list[bool]:
+        """Tell which images of a batch are not there for a second time.
+
+        Raises:
+            ValueError: If there are not as many records as images, or an image is not the record that it should be.
+        """
+        for item, record in zip(data_samples, records, strict=True):
+            if self.view is not None:
+                self.view.check_identity(item.metainfo, record)
+        return [not isinstance(record, RepeatedRecord) for record in records]
+
+    def count_repeated(self, record: Record, number: int) -> None:
+        """Count what is skipped of an image that is there again; padding is no part of the data, and depends on the number of processes."""
+        if not isinstance(record, PaddedRecord):
+            self.counts.add(0, Counter({REPEATED: number}))
 
 
 def single_pass(passes: list[BlockPass], batch_size: int) -> BlockPass:

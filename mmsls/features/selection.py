@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping
 
-from mmsls.features.keys import Key, portable_key
+from mmsls.features.keys import Key, key_text
 
 
 def key_rank(key: Key, seed: int) -> tuple[int, Key]:
@@ -14,7 +14,7 @@ def key_rank(key: Key, seed: int) -> tuple[int, Key]:
     Returns:
         A 64-bit hash of seed and key, and the key itself to break ties.
     """
-    text = f'{seed}|{portable_key(key)}'
+    text = f'{seed}|{key_text(key)}'
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), 'big'), key
 
 

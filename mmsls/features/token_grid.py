@@ -1,9 +1,9 @@
 """Which tokens of a grid belong to a box or a mask: plain geometry in numpy.
 
-Three frames meet here. Annotations lie in the **original** image's pixels, since test pipelines load them after
-Resize. The **resized** image is the original times `scale`, its top left corner in place. The network sees it
-**padded** at the right and the bottom; token (i, j) covers rows [i * stride, (i + 1) * stride) and columns
-[j * stride, (j + 1) * stride) of that.
+Two frames meet here. Annotations lie in the **original** image's pixels, since test pipelines load them after
+Resize. The network's **input** shows the original times `scale`, moved by `offset`: a negative scale mirrors, a
+positive offset pads at the left or the top, a negative one crops. Token (i, j) covers rows [i * stride, (i + 1) * stride)
+and columns [j * stride, (j + 1) * stride) of the input.
 """
 
 from __future__ import annotations
@@ -14,20 +14,25 @@ from typing import Any
 
 import numpy as np
 
+Box = tuple[float, float, float, float]
+"""x1, y1, x2, y2."""
+
 
 @dataclass(frozen=True)
 class ImageFrame:
     """Where an image lies in the network's input.
 
     Attributes:
-        scale: Resized pixels per original pixel, (x, y).
-        ori_shape: Original image, (height, width) in pixels.
-        extent: (height, width) of the image in the input, in resized pixels, padding excluded.
+        scale: Input pixels per original pixel, (x, y); negative where the image is mirrored.
+        ori_shape: The image that the ground truth is given in, (height, width) in pixels.
+        extent: (height, width) of the input, in pixels, at most; what a batch is padded with is not in it.
+        offset: Input pixel of the original's corner (0, 0), (x, y).
     """
 
     scale: tuple[float, float]
     ori_shape: tuple[int, int]
     extent: tuple[float, float]
+    offset: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
     def from_metainfo(cls, metainfo: Mapping[str, Any]) -> ImageFrame:
@@ -54,16 +59,63 @@ class ImageFrame:
         extent = min(height * scale_y, metainfo['img_shape'][0]), min(width * scale_x, metainfo['img_shape'][1])
         return cls((scale_x, scale_y), (int(height), int(width)), extent)
 
-    def to_resized(self, boxes: np.ndarray) -> np.ndarray:
-        """Move boxes (N, 4) as x1, y1, x2, y2 from the original to the resized frame and clip them to the image."""
-        height, width = self.extent
-        scale = np.tile(self.scale, 2)
-        return np.clip(boxes.astype(np.float64) * scale, 0, [width, height, width, height])
+    @property
+    def bounds(self) -> Box:
+        """The part of the input that shows the image: x1, y1, x2, y2."""
+        (x1, x2), (y1, y2) = (
+            (max(0.0, min(offset, offset + scale * length)), min(limit, max(offset, offset + scale * length)))
+            for scale, offset, length, limit in zip(
+                self.scale, self.offset, self.ori_shape[::-1], self.extent[::-1], strict=True
+            )
+        )
+        return x1, y1, x2, y2
+
+    @property
+    def visible(self) -> Box:
+        """The part of the original image that the input shows: x1, y1, x2, y2."""
+        x1, y1, x2, y2 = self.bounds
+        width, height = self.ori_shape[::-1]
+        (left, right), (top, bottom) = (
+            sorted(((low - offset) / scale, (high - offset) / scale))
+            for low, high, scale, offset in zip((x1, y1), (x2, y2), self.scale, self.offset, strict=True)
+        )
+        seen = left, top, right, bottom
+        # Sizes are rounded in a resize: what lacks less than a pixel is all there.
+        whole = all(abs(one - other) < 1 for one, other in zip(seen, (0, 0, width, height), strict=True))
+        return (0.0, 0.0, float(width), float(height)) if whole else seen
+
+    @property
+    def cropped(self) -> bool:
+        """Whether the input shows a part of the image only."""
+        return self.visible != (0.0, 0.0, float(self.ori_shape[1]), float(self.ori_shape[0]))
+
+    def to_input(self, boxes: np.ndarray) -> np.ndarray:
+        """Move boxes (N, 4) as x1, y1, x2, y2 from the original to the input and clip them to what it shows of the image."""
+        moved = boxes.astype(np.float64) * np.tile(self.scale, 2) + np.tile(self.offset, 2)
+        moved = np.concatenate([np.minimum(moved[:, :2], moved[:, 2:]), np.maximum(moved[:, :2], moved[:, 2:])], axis=1)
+        bounds = np.array(self.bounds)
+        return np.clip(moved, np.tile(bounds[:2], 2), np.tile(bounds[2:], 2))
 
     def overlaps(self, boxes: np.ndarray) -> np.ndarray:
-        """Tell which boxes (N, 4) of the original frame share a point with the image; those that don't show nothing."""
-        height, width = self.ori_shape
-        return (boxes[:, 0] < width) & (boxes[:, 1] < height) & (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
+        """Tell which boxes (N, 4) of the original frame share a point with what the input shows; the others show nothing."""
+        x1, y1, x2, y2 = self.visible
+        return (boxes[:, 0] < x2) & (boxes[:, 1] < y2) & (boxes[:, 2] > x1) & (boxes[:, 3] > y1)
+
+    def coverage(
+        self, integral: np.ndarray, hw_shape: tuple[int, int], stride: int, window: Box | None = None
+    ) -> np.ndarray:
+        """Measure which share of each token a mask of the original frame covers; see `mask_coverage`."""
+        bounds = self.bounds if self.cropped else None
+        return mask_coverage(integral, self.scale, hw_shape, stride, window, self.offset, bounds)
+
+    def visible_area(self, integral: np.ndarray) -> float:
+        """Return how many pixels of a mask the input shows, given its integral image."""
+        if not self.cropped:
+            return float(integral[-1, -1])
+        x1, y1, x2, y2 = self.visible
+        rows = _sample_axis(integral, np.array([y1, y2]))
+        sums = _sample_axis(rows.T, np.array([x1, x2])).T
+        return float(sums[1, 1] - sums[0, 1] - sums[1, 0] + sums[0, 0])
 
 
 def box_weights(boxes: np.ndarray, hw_shape: tuple[int, int], stride: int) -> np.ndarray:
@@ -72,7 +124,7 @@ def box_weights(boxes: np.ndarray, hw_shape: tuple[int, int], stride: int) -> np
     On an axis along which a box is so thin that no centre lies in it, the token nearest to the box's middle stands in.
 
     Args:
-        boxes: (N, 4) as x1, y1, x2, y2 in the resized frame, clipped to the image.
+        boxes: (N, 4) as x1, y1, x2, y2 in the input, clipped to the image.
         hw_shape: Token grid (H, W).
         stride: Side of a token in pixels.
 
@@ -112,16 +164,20 @@ def mask_coverage(
     scale: tuple[float, float],
     hw_shape: tuple[int, int],
     stride: int,
-    window: tuple[int, int, int, int] | None = None,
+    window: Box | None = None,
+    offset: tuple[float, float] = (0.0, 0.0),
+    bounds: Box | None = None,
 ) -> np.ndarray:
     """Measure exactly which share of each token's area a mask covers, without resizing the mask.
 
     Args:
         integral: Integral image of the mask in the original frame.
-        scale: Resized pixels per original pixel, (x, y).
+        scale: Input pixels per original pixel, (x, y); negative where the image is mirrored.
         hw_shape: Token grid (H, W).
-        stride: Side of a token in resized pixels.
-        window: x1, y1, x2, y2 in resized pixels of the crop that the tokens come from; None for the whole input.
+        stride: Side of a token in input pixels.
+        window: x1, y1, x2, y2 in input pixels of the crop that the tokens come from; None for the whole input.
+        offset: Input pixel of the original's corner (0, 0), (x, y).
+        bounds: What the input shows of the image, x1, y1, x2, y2; None: all of it.
 
     Returns:
         (H, W) in [0, 1]; the padding, and what lies outside the window, count as not covered.
@@ -134,8 +190,10 @@ def mask_coverage(
     x1, y1, x2, y2 = window or (0, 0, np.inf, np.inf)
     vertical = np.minimum(y1 + np.arange(hw_shape[0] + 1) * stride, y2)
     horizontal = np.minimum(x1 + np.arange(hw_shape[1] + 1) * stride, x2)
-    rows = _sample_axis(integral, vertical / scale[1])
-    sums = _sample_axis(rows.T, horizontal / scale[0]).T  # (H + 1, W + 1)
+    if bounds is not None:  # beyond a crop's border lies padding, not the rest of the image
+        horizontal, vertical = np.clip(horizontal, *bounds[::2]), np.clip(vertical, *bounds[1::2])
+    rows = _sample_axis(integral, (vertical - offset[1]) / scale[1])
+    sums = _sample_axis(rows.T, (horizontal - offset[0]) / scale[0]).T  # (H + 1, W + 1)
     area = np.diff(np.diff(sums, axis=0), axis=1)
     # Rounded, so that a token covered to exactly one half is so on every machine.
     return np.round(area * scale[0] * scale[1] / stride**2, 6)

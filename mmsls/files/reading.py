@@ -25,7 +25,7 @@ def read_text(path: str | os.PathLike[str], largest: int = LARGEST) -> str:
     path = Path(path)
     try:
         if path.exists() and not path.is_file():
-            raise ValueError(f'{str(path)!r} is no file')
+            raise ValueError(f'{str(path)!r} is no file; give the path of the file')
         with path.open('rb') as file:
             content = file.read(largest + 1)
     except FileNotFoundError:

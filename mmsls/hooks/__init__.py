@@ -1,6 +1,9 @@
 """Hooks; importing this package registers them."""
 
+from mmsls.hooks.reseed_hook import ReseedHook
+from mmsls.hooks.resume_hook import ResumeHook
 from mmsls.hooks.slim_checkpoint_hook import SlimCheckpointHook
 from mmsls.hooks.sls_hook import SLSHook
+from mmsls.hooks.tuning_hook import TuningHook
 
-__all__ = ['SLSHook', 'SlimCheckpointHook']
+__all__ = ['ReseedHook', 'ResumeHook', 'SLSHook', 'SlimCheckpointHook', 'TuningHook']

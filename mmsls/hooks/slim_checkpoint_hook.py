@@ -2,34 +2,51 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import BaseLoop
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from mmsls import checkpoint as slim_checkpoint
 from mmsls.backbones.outputs import check_readers
 from mmsls.complexity import count_parameters, summary_line
+from mmsls.hooks.load_report import LoadReport
+from mmsls.hooks.tuning_hook import join_tuning
 from mmsls.registry import HOOKS
 
 
 def unwrapped(runner: Any) -> nn.Module:
-    """Return the runner's model without DDP."""
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+    """Return the runner's model without its wrappers, as MMEngine's loader unwraps it: DDP, test-time augmentation, one in the other."""
+    model = runner.model
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
 
 
 @HOOKS.register_module()
 class SlimCheckpointHook(Hook):
-    """Leave the frozen base out of every checkpoint, and refuse to resume at other depths."""
+    """Leave the frozen base out of every checkpoint, and check what is loaded.
+
+    A slim checkpoint that lacks tensors of the model outside its backbone, such as a head's, is refused where it is tested or resumed; where a
+    training starts from it, other heads are common, and a warning names them.
+    """
 
     # After EMAHook (NORMAL): it swaps EMA's and the model's tensors key by key and needs them all.
     priority = 'LOW'
 
+    def __init__(self) -> None:
+        self._changed: dict[str, int] = {}
+        self._handles: list[RemovableHandle] = []
+
     def before_run(self, runner: Any) -> None:
         """Say what is trained, or that there is nothing to leave out."""
         model = unwrapped(runner)
+        join_tuning(runner, self.priority)
         check_readers(model)
         if any(slim_checkpoint.frozen_backbones(model)):
             print_log(f'SlimCheckpointHook: {summary_line(count_parameters(model))}', 'current')
@@ -39,12 +56,47 @@ class SlimCheckpointHook(Hook):
             )
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """Slim the checkpoint that is about to be written."""
-        slim_checkpoint.slim(unwrapped(runner), checkpoint)
+        """Slim the checkpoint that is about to be written; say once how much of a base is not the base's any more."""
+        for name, count in slim_checkpoint.slim(unwrapped(runner), checkpoint).items():
+            if count != self._changed.get(name, 0):
+                print_log(
+                    f"SlimCheckpointHook: {count} frozen tensors of model.{name} are not the base's any more and are stored with the task",
+                    'current',
+                    logging.WARNING,
+                )
+            self._changed[name] = count
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Check what is being loaded or resumed."""
-        slim_checkpoint.check_has_base(unwrapped(runner), checkpoint)
+        model = unwrapped(runner)
+        slim_checkpoint.check_has_base(model, checkpoint)
         if runner._resume:
-            slim_checkpoint.check_resume(unwrapped(runner), checkpoint)
+            slim_checkpoint.check_resume(model, checkpoint)
             slim_checkpoint.restore_history(checkpoint.get('message_hub', {}))
+        self._forget()
+        if slim_checkpoint.described(checkpoint):
+            self._handles = LoadReport(refuses=runner._resume or only_evaluates(runner)).watch(model)
+
+    def before_train(self, runner: Any) -> None:
+        """Take the watch on loading off again."""
+        self._forget()
+
+    def before_val(self, runner: Any) -> None:
+        """As `before_train`."""
+        self._forget()
+
+    def before_test(self, runner: Any) -> None:
+        """As `before_train`."""
+        self._forget()
+
+    def _forget(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+
+def only_evaluates(runner: Any) -> bool:
+    """Whether the runner tests or validates and does not train: MMEngine builds a loop when it is about to run."""
+    loops = (runner._train_loop, runner._val_loop, runner._test_loop)
+    training, *evaluating = (isinstance(loop, BaseLoop) for loop in loops)
+    return any(evaluating) and not training

@@ -6,15 +6,19 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+SILENCE = 60.0
+"""Seconds without a line after which output that goes to a file or a pipe gets one."""
 
 
 class ProgressHook(Hook):
@@ -49,10 +53,12 @@ class StageProgress:
         bars: Where it is drawn.
         name: Name of the stage.
         verbose: Leave the host's log lines on the terminal.
+        tell: Takes a line now and then; None where bars are seen.
     """
 
-    def __init__(self, bars: Progress, name: str, verbose: bool) -> None:
-        self.bars, self.name, self.verbose = bars, name, verbose
+    def __init__(self, bars: Progress, name: str, verbose: bool, tell: Callable[[str], None] | None = None) -> None:
+        self.bars, self.name, self.verbose, self.tell = bars, name, verbose, tell
+        self.told = time.monotonic()
         self.task = bars.add_task(name, total=None)
 
     def prepare(self, runner: Runner) -> None:
@@ -68,6 +74,9 @@ class StageProgress:
 
     def _advance(self, done: int, total: int, what: str) -> None:
         self.bars.update(self.task, completed=done, total=total, description=f'{self.name} ({what})')
+        if self.tell is not None and time.monotonic() - self.told >= SILENCE:
+            self.told = time.monotonic()
+            self.tell(f'{self.name} ({what}) {done}/{total}')
 
     def finish(self) -> None:
         """Leave a full bar behind."""
@@ -76,7 +85,9 @@ class StageProgress:
 
 
 class ChainProgress:
-    """Bars for the stages of a chain; use it as a context manager.
+    """Bars for the stages of a chain, in the main process alone; use it as a context manager.
+
+    Where the output goes to a file or a pipe, every stage has a line, and a long one a line a minute.
 
     Args:
         console: Where to draw.
@@ -91,7 +102,10 @@ class ChainProgress:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        self.bars = Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False)
+        self.shown = is_main_process()
+        self.bars = Progress(
+            *columns, console=console, redirect_stdout=False, redirect_stderr=False, disable=not self.shown
+        )
         self.console, self.log = console, log
         self.files = ExitStack()
         self.current: StageProgress | None = None
@@ -101,17 +115,22 @@ class ChainProgress:
         """Close the last stage's bar and open the next one's."""
         if self.current:
             self.current.finish()
-        if not self.console.is_terminal:
-            self.console.print(
-                f'[{time.monotonic() - self.start:6.0f} s] {name}{" (done before)" if reused else ""}', highlight=False
-            )
-        self.current = StageProgress(self.bars, f'{name}{" (done before)" if reused else ""}', self.log is None)
+        title = f'{name}{" (done before)" if reused else ""}'
+        tell = self.tell if self.shown and not self.console.is_terminal else None
+        if tell is not None:
+            tell(title)
+        self.current = StageProgress(self.bars, title, self.log is None, tell)
         return self.current
+
+    def tell(self, line: str) -> None:
+        """Write a line with the time since the start."""
+        self.console.print(f'[{time.monotonic() - self.start:6.0f} s] {line}', highlight=False, markup=False)
 
     def __enter__(self) -> ChainProgress:
         if self.log is not None:
             self.log.parent.mkdir(parents=True, exist_ok=True)
-            log = self.files.enter_context(self.log.open('a'))
+            log = ConsoleLog(self.log)
+            self.files.callback(log.close)
             self.files.enter_context(redirect_stdout(log))
             self.files.enter_context(redirect_stderr(log))
         self.bars.start()
@@ -123,8 +142,41 @@ class ChainProgress:
         self.bars.stop()
         self.files.close()
         give_back_stderr()
-        if exc_info[0] is not None and self.log is not None:
+        if exc_info[0] is not None and self.log is not None and self.shown:
             self.console.print(f'broken off; what was printed meanwhile is in {self.log}', highlight=False)
+
+
+class ConsoleLog:
+    """A text file for what the hosts print, which costs no run where the disk is full: what does not fit is not kept.
+
+    Args:
+        path: The file; it grows.
+
+    Raises:
+        OSError: If it cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.file = path.open('a', buffering=1)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+    def write(self, text: str) -> int:
+        """Write what there is room for."""
+        with suppress(OSError):
+            self.file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what there is room for."""
+        with suppress(OSError):
+            self.file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        with suppress(OSError):
+            self.file.close()
 
 
 def give_back_stderr() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mmsls.files.writing import whole_file
 from mmsls.pruning_index import PruningIndex
 
 KEPT, REMOVED = '#1b6ca8', '#c8553d'
@@ -42,4 +43,5 @@ def draw_score_curve(index: PruningIndex, path: str | Path) -> None:
         fontsize=10,
     )
     axes.legend(fontsize=8)
-    figure.savefig(path, dpi=150)
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=150)

@@ -30,7 +30,8 @@ def cells(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return the header and one tuple of texts per row."""
     key = next((headline(row.metrics) for row in rows if row.metrics), None)
     header = tuple(key if name == 'metric' and key else name for name in HEADER)
-    return header, [row_cells(row, key, rows[0].latency) for row in rows]
+    full_latency = next((row.latency for row in rows if row.latency), 0.0)
+    return header, [row_cells(row, key, full_latency) for row in rows]
 
 
 def row_cells(row: Row, key: str | None, full_latency: float) -> tuple[str, ...]:
@@ -47,8 +48,8 @@ def row_cells(row: Row, key: str | None, full_latency: float) -> tuple[str, ...]
         metric,
         *millions,
         f'{row.macs / 1e9:.3f}',
-        f'{row.latency * 1e3:.1f}',
-        f'{row.latency / full_latency:.2f}',
+        f'{row.latency * 1e3:.1f}' if row.latency else '-',
+        f'{row.latency / full_latency:.2f}' if row.latency else '-',
         f'{row.memory / 2**20:.0f}' if row.memory else '-',
     )
 
@@ -56,7 +57,7 @@ def row_cells(row: Row, key: str | None, full_latency: float) -> tuple[str, ...]
 def rich_table(rows: Sequence[Row]) -> Table:
     """Return the table for a terminal."""
     header, body = cells(rows)
-    title = 'millions of parameters (stored: all but the frozen base); time relative to the first row;\n'
+    title = 'millions of parameters (stored: all but the frozen base); time relative to the first timed row;\n'
     table = Table(title=title + 'train MiB: what a training step on two images adds to the model')
     for name in header:
         table.add_column(name.rsplit('/', 1)[-1], justify='left' if name == 'model' else 'right')

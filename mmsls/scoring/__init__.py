@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mmsls.scoring.rule import BlockId, choose_depths
+from mmsls.scoring.curve import BlockId, Curve
+from mmsls.scoring.rule import Rule, choose_depths
 
 if TYPE_CHECKING:
     from mmsls.scoring.silhouette import layer_scores
 
-__all__ = ['BlockId', 'choose_depths', 'layer_scores']
+__all__ = ['BlockId', 'Curve', 'Rule', 'choose_depths', 'layer_scores']
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.manifold import TSNE
 
-from mmsls.scoring.rule import BlockId
+from mmsls.scoring.curve import BlockId
 
 MIN_SAMPLES = 10
 

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import silhouette_score
 from threadpoolctl import ThreadpoolController
 
+from mmsls.scoring.curve import BlockId
 from mmsls.scoring.embedding import check_features, check_perplexity, check_seed, embed, to_numpy
-from mmsls.scoring.rule import BlockId
 
 
 def layer_scores(
@@ -53,15 +53,7 @@ def layer_scores(
         >>> scores[0, 0] < 0.1, scores[0, 1] > 0.8
         (True, True)
     """
-    if not features:
-        raise ValueError('features is empty; pass one array of shape (samples, features) for every (stage, block)')
-    arrays = {block: check_features(array, block=block) for block, array in features.items()}
-    classes = check_labels(labels)
-    for block, array in arrays.items():
-        if len(array) != len(classes):
-            raise ValueError(
-                f'block {block}: {len(array)} samples but {len(classes)} labels; pass one label per sample'
-            )
+    arrays, classes = check_layers(features, labels)
     check_perplexity(perplexity)
     check_seed(seed)
     controller = ThreadpoolController()
@@ -76,6 +68,26 @@ def layer_scores(
     # BLAS' thread number belongs to the process: pinned once, here, so that no worker restores it under another one.
     with controller.limit(limits=1, user_api='blas'):
         return _score_blocks(score, list(arrays), min(check_jobs(n_jobs), len(arrays)), progress)
+
+
+def check_layers(
+    features: Mapping[BlockId, ArrayLike], labels: ArrayLike
+) -> tuple[dict[BlockId, NDArray[np.float32]], NDArray[np.intp]]:
+    """Return the features of every block and the labels as `layer_scores` takes them.
+
+    Raises:
+        ValueError: If the labels or the features of a block cannot be scored soundly; the first block that is refused is named.
+    """
+    if not features:
+        raise ValueError('features is empty; pass one array of shape (samples, features) for every (stage, block)')
+    arrays = {block: check_features(array, block=block) for block, array in features.items()}
+    classes = check_labels(labels)
+    for block, array in arrays.items():
+        if len(array) != len(classes):
+            raise ValueError(
+                f'block {block}: {len(array)} samples but {len(classes)} labels; pass one label per sample'
+            )
+    return arrays, classes
 
 
 def _score_blocks(

@@ -4,34 +4,37 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from mmengine.config import Config
+from mmengine.dataset import DefaultSampler
 from mmengine.device import get_device
 from mmengine.runner import Runner
 
 from mmsls import runs
-from mmsls.block_scorer import find_backbone, scorer_options
+from mmsls.block_scorer import BlockScorer, scorer_options, walk
 from mmsls.criteria import Evidence
-from mmsls.features import FeatureBank, FeatureRecorder, dataset_order
-from mmsls.features.tasks import build_sampler
 
 
-@torch.no_grad()
 def gather_evidence(cfg: Config, checkpoint: str, seed: int) -> Evidence:
-    """Record the features of all training images once, with the test transform; the batches come in a seeded random order."""
+    """Record the features of all training images once, with the test transform; the batches come in a seeded random order.
+
+    All of it is the same on every rank, and the same as in one process.
+    """
     model: Any = runs.build_model(cfg, checkpoint).to(get_device())
-    options = scorer_options(runs.sls_settings(cfg), cfg.get('default_scope'))
-    backbone, sampler = find_backbone(model), build_sampler(options['sampler'])
+    scorer = BlockScorer(model, **scorer_options(runs.sls_settings(cfg), cfg.get('default_scope')))
     dataloader = runs.split_dataloader(cfg, runs.default_split(cfg))
     loader: Any = Runner.build_dataloader(dataloader, seed=seed)
-    bank = FeatureBank(options.get('max_samples', 2000), options.get('seed', 0))
-    with FeatureRecorder(backbone, getattr(sampler, 'after_merging', False)) as recorder:
-        for batch in loader:
-            outputs = model.test_step(batch)
-            bank.add(sampler(recorder.take(), outputs))
-    bank.gather()
-    features, labels, _ = bank.to_arrays(dataset_order(loader.dataset))
+    walk(model, loader, scorer)
+    features, labels, _ = scorer.collected()
     # Lists are often sorted by class, and some criteria look at the first batches only.
-    dataloader.sampler = {'type': 'DefaultSampler', 'shuffle': True}
+    dataloader.sampler = whole_sampler(loader.dataset, seed)
+    dataloader.dataset = loader.dataset
     shuffled: Any = Runner.build_dataloader(dataloader, seed=seed)
-    return Evidence(model, backbone, shuffled, features, labels, seed)
+    return Evidence(model, scorer.backbone, shuffled, features, labels, seed)
+
+
+def whole_sampler(dataset: Any, seed: int) -> DefaultSampler:
+    """Return a sampler that shuffles a whole data set on every rank alike, where MMEngine's own would give each a share."""
+    sampler = DefaultSampler(dataset, shuffle=True, seed=seed)
+    sampler.rank, sampler.world_size = 0, 1
+    sampler.num_samples = sampler.total_size = len(dataset)
+    return sampler

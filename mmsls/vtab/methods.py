@@ -42,9 +42,9 @@ def check_methods(methods: Sequence[str], backbone: Mapping[str, Any]) -> None:
     if 'depgraph' in methods:
         torch_pruning()
         adapter = backbone.get('adapter')
-        if str(backbone['type']).split('.')[-1] == 'PrunedSwinTransformer' and not backbone.get(
-            'fused_attention', True
-        ):
+        # A class, a name, or either with a host's scope or a dotted path.
+        kind = getattr(backbone['type'], '__name__', str(backbone['type']).rpartition('.')[2])
+        if kind == 'PrunedSwinTransformer' and not backbone.get('fused_attention', True):
             raise ValueError(
                 "methods: 'depgraph' cannot narrow the heads of Swin with fused_attention=False; leave either out"
             )

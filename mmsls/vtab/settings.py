@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from mmsls.adapters import adapter_class
 from mmsls.chain_configs import without_sls_hook
+from mmsls.registry import names_class
 from mmsls.vtab.facts import TaskFacts, facts_of
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -27,7 +28,7 @@ def for_task(cfg: Config, task: str, data_root: str | None = None) -> Config:
     """
     cfg, facts = deepcopy(cfg), facts_of(task)
     for loader in filter(None, map(cfg.get, LOADERS)):
-        if str(loader.dataset.get('type')).removeprefix('mmsls.') != 'VTAB1k':
+        if not names_class(loader.dataset.get('type'), 'VTAB1k'):
             raise ValueError(
                 f"config: its data sets must be of type 'mmsls.VTAB1k', got {loader.dataset.get('type')!r}"
             )

@@ -26,7 +26,6 @@ from mmsls.files.writing import whole_file, write_json
 from mmsls.measuring import first_images, losses, run_once
 from mmsls.pipeline import INDEX_FILE, Chain, Progress
 from mmsls.pruning_index import PruningIndex
-from mmsls.scoring.rule import RULE_OPTIONS
 from mmsls.vtab.evidence import gather_evidence
 from mmsls.vtab.methods import METHODS, check_methods
 from mmsls.vtab.results import RESULTS_FILE, Result, load, save
@@ -102,6 +101,7 @@ class TaskRun(Chain):
             ValueError: If there are results of a method that keeps other blocks now.
         """
         path = self.work_dir / 'kept_blocks.json'
+        self.state.own_file(path.name, RESULTS_FILE)
         stored = read_json(path) if path.exists() else {}
         fresh = [name for name in stored if name in METHODS and stored[name].get('for') == self._basis(name, count)]
         finished = {result.method for result in load(self.work_dir / RESULTS_FILE)}
@@ -111,6 +111,7 @@ class TaskRun(Chain):
             self.progress.stage(f'{", ".join(stale)}: blocks', False)
             if 'depgraph' in stale:
                 self._refuse_results_of('depgraph', 'of another size')
+                self.state.own('depgraph')
             chosen = self._choose(stale, count)
             for name in stale:
                 before = stored.get(name, {}).get('kept')
@@ -127,7 +128,7 @@ class TaskRun(Chain):
         """Return what of SLS's decision a method's choice rests on: the settings of its walk, or how many blocks it keeps."""
         if METHODS[name] and CRITERIA.build({'type': METHODS[name]}).kind == 'depth':
             index = PruningIndex.load(self.index_path)
-            return {option: getattr(index, option) for option in RULE_OPTIONS}
+            return vars(index.rule)
         return {'count': count}
 
     def _has_results_of(self, name: str) -> bool:

@@ -7,6 +7,7 @@ from torch import nn
 from mmsls.adapters import Adapter, Convpass, adapter_class, normalise_adapter_cfg
 from mmsls.adapters.base import linear_after, quick_gelu, split_extra_tokens
 from mmsls.backbones.blocks import AdaptedBlock
+from mmsls.registry import ADAPTERS
 
 
 @pytest.mark.parametrize('name', ['Convpas', 'mmdet.Convpass', '', None, 3, nn.Linear])
@@ -15,10 +16,27 @@ def test_unknown_adapter_is_refused_with_the_known_ones(name):
         adapter_class({'type': name})
 
 
-def test_type_may_be_the_class_or_scoped():
-    assert adapter_class({'type': Convpass}) is adapter_class({'type': 'mmsls.Convpass'}) is Convpass
-    assert normalise_adapter_cfg({'type': Convpass})['type'] == 'Convpass'
+@pytest.mark.parametrize('written', [Convpass, 'Convpass', 'mmsls.Convpass', 'mmsls.adapters.convpass.Convpass'])
+def test_type_means_the_same_however_it_is_written(written):
+    assert adapter_class({'type': written}) is Convpass
+    assert normalise_adapter_cfg({'type': written, 'rank': 4}) == normalise_adapter_cfg({'type': 'Convpass', 'rank': 4})
     assert normalise_adapter_cfg(None) is None
+
+
+def test_ones_own_adapter_is_found_by_its_dotted_path_and_no_module_is_imported(tmp_path, monkeypatch):
+    @ADAPTERS.register_module()
+    class OnesOwn(Convpass):
+        pass
+
+    try:
+        for written in (OnesOwn, 'OnesOwn', f'{OnesOwn.__module__}.{OnesOwn.__qualname__}'):
+            assert adapter_class({'type': written}) is OnesOwn
+    finally:
+        del ADAPTERS.module_dict['OnesOwn']
+    (tmp_path / 'stranger.py').write_text('raise SystemExit("imported")')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ValueError, match='unknown adapter'):
+        adapter_class({'type': 'stranger.Convpass'})
 
 
 @pytest.mark.parametrize('scale', [float('nan'), float('inf'), None, '1', True])

@@ -39,6 +39,50 @@ def test_equals_the_host_in_every_variant(randomise, arguments):
     torch.testing.assert_close(fused(x, (6, 9)), host(x, (6, 9)), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize('training', [False, True])
+def test_every_counter_of_flops_sees_what_it_sees_in_the_host(column, training):
+    from mmengine.analysis import get_model_complexity_info
+    from torch.utils.flop_counter import FlopCounterMode
+
+    image, found = torch.zeros(1, 3, 61, 83), []
+    for model in (column.stock(), column.pruned(fused_attention=True)):
+        model.train(training)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(image)
+        found.append((get_model_complexity_info(model, inputs=(image,))['flops'], counter.get_total_flops()))
+    assert found[0] == found[1]
+    assert min(found[0]) > 0
+
+
+@pytest.mark.parametrize('mode', ['trace', 'counter'])
+def test_what_a_counter_sees_equals_the_fused_kernel(column, randomise, mode):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model, image = randomise(column.pruned(fused_attention=True)).eval(), torch.rand(2, 3, 61, 83)
+    with torch.no_grad():
+        expected = model(image)
+        if mode == 'trace':
+            found = torch.jit.trace(model, image, check_trace=False)(image)
+        else:
+            with FlopCounterMode(display=False):
+                found = model(image)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_init_weights_goes_through_fused_attention_to_the_hosts_parts(column):
+    """MMEngine walks from child to child by `init_weights`: what lacks it stops the walk (mmpretrain's tables of position biases)."""
+    states = []
+    for build in (column.stock, lambda: column.pruned(fused_attention=True)):
+        torch.manual_seed(0)
+        model = build()
+        torch.manual_seed(1)
+        model.init_weights()
+        states.append(model.state_dict())
+    assert states[0].keys() == states[1].keys()
+    assert [key for key, value in states[0].items() if not torch.equal(value, states[1][key])] == []
+
+
 @pytest.mark.parametrize('shift', [0, 2])
 def test_gradients_equal_the_hosts(randomise, shift):
     found = []

@@ -16,7 +16,8 @@ from mmseg.utils import register_all_modules
 from torch import nn
 from torch.nn import functional as F
 
-from mmsls.features import BlockTokens, FeatureRecorder, RegionSampler
+from mmsls.features import BlockTokens, FeatureRecorder, Record, RegionSampler
+from mmsls.features.records import RepeatedRecord
 from mmsls.features.tasks import build_sampler
 
 SHAPE = (90, 120)
@@ -79,13 +80,13 @@ def sample(model, items, **settings) -> list:
     with FeatureRecorder(model.backbone) as recorder, torch.no_grad():
         outputs = model.val_step(pseudo_collate(list(items)))
         sampler = build_sampler({'type': 'RegionSampler', **settings}, model)
-        return sampler(recorder.take(), outputs)
+        return sampler(recorder.take(), outputs, [Record(0, number) for number in range(len(outputs))])
 
 
 def assert_painted(samples, images=2, atol=16) -> None:
     """Every region of every image has its own colour."""
-    found = [(Path(one.key[0]).name, one.key[1], one.label) for one in samples]
-    assert found == [(f'{image}.jpg.png', label, label) for image in range(images) for label in range(4)]
+    found = [(one.key, one.label) for one in samples]
+    assert found == [((0, image, label), label) for image in range(images) for label in range(4)]
     for one in samples:
         assert list(one.features) == [(0, 0), (0, 1), (1, 0), (2, 0)]
         assert all(row.dtype == np.float32 and row.shape == (3,) for row in one.features.values())
@@ -121,7 +122,7 @@ def test_slide_mode_finds_them_too(colour_backbone, folder, resize, pad, crop, s
 
 
 def assert_same(samples, wanted, **tolerance) -> None:
-    assert [one.key for one in samples] == [one.key for one in wanted]
+    assert [one.label for one in samples] == [one.label for one in wanted]
     for one, other in zip(samples, wanted, strict=True):
         for block in other.features:
             np.testing.assert_allclose(one.features[block], other.features[block], **tolerance)
@@ -238,6 +239,46 @@ def test_settings_come_from_the_model(colour_backbone):
     assert RegionSampler.settings_of(nn.Identity()) == {}
 
 
+@pytest.mark.parametrize('num_classes', [1, 2])
+def test_one_sigmoid_channel_means_two_classes(colour_backbone, folder, num_classes):
+    """However many classes the config of MMSegmentation's binary head names, its labels are 0 and 1."""
+    model = segmentor(colour_backbone)
+    head = {'type': 'FCNHead', 'in_channels': 3, 'channels': 3, 'num_convs': 0, 'concat_input': False, 'in_index': 0}
+    binary = {'num_classes': num_classes, 'out_channels': 1, 'threshold': 0.5, 'align_corners': False}
+    model.decode_head = MODELS.build(ConfigDict({**head, **binary}))
+    items = with_map(folder, lambda labels: labels.copy_((labels == 0).to(labels)))
+    samples = sample(model, items)
+    assert [one.label for one in samples] == [0, 1]
+    np.testing.assert_allclose(samples[1].features[0, 1], COLOURS[0], atol=16)
+    assert RegionSampler(**RegionSampler.settings_of(model)).scores_one_class
+    with pytest.raises(ValueError, match='the model knows 2 classes'):
+        sample(model, with_map(folder, lambda labels: None))
+
+
+def test_every_region_is_counted(colour_backbone, folder):
+    def change(labels):
+        labels[:4, :4], labels[-2:] = 0, IGNORED
+        labels[labels == 1] = GROUND
+        labels[4:42, :70] = GROUND
+        labels[:4, 4:70] = GROUND
+
+    sampler, model = RegionSampler(), segmentor(colour_backbone)
+    for record in (Record(0, 0), RepeatedRecord(0, 0)):
+        with FeatureRecorder(model.backbone) as recorder, torch.no_grad():
+            outputs = model.val_step(pseudo_collate(with_map(folder, change)))
+            samples = sampler(recorder.take(), outputs, [record])
+    assert samples == []
+    skipped = {'ignore_index': 1, 'repeated image': 4, 'too small': 1}
+    assert sampler.counts.as_dict() == {
+        'unit': 'regions',
+        'images': 2,
+        'empty_images': 0,
+        'offered': 8,
+        'kept': 2,
+        'skipped': skipped,
+    }
+
+
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_low_precision_gives_the_same_features(folder, colour_backbone, dtype):
     class Low(type(colour_backbone())):
@@ -300,7 +341,7 @@ def test_crops_of_another_size_are_refused(colour_backbone, folder):
     with FeatureRecorder(model.backbone) as recorder, torch.no_grad():
         outputs = model.val_step(pseudo_collate(list(load_dataset(folder))))
         with pytest.raises(ValueError, match=r'ran 4 times for one batch'):
-            RegionSampler()(recorder.take(), outputs)
+            RegionSampler()(recorder.take(), outputs, [])
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from mmengine.config import ConfigDict
 from mmengine.dataset import Compose, pseudo_collate
 
 import mmsls.integrations.mmdet  # noqa: F401  registers the backbone
-from mmsls.features import FeatureBank, FeatureRecorder, InstanceSampler
+from mmsls.features import FeatureBank, FeatureRecorder, InstanceSampler, Record
 
 BOXES = [[[12, 9, 70, 55], [3, 60, 9, 66]], [[20, 30, 90, 101]]]
 SHAPES = [(81, 117), (123, 95)]
@@ -86,9 +86,9 @@ def test_every_block_of_a_real_detector(batch, kept_depths):
         )
     with FeatureRecorder(model.backbone) as recorder, torch.no_grad():
         data_samples = model.val_step(batch)
-        samples = InstanceSampler()(recorder.take(), data_samples)
+        samples = InstanceSampler()(recorder.take(), data_samples, [Record(0, 0), Record(0, 1)])
     assert [s.label for s in samples] == [0, 1, 0]
-    assert [s.key[1] for s in samples] == [0, 1, 0]
+    assert [s.key[2] for s in samples] == [0, 1, 0]
     wanted_blocks = [(stage, block) for stage, depth in enumerate(kept_depths) for block in range(depth)]
     for one, image, box in zip(samples, (0, 0, 1), [*BOXES[0], *BOXES[1]], strict=True):
         assert list(one.features) == wanted_blocks

@@ -16,13 +16,24 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def break_off(path: Path) -> None:
+    with whole_file(path) as partial:
+        partial.write_text('half of')
+        raise RuntimeError('broken off')
+
+
+def break_off_folder(folder: Path) -> None:
+    with whole_folder(folder) as partial:
+        (partial / 'weights').touch()
+        raise RuntimeError('broken off')
+
+
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / 'a.json'
     write_json({'old': 1}, path)
     before = path.read_bytes()
-    with pytest.raises(RuntimeError, match='broken off'), whole_file(path) as partial:
-        partial.write_text('half of')
-        raise RuntimeError('broken off')
+    with pytest.raises(RuntimeError, match='broken off'):
+        break_off(path)
     assert path.read_bytes() == before
     assert names(tmp_path) == ['a.json']
 
@@ -56,9 +67,8 @@ def test_data_and_name_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match='broken off'), whole_folder(tmp_path / 'task') as partial:
-        (partial / 'weights').touch()
-        raise RuntimeError('broken off')
+    with pytest.raises(RuntimeError, match='broken off'):
+        break_off_folder(tmp_path / 'task')
     assert names(tmp_path) == []
     with whole_folder(tmp_path / 'task') as partial:
         (partial / 'weights').touch()

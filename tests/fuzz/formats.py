@@ -64,7 +64,7 @@ def index() -> bytes:
     made = PruningIndex.create(
         scores=scores, backbone=backbone, adapter={'type': 'Convpass', 'rank': 4}, base_sha256=SHA
     )
-    return made._to_json().encode()
+    return made._to_text().encode()
 
 
 def slim_checkpoint() -> bytes:

@@ -11,7 +11,11 @@ import mmcv
 import pytest
 import torch
 from mmdet.apis import inference_detector, init_detector
+from mmengine.hooks import Hook
 
+from mmsls.checkpoint import slim
+
+EXTRA = '_extra_state'
 SLIM = {'type': 'mmsls.SlimCheckpointHook'}
 EMA = {'type': 'EMAHook', 'momentum': 0.3}
 # Without dropout nothing in the run is random but what its seed fixes.
@@ -315,3 +319,154 @@ def test_adapters_that_no_output_reads_are_frozen_so_that_two_processes_train(de
     first, second = (load(tmp_path / f'rank{rank}.pth') for rank in (0, 1))
     assert differing(first, second) == []
     assert any(key.startswith('backbone.stages.3') and 'adapters' in key for key in first)
+
+
+# What of the base was changed, whoever changed it, comes back.
+
+
+class Thaw(Hook):
+    """Trains one tensor of the base in the first epoch only, and moves another through `.data`, as users' hooks do."""
+
+    def __init__(self, runner):
+        self.trained = runner.model.backbone.stages[1].blocks[0].norm2.weight
+        self.moved = runner.model.backbone.stages[0].blocks[0].ffn.layers[1].bias
+
+    def before_train_epoch(self, runner):
+        self.trained.requires_grad_(runner.epoch == 0)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.moved.data.add_(0.5)
+
+
+CHANGED = ['stages.0.blocks.0.ffn.layers.1.bias', 'stages.1.blocks.0.norm2.weight']
+
+
+@pytest.fixture(scope='module', params=[[SLIM], [EMA, SLIM]], ids=['slim', 'ema'])
+def thawed(request, detector_cfg, build_runner, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('thawed')
+    cfg = detector_cfg(folder, backbone={'adapter': CONVPASS}, hooks=request.param)
+    runner = build_runner(cfg)
+    runner.register_hook(Thaw(runner), 'HIGH')
+    runner.train()
+    return folder, cfg, runner
+
+
+def test_a_base_tensor_that_was_trained_for_a_while_is_in_the_file(thawed):
+    folder, _, runner = thawed
+    checkpoint = load(folder / 'epoch_2.pth')
+    states = [checkpoint['state_dict']]
+    if 'ema_state_dict' in checkpoint:
+        states.append({k.removeprefix('module.'): v for k, v in checkpoint['ema_state_dict'].items()})
+    for state in states:
+        assert all(f'backbone.{key}' in state for key in CHANGED)
+        assert not [key for key in state if 'qkv' in key]
+    newest = states[-1]
+    assert all(torch.equal(newest[f'backbone.{key}'], runner.model.backbone.state_dict()[key]) for key in CHANGED)
+    logs = ''.join(path.read_text() for path in folder.rglob('*.log'))
+    assert "frozen tensors of model.backbone are not the base's any more and are stored with the task" in logs
+
+
+def test_it_comes_back_by_test_and_init_detector(thawed, build_runner, tmp_path):
+    folder, cfg, _ = thawed
+    path = str(folder / 'epoch_2.pth')
+    expected = load(path)['state_dict']
+    again = build_runner({**cfg, 'custom_hooks': [SLIM], 'load_from': path, 'work_dir': str(tmp_path)})
+    again.test()
+    for state in (again.model.state_dict(), init_detector(cfg, path, device='cpu').state_dict()):
+        assert [key for key in expected if EXTRA not in key and not torch.equal(state[key], expected[key])] == []
+
+
+def test_it_comes_back_by_resume_and_is_saved_again(thawed, build_runner, tmp_path):
+    folder, cfg, _ = thawed
+    resumed = build_runner({**cfg, 'resume': True, 'load_from': str(folder / 'epoch_1.pth'), 'work_dir': str(tmp_path)})
+    resumed.register_hook(Thaw(resumed), 'HIGH')
+    resumed.train()
+    before, after = load(folder / 'epoch_2.pth'), load(tmp_path / 'epoch_2.pth')
+    for name in ('state_dict', 'ema_state_dict'):
+        assert differing(before.get(name, {}), after.get(name, {})) == []
+
+
+def test_it_comes_back_by_pack_unpack_library_and_merge(thawed, tmp_path):
+    from mmsls.deploy.merging import export
+    from mmsls.deploy.task_folder import pack, unpack
+    from mmsls.deploy.task_library import TaskLibrary
+
+    folder, cfg, _ = thawed
+    path = folder / 'epoch_2.pth'
+    expected = load(path)['state_dict']
+    task = pack(cfg, path, tmp_path / 'task')
+    config, weights = unpack(tmp_path / 'task', tmp_path / 'unpacked')
+    exported = export(cfg, path, tmp_path / 'full')
+    library = TaskLibrary()
+    library.open(task.folder, 'one')
+    library.open(task.folder, 'two')
+    models = [
+        library['one'],
+        library['two'],
+        init_detector(str(config), str(weights), device='cpu'),
+        init_detector(str(exported.config), str(exported.checkpoint), device='cpu'),
+    ]
+    for model in models:
+        state = model.state_dict()
+        assert [key for key in expected if EXTRA not in key and not torch.equal(state[key], expected[key])] == []
+    # The full checkpoint names its base without a file; what of it was changed is known all the same.
+    changed = {'meta': {}, 'state_dict': dict(models[-1].state_dict())}
+    slim(models[-1], changed)
+    assert all(f'backbone.{key}' in changed['state_dict'] for key in CHANGED)
+
+
+# Doors of the hosts' users.
+
+
+@pytest.fixture(scope='module')
+def stock_detector(detector_cfg, build_runner, tmp_path_factory):
+    """A detector of the host's own, trained whole."""
+    folder = tmp_path_factory.mktemp('stock')
+    cfg = detector_cfg(folder, epochs=1)
+    cfg.model.backbone.type = 'SwinTransformer'
+    for name in ('base_checkpoint', 'adapter'):
+        cfg.model.backbone.pop(name)
+    build_runner(cfg).train()
+    return str(folder / 'epoch_1.pth')
+
+
+@pytest.fixture(scope='module')
+def published(stock_detector, tmp_path_factory):
+    state = torch.load(stock_detector, map_location='cpu', weights_only=False)['state_dict']
+    path = tmp_path_factory.mktemp('published') / 'detector.pth'
+    torch.save({'meta': {'dataset_meta': {'classes': tuple('0123456789')}}, 'state_dict': state}, path)
+    return str(path), state
+
+
+@pytest.mark.parametrize('hooks', [[SLIM], [EMA, SLIM]], ids=['slim', 'ema'])
+@pytest.mark.parametrize('door', ['load_from', 'init_cfg', 'neck'])
+def test_training_starts_from_a_trained_detector(published, detector_cfg, build_runner, tmp_path, door, hooks):
+    path, state = published
+    still = {'type': 'OptimWrapper', 'optimizer': {'type': 'SGD', 'lr': 0.0}}
+    base = {'base_checkpoint': path, 'adapter': CONVPASS}
+    cfg = detector_cfg(tmp_path, backbone=base, hooks=hooks, epochs=1, optim_wrapper=still)
+    pretrained = {'type': 'Pretrained', 'checkpoint': path}
+    if door == 'load_from':
+        cfg.load_from = path
+    elif door == 'init_cfg':
+        cfg.model.init_cfg = pretrained
+    else:
+        cfg.model.neck.init_cfg = {**pretrained, 'prefix': 'neck.'}
+    build_runner(cfg).train()
+    stored = load(tmp_path / 'epoch_1.pth')['state_dict']
+    taken = [key for key in stored if key in state and (door != 'neck' or key.startswith('neck.'))]
+    assert len(taken) > 10
+    assert [key for key in taken if not torch.equal(stored[key], state[key])] == []
+
+
+def test_another_detector_is_refused_with_the_mend(published, detector_cfg, build_runner, tmp_path):
+    cfg = detector_cfg(tmp_path, hooks=[SLIM], load_from=published[0])
+    with pytest.raises(ValueError, match=r'the first is patch_embed\S+\. .*Name that same file as base_checkpoint too'):
+        build_runner(cfg).train()
+
+
+def test_the_detector_with_new_adapters_is_tested_with_a_warning(published, detector_cfg, build_runner, tmp_path):
+    path, _ = published
+    cfg = detector_cfg(tmp_path, backbone={'base_checkpoint': path, 'adapter': CONVPASS}, hooks=[SLIM], load_from=path)
+    build_runner(cfg).test()
+    assert 'adapter tensors are not in it' in next(tmp_path.rglob('*.log')).read_text()

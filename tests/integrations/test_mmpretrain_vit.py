@@ -7,7 +7,7 @@ import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer as OfTimm
 
-from mmsls.features import FeatureRecorder, ImageSampler
+from mmsls.features import FeatureRecorder, ImageSampler, Record
 from mmsls.integrations.mmpretrain import PrunedVisionTransformer
 
 ARCH = {'embed_dims': 16, 'num_layers': 4, 'num_heads': 2, 'feedforward_channels': 32}
@@ -72,7 +72,7 @@ def test_the_sampler_takes_the_token_before_the_final_norm(base):
     items = [DataSample(metainfo={'img_path': f'{number}.png'}).set_gt_label(number) for number in range(2)]
     with torch.no_grad(), FeatureRecorder(model, after_merging=True) as recorder:
         (out,) = model(image())
-        samples = ImageSampler()(recorder.take(), items)
+        samples = ImageSampler()(recorder.take(), items, [Record(0, number) for number in range(len(items))])
         top = torch.from_numpy(samples[1].features[0, 3])
         assert torch.allclose(model.ln1(top), out[1], atol=1e-6)
 

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
 from mmengine.logging import MMLogger
 from rich.console import Console
 
 from mmsls.complexity import ParameterCounts
 from mmsls.measuring import Row
 from mmsls.pruning_index import PruningIndex
-from mmsls.report.progress import ChainProgress
+from mmsls.report import progress
+from mmsls.report.progress import ChainProgress, ConsoleLog
 from mmsls.report.score_curve import draw_score_curve
 from mmsls.report.table import headline, markdown_table, rich_table
 
@@ -62,3 +67,67 @@ def test_loggers_of_a_chain_speak_on_when_it_is_over(tmp_path, capsys):
     said = capsys.readouterr().err
     assert 'outside' in said
     assert 'Logging error' not in said
+
+
+class Clock:
+    """Time that passes when told to."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(progress, 'time', clock)
+    return clock
+
+
+def test_output_to_a_file_shows_a_line_a_minute(tmp_path, clock):
+    with (tmp_path / 'out').open('w') as file, ChainProgress(Console(file=file, width=120)) as bars:
+        stage = bars.stage('tuned', False)
+        for clock.now in range(0, 150):
+            stage._advance(int(clock.now) + 1, 150, 'train')
+        bars.stage('score', True)
+    lines = [line for line in (tmp_path / 'out').read_text().splitlines() if line.startswith('[')]
+    assert lines == [
+        '[     0 s] tuned',
+        '[    60 s] tuned (train) 61/150',
+        '[   120 s] tuned (train) 121/150',
+        '[   149 s] score (done before)',
+    ]
+
+
+def test_only_the_main_process_shows_progress(tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, 'is_main_process', lambda: False)
+    with (
+        (tmp_path / 'out').open('w') as file,
+        suppress(KeyError),
+        ChainProgress(Console(file=file, width=120), tmp_path / 'console.log') as bars,
+    ):
+        bars.stage('tuned', False).on_batch(1, 2)
+        print('a host speaks')
+        raise KeyError
+    assert (tmp_path / 'out').read_text() == ''
+    assert 'a host speaks' in (tmp_path / 'console.log').read_text()
+
+
+def test_a_log_that_cannot_be_written_costs_no_run(tmp_path):
+    log = ConsoleLog(Path('/dev/full')) if Path('/dev/full').exists() else pytest.skip('needs /dev/full')
+    assert log.write('a line\n') == 7
+    log.flush()
+    log.close()
+    assert log.closed
+
+
+def test_a_row_that_was_not_timed_has_no_time():
+    rows = [
+        Row('full', (2, 2), {}, ROWS[0].parameters, 10**9, 0.0),
+        Row('tuned', (2, 2), {'mIoU': 0.5}, ROWS[0].parameters, 10**9, 0.2),
+    ]
+    full, tuned = (line.split(' | ') for line in markdown_table(rows).splitlines()[2:])
+    assert full[7:9] == ['-', '-']
+    assert tuned[7:9] == ['200.0', '1.00']

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmsls.scoring import choose_depths, layer_scores
-from mmsls.scoring.rule import decide
+from mmsls.scoring.rule import Rule
 
 ALPHAS = [alpha / 10 for alpha in range(1, 11)]
 KEPT = {'imagenet_groups': [7] * 8 + [8] * 2, 'sign_digits_400': [12] * 10}
@@ -52,7 +52,7 @@ def test_decisions_from_our_scores(golden, scored):
 def test_scores_near_their_threshold_are_marked(shared: Path):
     with np.load(shared / 'golden' / 'imagenet_groups.npz') as file:
         stored = {(0, block): float(score) for block, score in enumerate(file['scores'])}
-    assert (0, 6) in decide(stored, alpha=0.9).borderline  # 0.031 against 0.035: half the decisions hang on it
+    assert (0, 6) in Rule(alpha=0.9).decide(stored).borderline  # 0.031 against 0.035: half the decisions hang on it
 
 
 def test_threads_and_sequence_agree_on_real_features(golden, scored):

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from mmsls.scoring import choose_depths
-from mmsls.scoring.rule import check_scores, decide, stage_depths
+from mmsls.scoring.curve import Curve, stage_depths
+from mmsls.scoring.rule import Rule
 
 
 def table(*stages: list[float]) -> dict[tuple[int, int], float]:
@@ -59,7 +60,7 @@ def test_none_below_keeps_block_one_alone():
 
 
 def test_one_block_is_kept():
-    decision = decide(table([0.4]))
+    decision = Rule().decide(table([0.4]))
     assert decision.kept_depths == (1,)
     assert 'only one' in decision.note
 
@@ -68,7 +69,7 @@ def test_one_block_is_kept():
 def test_unseparated_top_prunes_nothing_and_warns_with_causes(top):
     with pytest.warns(UserWarning, match=r'block \(0, 2\) scores -?0\.\d+: not above 0.*likely causes'):
         assert choose_depths(table([0.3, 0.4, top])) == (3,)
-    decision = decide(table([0.3, 0.4, top]))
+    decision = Rule().decide(table([0.3, 0.4, top]))
     assert decision.thresholds == (None,)
     assert decision.borderline == ()
 
@@ -87,14 +88,14 @@ def test_model_scope_crosses_stages_and_may_empty_the_upper_ones():
 
 def test_stage_scope_walks_every_stage_on_its_own():
     # thresholds 0.03, 0.06, 0.15, 0.24: stops at (0, 0), nowhere, at (2, 0), nowhere
-    decision = decide(SWIN, alpha=0.3, scope='stage')
+    decision = Rule(alpha=0.3, scope='stage').decide(SWIN)
     assert decision.kept_depths == (2, 1, 2, 1)
     assert decision.thresholds == pytest.approx((0.03, 0.06, 0.15, 0.24))
 
 
 def test_stage_scope_keeps_only_the_unseparated_stage_whole():
     scores = table([0.1, 0.2], [0.3, 0.2, -0.01], [0.3, 0.4])
-    decision = decide(scores, scope='stage')
+    decision = Rule(scope='stage').decide(scores)
     assert decision.kept_depths == (1, 3, 1)
     assert decision.thresholds[1] is None
     assert decision.note.startswith('block (1, 2) scores -0.0100')
@@ -111,31 +112,31 @@ def test_peak_walks_from_the_best_block_and_removes_what_lies_above():
     falls = table([0.0, 0.1, 0.6, 0.5, 0.05, 0.2])
     assert choose_depths(falls) == (6,)  # published: threshold 0.06, block 5 is below at once
     assert choose_depths(falls, reference='peak') == (3,)  # threshold 0.18, stops at block 2
-    assert decide(falls, reference='peak').thresholds == pytest.approx((0.18,))
+    assert Rule(reference='peak').decide(falls).thresholds == pytest.approx((0.18,))
 
 
 def test_peak_equals_top_where_the_top_is_best():
-    assert decide(SWIN, reference='peak') == decide(SWIN)
-    assert decide(SWIN, reference='peak', scope='stage') == decide(SWIN, scope='stage')
+    assert Rule(reference='peak').decide(SWIN) == Rule().decide(SWIN)
+    assert Rule(reference='peak', scope='stage').decide(SWIN) == Rule(scope='stage').decide(SWIN)
 
 
 def test_peak_takes_the_topmost_of_equals_and_needs_a_positive_one():
     assert choose_depths(table([0.5, 0.0, 0.5]), reference='peak') == (3,)
-    assert decide(table([-0.2, -0.1, -0.3]), reference='peak').kept_depths == (3,)
+    assert Rule(reference='peak').decide(table([-0.2, -0.1, -0.3])).kept_depths == (3,)
     assert choose_depths(table([0.1, 0.5, -0.3]), reference='peak') == (2,)
 
 
 def test_borderline_marks_blocks_within_five_hundredths():
-    decision = decide(table([0.1, 0.26, 0.24, 0.36, 1.0]), alpha=0.3)
+    decision = Rule(alpha=0.3).decide(table([0.1, 0.26, 0.24, 0.36, 1.0]))
     assert decision.borderline == ((0, 1),)
-    assert decide(table([0.1, 0.26, 0.24, 0.34, 1.0]), alpha=0.3).borderline == ((0, 1), (0, 3))
+    assert Rule(alpha=0.3).decide(table([0.1, 0.26, 0.24, 0.34, 1.0])).borderline == ((0, 1), (0, 3))
 
 
 def test_note_says_why_nothing_was_pruned():
-    assert decide(VIT).note is None
-    assert 'block (0, 4) scores 0.3000, below the threshold 0.4500' in decide(VIT, alpha=0.9).note
-    assert 'min_depth=6' in decide(VIT, min_depth=6).note
-    both = decide(table([0.0, 0.1], [0.3, 0.4]), scope='stage', min_depth=2).note
+    assert Rule().decide(VIT).note is None
+    assert 'block (0, 4) scores 0.3000, below the threshold 0.4500' in Rule(alpha=0.9).decide(VIT).note
+    assert 'min_depth=6' in Rule(min_depth=6).decide(VIT).note
+    both = Rule(scope='stage', min_depth=2).decide(table([0.0, 0.1], [0.3, 0.4])).note
     assert 'block (0, 0) scores' in both
     assert 'min_depth=2' in both
 
@@ -146,8 +147,10 @@ def test_larger_alpha_or_min_depth_never_keeps_fewer(scope, reference):
     rng = random.Random(1)
     for _ in range(100):
         scores = table(*[[rng.uniform(-0.3, 0.9) for _ in range(depth)] for depth in (2, 2, 6, 2)])
-        by_alpha = [decide(scores, alpha=a / 20, scope=scope, reference=reference).kept_depths for a in range(1, 21)]
-        by_depth = [decide(scores, min_depth=d, scope=scope, reference=reference).kept_depths for d in range(8)]
+        by_alpha = [
+            Rule(alpha=a / 20, scope=scope, reference=reference).decide(scores).kept_depths for a in range(1, 21)
+        ]
+        by_depth = [Rule(min_depth=d, scope=scope, reference=reference).decide(scores).kept_depths for d in range(8)]
         for series in (by_alpha, by_depth):
             assert all(x <= y for low, high in itertools.pairwise(series) for x, y in zip(low, high, strict=True))
 
@@ -155,13 +158,13 @@ def test_larger_alpha_or_min_depth_never_keeps_fewer(scope, reference):
 def test_order_of_the_mapping_does_not_matter():
     items = list(SWIN.items())
     random.Random(0).shuffle(items)
-    assert decide(dict(items), scope='stage') == decide(SWIN, scope='stage')
-    assert list(check_scores(dict(items))) == sorted(SWIN)
+    assert Rule(scope='stage').decide(dict(items)) == Rule(scope='stage').decide(SWIN)
+    assert list(Curve(dict(items)).values) == sorted(SWIN)
 
 
 def test_numpy_keys_and_values_are_taken():
     scores = {(np.int64(0), np.int64(block)): np.float32(score) for (_, block), score in VIT.items()}
-    decision = decide(scores, alpha=np.float64(0.3))
+    decision = Rule(alpha=np.float64(0.3)).decide(scores)
     assert decision.kept_depths == (5,)
     assert all(type(number) is int for block in decision.borderline for number in block)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from mmengine.config import Config
 
+from mmsls.vtab.dataset import VTAB1k
 from mmsls.vtab.settings import for_epochs, for_machine, for_retraining, for_task
 
 CONFIG = 'configs/cls/vtab/{}.py'
@@ -56,6 +57,14 @@ def test_a_config_of_other_data_is_refused(cfg):
     given.test_dataloader.dataset.type = 'ImageNet'
     with pytest.raises(ValueError, match=r"mmsls\.VTAB1k.*'ImageNet'"):
         for_task(given, 'svhn')
+
+
+@pytest.mark.parametrize('written', [VTAB1k, 'VTAB1k', 'mmsls.VTAB1k', 'mmsls.vtab.dataset.VTAB1k'])
+def test_the_data_sets_type_means_the_same_however_it_is_written(cfg, written):
+    given = cfg()
+    for loader in (given.train_dataloader, given.test_dataloader):
+        loader.dataset.type = written
+    assert for_task(given, 'svhn').test_dataloader.dataset.task == 'svhn'
 
 
 @pytest.mark.parametrize(('epochs', 'warm_up'), [(100, 10), (200, 20), (20, 2), (5, 1), (2, 1)])

@@ -1,0 +1,107 @@
+"""What can be known about a data set before hours of training: is there anything in it that scoring will refuse?"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import print_log
+
+
+def check_class_list(dataset: Any, max_samples: int, one_class: bool = False) -> None:
+    """Refuse class names in which nothing can be told apart, or more of them than samples are kept.
+
+    Args:
+        dataset: A data set; one without class names passes.
+        max_samples: Most samples kept.
+        one_class: Whether the sampler finds something to tell apart where there is one class.
+
+    Raises:
+        ValueError: If the names are a text, of one class, or too many for `max_samples`.
+    """
+    classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+    if classes is None:
+        return
+    name = type(dataset).__name__
+    if isinstance(classes, str):
+        raise ValueError(
+            f'metainfo.classes of {name} is the text {classes!r}, each of whose {len(classes)} letters would be a class: write '
+            f'classes=({classes!r},), with the comma'
+        )
+    if len(classes) < 2 and not one_class:
+        raise ValueError(
+            f'{name} has the one class {tuple(classes)}; a silhouette needs at least 2: score on a data set that tells '
+            'several apart (tools/score.py), or take SLSHook out and set kept_depths'
+        )
+    if max_samples < 2 * len(classes):
+        raise ValueError(
+            f'max_samples={max_samples} leaves fewer than two samples for some of the {len(classes)} classes of {name}: raise max_samples '
+            f'to at least {2 * len(classes)}, better ten times that'
+        )
+
+
+def check_first_record(dataset: Any, sampler: Any) -> None:
+    """Let a sampler look at the first record as the pipeline gives it: its meta information and ground truth.
+
+    A pipeline that fails is left to the validation, which fails the same way.
+
+    Raises:
+        ValueError: If the sampler refuses it.
+    """
+    check, leaf = getattr(sampler, 'check', None), first_leaf(dataset)
+    if check is None or leaf is None:
+        return
+    try:
+        with kept_random_state():
+            item = leaf[0]
+    except Exception as error:
+        print_log(
+            f'SLS: the first record of {type(dataset).__name__} cannot be read: {error!r}', 'current', logging.WARNING
+        )
+        return
+    data_sample = item.get('data_samples') if isinstance(item, Mapping) else None
+    if hasattr(data_sample, 'metainfo'):  # under test-time augmentation it is a list
+        check(data_sample)
+
+
+def labelled(data_batch: Any) -> list[Any]:
+    """Return a batch's data samples; nothing under test-time augmentation, whose lists of lists the samplers refuse later."""
+    samples = data_batch.get('data_samples') if isinstance(data_batch, Mapping) else None
+    return [sample for sample in samples or () if hasattr(sample, 'metainfo')]
+
+
+def first_leaf(dataset: Any) -> Any:
+    """Return a copy of the innermost data set that holds the first record; None where there is none to look at.
+
+    A copy, since whatever a data set opens on first use (a database) must not be open yet when workers are forked.
+    """
+    while hasattr(dataset, 'dataset') or getattr(dataset, 'datasets', None):
+        if (
+            getattr(dataset, 'pipeline', None) is not None
+        ):  # a wrapper with transforms of its own (MultiImageMixDataset)
+            return None
+        dataset = dataset.dataset if hasattr(dataset, 'dataset') else dataset.datasets[0]
+    if not hasattr(dataset, '__getitem__') or not hasattr(dataset, '__len__') or not len(dataset):
+        return None
+    leaf = copy.copy(dataset)
+    if hasattr(leaf, 'pipeline'):
+        leaf.pipeline = copy.deepcopy(leaf.pipeline)
+    return leaf
+
+
+@contextmanager
+def kept_random_state() -> Iterator[None]:
+    """Leave the random numbers of the process as if nothing had drawn any."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])

@@ -1,0 +1,217 @@
+"""The pruning index: the small JSON file that says how a backbone is pruned, and how that was decided."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from mmsls.files.reading import read_text
+from mmsls.files.writing import write_text
+from mmsls.pruning_index.checks import FINGERPRINT, check_criterion, check_fingerprint, check_sha256, plain_dict
+from mmsls.pruning_index.file import PUBLISHED, from_text, to_text
+from mmsls.scoring.curve import BlockId, Curve
+from mmsls.scoring.rule import Decision, Rule
+
+LARGEST = 1 << 20
+"""Bytes that an index file may have; one of a thousand blocks has a tenth of it."""
+
+
+@dataclass(frozen=True)
+class PruningIndex:
+    """A criterion's curve over a backbone's blocks, the rule that read it, and what it decided.
+
+    Build one with `create` or `load`: they check every field. An index is not changed; `decide` returns a new one.
+    Options of the rule (`alpha`, ...) and parts of the decision (`kept_depths`, `thresholds`, ...) can be asked of the index directly.
+
+    Attributes:
+        backbone: Fingerprint: `type`, `embed_dims` and the full `depths` of the backbone that was scored.
+        adapter: Adapter config of the scored model, or None.
+        base_sha256: SHA-256 of the base checkpoint (64 hexadecimal digits), or None.
+        criterion: What made the curve: its `type` and settings.
+        curve: Its number for every `(stage, block)`.
+        rule: The rule that read it.
+        decision: What the rule decided.
+        provenance: How the curve came about: sampler, data set, samples, seed, versions.
+        extra: Fields of a newer minor version, kept as they are.
+    """
+
+    backbone: dict[str, Any]
+    adapter: dict[str, Any] | None
+    base_sha256: str | None
+    criterion: dict[str, Any]
+    curve: Curve
+    rule: Rule
+    decision: Decision
+    provenance: dict[str, Any]
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def create(
+        cls,
+        *,
+        scores: Curve | Mapping[BlockId, float],
+        backbone: Mapping[str, Any],
+        adapter: Mapping[str, Any] | None = None,
+        base_sha256: str | None = None,
+        criterion: Mapping[str, Any] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        rule: Rule | None = None,
+        **options: Any,
+    ) -> PruningIndex:
+        """Check the fields and decide the kept depths.
+
+        Where a reference block does not separate the classes nothing is pruned, and `note` names the likely causes: log it.
+
+        Args:
+            scores: The curve; bare numbers are mean silhouettes.
+            backbone: See the class, as for the other fields.
+            adapter: See the class.
+            base_sha256: See the class.
+            criterion: See the class; None for SLS as published.
+            provenance: See the class.
+            rule: The rule; by default the published one.
+            **options: Options of the rule that differ.
+
+        Raises:
+            ValueError: If a field is wrong; the message names it and the values.
+
+        Example:
+            >>> vit = dict(type='PrunedVisionTransformer', embed_dims=192, depths=(4,))
+            >>> scores = {(0, 0): 0.0, (0, 1): 0.1, (0, 2): 0.3, (0, 3): 0.4}
+            >>> index = PruningIndex.create(scores=scores, backbone=vit)
+            >>> index.kept_depths, index.decide(alpha=0.5).kept_depths
+            ((3,), (3,))
+            >>> index.decide(alpha=0.2, min_depth=4).kept_depths
+            (4,)
+        """
+        curve = scores if isinstance(scores, Curve) else Curve(scores)
+        rule = replace(rule or Rule(), **options)
+        index = cls(
+            backbone=check_fingerprint(backbone),
+            adapter=None if adapter is None else plain_dict('adapter', adapter),
+            base_sha256=check_sha256(base_sha256),
+            criterion=check_criterion(PUBLISHED if criterion is None else criterion),
+            curve=curve,
+            rule=rule,
+            decision=rule.decide(curve),
+            provenance=plain_dict('provenance', {} if provenance is None else provenance),
+        )
+        if index.backbone['depths'] != list(curve.depths):
+            raise ValueError(
+                f'backbone.depths is {index.backbone["depths"]}, but the scores are of {list(curve.depths)}; '
+                'score every block of the full, unpruned backbone'
+            )
+        return index
+
+    def __getattr__(self, name: str) -> Any:
+        # Asked only for what the class lacks: options of the rule, parts of the decision.
+        for part, names in (('rule', Rule.options()), ('decision', Decision.__dataclass_fields__)):
+            if name in names:
+                return getattr(getattr(self, part), name)
+        raise AttributeError(f'{type(self).__name__} has no attribute {name!r}')
+
+    @property
+    def scores(self) -> Mapping[BlockId, float]:
+        """The curve's number for every `(stage, block)`."""
+        return self.curve.values
+
+    def decide(self, **options: Any) -> PruningIndex:
+        """Decide anew from the stored curve: no forward pass, no embedding.
+
+        Args:
+            **options: Those of `Rule` (`alpha`, `scope`, `min_depth`, `reference`); what is absent or None stays as stored.
+
+        Returns:
+            A new index; this one stays as it is.
+
+        Raises:
+            ValueError: If an option does not exist or is out of its range.
+        """
+        rule = self.rule.but(**options)
+        return replace(self, rule=rule, decision=rule.decide(self.curve))
+
+    def check_backbone(self, fingerprint: Mapping[str, Any]) -> None:
+        """Raise a ValueError if this index was made for another backbone.
+
+        Args:
+            fingerprint: `type`, `embed_dims` and full `depths` of the backbone that is to be pruned.
+
+        Raises:
+            ValueError: With the first field that differs and both values.
+
+        Example:
+            >>> vit = dict(type='PrunedVisionTransformer', embed_dims=192, depths=(2,))
+            >>> index = PruningIndex.create(scores={(0, 0): 0.1, (0, 1): 0.4}, backbone=vit)
+            >>> index.check_backbone(dict(vit, embed_dims=768))
+            Traceback (most recent call last):
+            ...
+            ValueError: pruning index: backbone.embed_dims is 192 in the index but 768 in the model; ...
+        """
+        model = check_fingerprint(fingerprint)
+        for name in FINGERPRINT:
+            if self.backbone[name] != model[name]:
+                raise ValueError(
+                    f'pruning index: backbone.{name} is {self.backbone[name]!r} in the index but {model[name]!r} in '
+                    'the model; pass the index that was made for this backbone, or score it anew (tools/score.py)'
+                )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the index as JSON, one field a line; the file is there whole or not at all.
+
+        Folders that are missing are made. Under distributed training, call it on rank 0 only.
+        """
+        write_text(self._to_text(), os.path.expanduser(path))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> PruningIndex:
+        """Read an index of this version or an older one, and check every field of it.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file is cut short, of another format or a newer version, lacks a field or has an unknown one, or
+                if a field is wrong or disagrees with another; the message names the file, the field and both values.
+        """
+        try:
+            return cls._from_text(read_text(os.path.expanduser(path), LARGEST))
+        except FileNotFoundError as error:
+            hint = 'score the tuned model first (tools/score.py), or set kept_depths instead'
+            raise FileNotFoundError(f'pruning index {os.fspath(path)} does not exist; {hint}') from error
+        except ValueError as error:
+            said = str(error)  # with values, which may be as long as the file
+            raise ValueError(f'pruning index {os.fspath(path)}: {said[:1000]}{"..." * (len(said) > 1000)}') from error
+
+    def _to_text(self) -> str:
+        told = {
+            'unit': self.curve.unit,
+            'scores': self.curve.to_lists(),
+            'rule': vars(self.rule),
+            **vars(self.decision),
+        }
+        return to_text({**vars(self), **told}, self.extra)
+
+    @classmethod
+    def _from_text(cls, text: str) -> PruningIndex:
+        """Build an index from a file's text, and check that what it says was decided follows from its curve."""
+        fields, extra = from_text(text)
+        options, note = fields['rule'], fields['note']
+        if not isinstance(options, dict) or set(options) - set(Rule.options()):
+            raise ValueError(f'rule is {options!r}; it must hold options out of {", ".join(Rule.options())}')
+        index = cls.create(
+            scores=Curve.from_lists(fields['scores'], fields['unit']),
+            rule=Rule(**options),
+            **{name: fields[name] for name in ('backbone', 'adapter', 'base_sha256')},
+            criterion=check_criterion(fields['criterion']),
+            provenance=plain_dict('provenance', fields['provenance']),
+        )
+        if not (note is None or isinstance(note, str)):
+            raise ValueError(f'note is {note!r}; it must be a text or null')
+        stored, ruled = json.dumps(fields['kept_depths']), json.dumps(index.decision.kept_depths)
+        if stored != ruled:
+            raise ValueError(
+                f'kept_depths is {stored}, but the rule gives {ruled} for the stored scores and options; an index is not '
+                'edited by hand: call decide() with other options, or set kept_depths in the config'
+            )
+        return replace(index, decision=replace(index.decision, note=note), extra=extra)
