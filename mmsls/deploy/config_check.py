@@ -63,7 +63,8 @@ def checked_config(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> di
     known = KnownTypes(trusted)
     unknown = sorted(map(str, set(config) - set(KEYS)))
     if unknown or not isinstance(config.get('model'), Mapping):
-        raise ValueError(f'config: it holds {unknown or "no model"}; a task has a model and at most {", ".join(KEYS)}')
+        held = str(unknown)[:200] if unknown else 'no model'
+        raise ValueError(f'config: it holds {held}; a task has a model and at most {", ".join(KEYS)}')
     scope = config.get('default_scope', 'mmengine')
     if not known.is_scope(scope):
         raise ValueError(refusal('config.default_scope', scope, 'no scope of the toolboxes or of a trusted module'))
@@ -99,7 +100,7 @@ def import_listed(listed: Any, known: KnownTypes) -> None:
     for number, name in enumerate(names):
         if not known.may_import(name):
             means = 'neither an integration of mmsls nor of a toolbox; importing it would run it. If you know what it does, '
-            module = str(name).split('.')[0]
+            module = str(name).split('.')[0][:100]
             raise ValueError(
                 refusal(f'{place}.imports[{number}]', name, f'{means}pass trusted=({module!r},) (--trust {module})')
             )
@@ -108,7 +109,7 @@ def import_listed(listed: Any, known: KnownTypes) -> None:
             import_module(name)
         except ImportError as error:
             raise ValueError(
-                refusal(f'{place}.imports[{number}]', name, f'not to be imported here ({error})')
+                refusal(f'{place}.imports[{number}]', name, f'not to be imported here ({str(error)[:300]})')
             ) from error
 
 

@@ -14,6 +14,8 @@ FORMAT, VERSION = 'mmsls-task', 1
 MANIFEST, WEIGHTS, INDEX, CARD = 'mmsls.json', 'adapters.safetensors', 'pruning_index.json', 'README.md'
 LARGEST = 16 << 20
 """Bytes that a manifest may have; what `pack` writes has a thousandth of it."""
+LONGEST = 1000
+"""Characters of a name or a path."""
 Types = type | tuple[type, ...]
 FIELDS: dict[str, Types] = {
     **dict.fromkeys(('name', 'mmsls'), str),
@@ -86,6 +88,8 @@ def check_values(content: Mapping[str, Any], where: str) -> None:
     """
     backbone, files = content['backbone'], content['files']
     checks = {f'files.{name}': is_sha256(digest) for name, digest in files.items()}
+    checks |= {name: len(content[name]) <= LONGEST for name in ('name', 'mmsls')}
+    checks |= {f'backbone.{name}': len(backbone[name]) <= LONGEST for name in ('name', 'base_checkpoint')}
     checks['backbone.base_sha256'] = is_sha256(backbone['base_sha256'])
     for name in ('depths', 'kept_depths'):
         counts = backbone[name]

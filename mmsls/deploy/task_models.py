@@ -52,8 +52,10 @@ def built(cfg: Config, source: str) -> nn.Module:
     """
     try:
         return runs.build_model(cfg)
-    except (FileNotFoundError, ValueError):
+    except FileNotFoundError:
         raise
+    except ValueError as error:
+        raise ValueError(f'{source}: {str(error)[:1500]}') from error
     except Exception as error:  # asserts, missing keys and wrong types, deep in the hosts' constructors
         reason = f'{type(error).__name__}: {str(error)[:300]}'
         raise ValueError(f'{source}: its config does not build ({reason})') from error

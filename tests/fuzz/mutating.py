@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import random
@@ -73,6 +74,11 @@ def damage_bytes(data: bytes, rng: random.Random) -> bytes:
     return bytes(data)
 
 
+def fresh(rng: random.Random) -> Any:
+    """Return one of the values, which the next damage may be done to."""
+    return copy.deepcopy(rng.choice(VALUES))
+
+
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """List the paths to everything inside a nest."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -96,10 +102,10 @@ def damage_json(data: bytes, rng: random.Random) -> bytes:
         if kind == 0:
             del parent[last]
         elif kind == 1:
-            parent[last] = rng.choice(VALUES)
+            parent[last] = fresh(rng)
         elif kind == 2 and isinstance(parent, dict):
             name = rng.choice(("': 1, '", CANARY, '__class__', 'type', '_scope_', 'x' * 1000, last))
-            parent[name] = parent.pop(last) if rng.random() < 0.5 else rng.choice(VALUES)
+            parent[name] = parent.pop(last) if rng.random() < 0.5 else fresh(rng)
         elif kind == 3:
             source = content
             for key in rng.choice(found)[: rng.randrange(1, 4)]:
@@ -110,7 +116,7 @@ def damage_json(data: bytes, rng: random.Random) -> bytes:
                 )
             parent[last] = json.loads(json.dumps(source))
         else:
-            parent[last] = rng.choice(VALUES)
+            parent[last] = fresh(rng)
     text = json.dumps(content)
     return text.replace(f'"{DEEP}"', '[' * 100_000 + ']' * 100_000).encode('utf-8', 'surrogatepass')
 
