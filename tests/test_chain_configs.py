@@ -41,7 +41,8 @@ def test_the_split_follows_the_sampler_however_it_is_written(tune, sampler):
     tune.custom_hooks[0].sampler = sampler
     assert default_split(tune) == 'train'
     tune.custom_hooks[0].sampler = 'mine.ImageSamplerOfRegions'
-    assert default_split(tune) == 'val'
+    with pytest.raises(ValueError, match=r"sampler: unknown sampler 'mine\.ImageSamplerOfRegions'"):
+        default_split(tune)
 
 
 def test_what_changes_no_result_does_not_tell_runs_apart(tune, monkeypatch):

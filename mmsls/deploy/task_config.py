@@ -43,7 +43,9 @@ def backbone_config(cfg: Mapping[str, Any], name: str) -> dict[str, Any]:
     for part in name.split('.'):
         found = found.get(part) if isinstance(found, Mapping) else None
     if not isinstance(found, dict):
-        raise ValueError(f'config: model.{name} is {str(found)[:100]!r}, but the checkpoint holds a frozen backbone of that name')
+        raise ValueError(
+            f'config: model.{name} is {str(found)[:100]!r}, but the checkpoint holds a frozen backbone of that name'
+        )
     return found
 
 

@@ -13,6 +13,7 @@ from mmsls.features import FeatureRecorder, ImageSampler, Record
 from mmsls.features.records import RepeatedRecord
 from mmsls.features.tasks import build_sampler, sampler_for_scope
 from mmsls.integrations.mmpretrain import PrunedSwinTransformer
+from mmsls.scoring.rule import Rule
 
 ARCH = {'embed_dims': 8, 'depths': (2, 2, 3, 2), 'num_heads': (1, 2, 2, 4)}
 
@@ -105,5 +106,5 @@ def test_swin_features_are_taken_after_the_patch_merging():
 
 def test_the_scorer_records_what_this_sampler_asks_for():
     model = PrunedSwinTransformer(ARCH, window_size=4)
-    assert BlockScorer(model, 'ImageSampler').recorder.after_merging
-    assert not BlockScorer(model, 'InstanceSampler').recorder.after_merging
+    assert BlockScorer(model, 'ImageSampler', rule=Rule()).recorder.after_merging
+    assert not BlockScorer(model, 'InstanceSampler', rule=Rule()).recorder.after_merging

@@ -8,7 +8,6 @@ import shutil
 
 import pytest
 import torch
-from mmengine.config import Config
 
 from mmsls import runs
 from mmsls.block_scorer import find_backbone
@@ -24,17 +23,18 @@ assert set(BLOCK_METHODS) < set(METHODS)
 
 
 class Silent:
-    """Progress of nobody."""
+    """Progress of nobody; it keeps the stages and the configs that they trained with."""
 
     def __init__(self):
-        self.stages = []
+        self.stages, self.trained = [], {}
 
     def stage(self, name, reused):
         self.stages.append((name, reused))
         return self
 
     def prepare(self, runner):
-        pass
+        if runner._train_loop is not None:
+            self.trained[self.stages[-1][0]] = runner.cfg
 
     def on_batch(self, done, total):
         pass
@@ -166,12 +166,12 @@ def test_a_size_that_depgraph_cannot_have_costs_no_other_method(vit_cfg, tmp_pat
 
 def test_sls_and_the_other_methods_retrain_by_the_same_config(vit_cfg, tmp_path):
     folder = tmp_path / 'run'
-    run = TaskRun(vit_cfg(), folder, Silent(), 'digits', 5, ['full_depth'], pruned=for_retraining(vit_cfg(), 1e-5))
+    progress = Silent()
+    run = TaskRun(vit_cfg(), folder, progress, 'digits', 5, ['full_depth'], pruned=for_retraining(vit_cfg(), 1e-5))
     write_index(folder)
     run.compare()
     for name in ('retrained', 'full_depth'):
-        training, *_ = sorted((folder / name).glob('*/vis_data/config.py'))
-        used = Config.fromfile(training)
+        used = progress.trained[name]
         assert (used.optim_wrapper.optimizer.lr, used.param_scheduler) == (1e-5, [])
         assert used.randomness.seed == 5
     with pytest.raises(ValueError, match='holds a run of other configs'):
