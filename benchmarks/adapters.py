@@ -17,10 +17,11 @@ import torch
 from common import show
 from mmengine.config import Config, DictAction
 
-from mmsls import pipeline, runs
-from mmsls.command_line import add_rule_options, chosen
-from mmsls.complexity import latencies, training_bytes
-from mmsls.measuring import Row, first_images, losses
+from mmsls import runs
+from mmsls.chain.chain import Chain
+from mmsls.cli import add_rule_options, chosen
+from mmsls.cost.complexity import latencies, training_bytes
+from mmsls.cost.measuring import Row, first_images, losses
 from mmsls.report.progress import ChainProgress, terminal
 from mmsls.report.table import headline
 
@@ -53,7 +54,7 @@ def chain(method: str, work_dir: Path, args: argparse.Namespace) -> dict[str, Ro
     tune, pruned = (config_with(path, method, work_dir, args) for path in (args.config, args.pruned))
     work_dir.mkdir(parents=True, exist_ok=True)
     with ChainProgress(terminal(), work_dir / 'console.log') as progress:
-        return {row.name: row for row in pipeline.Chain(tune, work_dir, progress, pruned, decision=chosen(args)).run()}
+        return {row.name: row for row in Chain(tune, work_dir, progress, pruned, decision=chosen(args)).run()}
 
 
 def costs(args: argparse.Namespace, work_dir: Path) -> dict[str, tuple[float, int]]:

@@ -21,11 +21,11 @@ from mmengine.config import Config, DictAction
 from rule import show_curves
 
 from mmsls import runs
-from mmsls.chain_configs import without_sls_hook
-from mmsls.command_line import add_rule_options, chosen
-from mmsls.complexity import count_macs, latencies
-from mmsls.measuring import first_images, run_once
-from mmsls.pipeline import DONE_FILE, Chain
+from mmsls.chain.chain import DONE_FILE, Chain
+from mmsls.chain.configs import without_sls_hook
+from mmsls.cli import add_rule_options, chosen
+from mmsls.cost.complexity import count_macs, latencies
+from mmsls.cost.measuring import first_images, run_once
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.progress import ChainProgress, terminal
 from mmsls.report.table import headline

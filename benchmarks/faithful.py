@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from common import show
+from mmengine.runner import Runner
 from scoring import GOLDEN, published
 
 from mmsls import runs
@@ -74,7 +75,7 @@ class PlainPasses:
         cfg = for_machine(for_task(runs.load_config(args.config), args.task, args.data_root), workers=0)
         self.model: Any = runs.build_model(cfg, args.checkpoint)
         runs.merge_adapters(self.model.backbone)
-        self.loader: Any = runs.Runner.build_dataloader(runs.split_dataloader(cfg, 'train'))
+        self.loader: Any = Runner.build_dataloader(runs.split_dataloader(cfg, 'train'))
         self.labels = np.array(
             [self.loader.dataset.get_data_info(n)['gt_label'] for n in range(len(self.loader.dataset))]
         )

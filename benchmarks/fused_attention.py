@@ -10,7 +10,7 @@ from common import show
 from mmdet.models.backbones import SwinTransformer
 from torch.profiler import ProfilerActivity, profile
 
-from mmsls.complexity import latencies
+from mmsls.cost.complexity import latencies
 from mmsls.integrations.mmdet import PrunedSwinTransformer
 
 SIZES = ((1, 224, 224), (1, 480, 640), (2, 320, 320), (1, 800, 1216))

@@ -13,7 +13,7 @@ from common import show
 from torch import nn
 
 from mmsls.adapters import adapter_class
-from mmsls.complexity import latencies
+from mmsls.cost.complexity import latencies
 from mmsls.deploy.merging import merge_backbone
 from mmsls.integrations import mmdet, mmseg
 

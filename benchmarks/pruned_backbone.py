@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from common import show
 
-from mmsls.complexity import count_macs, latencies
+from mmsls.cost.complexity import count_macs, latencies
 from mmsls.integrations.mmdet import PrunedSwinTransformer
 
 DEPTHS = ((2, 2, 6, 2), (2, 2, 4, 1), (2, 2, 2, 1), (1, 1, 3, 1), (2, 2, 1, 0))

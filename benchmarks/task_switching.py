@@ -22,7 +22,7 @@ from mmengine.config import Config
 
 from mmsls import runs
 from mmsls.checkpoint import slim
-from mmsls.complexity import timed
+from mmsls.cost.complexity import timed
 from mmsls.deploy.task_folder import pack, read_task
 from mmsls.deploy.task_library import TaskLibrary, storages
 from mmsls.deploy.task_models import build_task

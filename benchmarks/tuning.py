@@ -15,7 +15,7 @@ from common import show
 from mmdet.models.backbones import SwinTransformer
 from torch import nn
 
-from mmsls.complexity import count_parameters, latencies, training_bytes
+from mmsls.cost.complexity import count_parameters, latencies, training_bytes
 from mmsls.integrations.mmdet import PrunedSwinTransformer
 
 ADAPTERS = ('Convpass', 'RepAdapter')

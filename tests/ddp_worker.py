@@ -15,8 +15,8 @@ from mmengine.config import Config
 from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
 
+from mmsls.chain.chain import Chain
 from mmsls.criteria import Taylor
-from mmsls.pipeline import Chain
 from mmsls.report.progress import ChainProgress, terminal
 from mmsls.vtab.evidence import gather_evidence
 

@@ -1,4 +1,4 @@
-"""One of several processes of `tests/test_ranks.py`: share work out, fail in some, store what came back."""
+"""One of several processes of `tests/parallel/test_ranks.py`: share work out, fail in some, store what came back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-from mmsls.ranks import shared_out
+from mmsls.parallel.ranks import shared_out
 
 
 def main(folder: Path, rank: int, world: int) -> None:

@@ -15,8 +15,8 @@ from torch import nn
 
 from mmsls import runs
 from mmsls.backbones import PrunedBackbone
-from mmsls.command_line import one_line_errors, path_argument
-from mmsls.measuring import Row, first_images, measure, measure_training
+from mmsls.cli import one_line_errors, path_argument
+from mmsls.cost.measuring import Row, first_images, measure, measure_training
 from mmsls.report.progress import terminal
 from mmsls.report.table import markdown_table
 

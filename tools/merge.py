@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from mmsls import runs
-from mmsls.command_line import config_parser, one_line_errors, path_argument
+from mmsls.cli import config_parser, one_line_errors, path_argument
 from mmsls.deploy import merging
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from mmsls import runs
-from mmsls.command_line import config_parser, one_line_errors, path_argument
-from mmsls.complexity import summary_line
+from mmsls.cli import config_parser, one_line_errors, path_argument
+from mmsls.cost.complexity import summary_line
 from mmsls.deploy import task_folder
 
 

@@ -6,7 +6,7 @@ import argparse
 
 from mmengine.logging import MMLogger
 
-from mmsls.command_line import one_line_errors, path_argument
+from mmsls.cli import one_line_errors, path_argument
 from mmsls.demo.small_swin import SmallSwinSettings, pretrain_small_swin
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from mmengine.dist import is_main_process
 
-from mmsls import pipeline, runs
-from mmsls.chain_checks import check_configs
-from mmsls.chain_configs import check_decision
-from mmsls.chain_restart import CONSOLE_LOG, forget
-from mmsls.chain_state import ChainState
-from mmsls.command_line import SAME_COMMAND, add_rule_options, chosen, one_line_errors, path_argument, run_parser
-from mmsls.complexity import summary_line
+from mmsls import runs
+from mmsls.chain.chain import Chain
+from mmsls.chain.checks import check_configs
+from mmsls.chain.configs import check_decision
+from mmsls.chain.restart import CONSOLE_LOG, forget
+from mmsls.chain.state import CURVE_FILE, INDEX_FILE, ChainState
+from mmsls.cli import SAME_COMMAND, add_rule_options, chosen, one_line_errors, path_argument, run_parser
+from mmsls.cost.complexity import summary_line
 from mmsls.files.trouble import naming
 from mmsls.files.writing import write_text
 from mmsls.pruning_index import PruningIndex
@@ -58,7 +59,7 @@ def summary(index: PruningIndex) -> str:
 
 def written(work_dir: Path, until: str | None) -> str:
     """Say where things are, and how to go on."""
-    files = f'In {work_dir}: results.md, {pipeline.CURVE_FILE}, console.log'
+    files = f'In {work_dir}: results.md, {CURVE_FILE}, console.log'
     if until:
         return f'{files}; run again without --until to prune and retrain, with another --alpha, --reference or --min-depth if you like'
     if (work_dir / 'task').exists():
@@ -83,10 +84,10 @@ def main() -> None:
             console.print(f"{path} is not the chain's and stays", highlight=False, soft_wrap=True)
     ChainState(work_dir).check_unowned()  # before anything is written
     with naming(work_dir), ChainProgress(console, None if args.verbose else work_dir / CONSOLE_LOG) as progress:
-        chain = pipeline.Chain(tune, work_dir, progress, pruned, baseline, chosen(args))
+        chain = Chain(tune, work_dir, progress, pruned, baseline, chosen(args))
         rows = chain.run(args.until == 'score')
     if is_main_process():
-        index = PruningIndex.load(work_dir / pipeline.INDEX_FILE)
+        index = PruningIndex.load(work_dir / INDEX_FILE)
         note = '' if chain.tested_on == 'test' else f'\n{NO_TEST}\n'
         write_text(markdown_table(rows) + note, work_dir / 'results.md')
         console.print(rich_table(rows))

@@ -12,8 +12,8 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from mmsls import runs
-from mmsls.chain_configs import check_decision
-from mmsls.command_line import SAME_COMMAND, add_rule_options, chosen, one_line_errors, path_argument
+from mmsls.chain.configs import check_decision
+from mmsls.cli import SAME_COMMAND, add_rule_options, chosen, one_line_errors, path_argument
 from mmsls.files.writing import write_text
 from mmsls.report.progress import ChainProgress, terminal
 from mmsls.vtab.dataset import VTAB1k

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 
 from mmsls import runs
-from mmsls.command_line import add_rule_options, chosen, one_line_errors, path_argument, run_parser
+from mmsls.cli import add_rule_options, chosen, one_line_errors, path_argument, run_parser
 from mmsls.report.progress import ChainProgress, terminal
+from mmsls.runs.configs import SPLITS
 
 
 def parse_args() -> argparse.Namespace:
@@ -14,7 +15,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', type=path_argument)
     parser.add_argument(
         '--split',
-        choices=runs.SPLITS,
+        choices=SPLITS,
         help='whose images, with the test transform (default: train for classification, else val)',
     )
     parser.add_argument(

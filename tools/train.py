@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from mmsls import runs
-from mmsls.command_line import one_line_errors, path_argument, run_parser
+from mmsls.cli import one_line_errors, path_argument, run_parser
 
 
 def parse_args() -> argparse.Namespace:

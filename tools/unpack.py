@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mmsls.command_line import one_line_errors, path_argument
+from mmsls.cli import one_line_errors, path_argument
 from mmsls.deploy import task_folder
 
 

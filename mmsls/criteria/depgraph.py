@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mmsls.backbones import PrunedBackbone
-from mmsls.backbones.attention import FusedWindowAttention
+from mmsls.backbones.swin.attention import FusedWindowAttention
 from mmsls.criteria.base import Evidence
 from mmsls.criteria.taylor import gradients_of
 

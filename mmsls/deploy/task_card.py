@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmsls.complexity import ParameterCounts, summary_line
+from mmsls.cost.complexity import ParameterCounts, summary_line
 
 
 def model_card(name: str, backbone: Mapping[str, Any], counts: ParameterCounts, classes: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor
 from mmsls import __version__, runs
 from mmsls.backbones.base_files import sha256_of
 from mmsls.checkpoint import META_KEY, META_VERSION, describe, frozen_backbones, read_slim, slim_states
-from mmsls.complexity import ParameterCounts, count_parameters
+from mmsls.cost.complexity import ParameterCounts, count_parameters
 from mmsls.deploy.config_check import checked_config
 from mmsls.deploy.known_types import KnownTypes
 from mmsls.deploy.literal_config import write_literals

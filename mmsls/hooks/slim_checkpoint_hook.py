@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from mmsls import checkpoint as slim_checkpoint
 from mmsls.backbones.outputs import check_readers
-from mmsls.complexity import count_parameters, summary_line
+from mmsls.cost.complexity import count_parameters, summary_line
 from mmsls.hooks.load_report import LoadReport
 from mmsls.hooks.tuning_hook import join_tuning
 from mmsls.registry import HOOKS

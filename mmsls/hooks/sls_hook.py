@@ -15,8 +15,8 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import BaseLoop
 
 from mmsls.backbones.outputs import check_readers
-from mmsls.block_scorer import BlockScorer, log_scores, scorer_options, walk
-from mmsls.data_checks import labelled
+from mmsls.features.data_checks import labelled
+from mmsls.features.scorer import BlockScorer, log_scores, scorer_options, walk
 from mmsls.features.splits import reported_split_warning
 from mmsls.hooks.slim_checkpoint_hook import unwrapped
 from mmsls.hooks.tuning_hook import join_tuning

@@ -6,7 +6,7 @@ from mmdet.models.backbones import SwinTransformer
 from mmdet.registry import MODELS
 
 import mmsls.hooks  # noqa: F401 (registers the hooks)
-from mmsls.backbones.swin import PrunedSwinMixin
+from mmsls.backbones.swin.backbone import PrunedSwinMixin
 
 
 @MODELS.register_module()

@@ -12,8 +12,8 @@ from mmpretrain.registry import MODELS
 import mmsls.hooks  # noqa: F401 (registers the hooks)
 from mmsls.backbones.base_files import StateDict
 from mmsls.backbones.base_weights import swin_keys
-from mmsls.backbones.swin import PrunedSwinMixin
-from mmsls.backbones.vit import PrunedViTMixin
+from mmsls.backbones.swin.backbone import PrunedSwinMixin
+from mmsls.backbones.vit.backbone import PrunedViTMixin
 from mmsls.criteria.depgraph import shrink
 from mmsls.criteria.subset import keep_only
 

@@ -6,8 +6,8 @@ from mmseg.models.backbones import SwinTransformer, VisionTransformer
 from mmseg.registry import MODELS
 
 import mmsls.hooks  # noqa: F401 (registers the hooks)
-from mmsls.backbones.swin import PrunedSwinMixin
-from mmsls.backbones.vit import PrunedViTMixin
+from mmsls.backbones.swin.backbone import PrunedSwinMixin
+from mmsls.backbones.vit.backbone import PrunedViTMixin
 
 
 @MODELS.register_module()

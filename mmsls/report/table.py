@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich.table import Table
 
-from mmsls.measuring import Row
+from mmsls.cost.measuring import Row
 
 PREFERRED = ('bbox_mAP', 'mAP', 'mIoU', 'accuracy/top1')
 HEADER = ('model', 'blocks', 'metric', 'total M', 'trained M', 'stored M', 'GMACs', 'ms', 'time', 'train MiB')

@@ -10,8 +10,8 @@ from mmengine.device import get_device
 from mmengine.runner import Runner
 
 from mmsls import runs
-from mmsls.block_scorer import BlockScorer, scorer_options, walk
 from mmsls.criteria import Evidence
+from mmsls.features.scorer import BlockScorer, scorer_options, walk
 
 
 def gather_evidence(cfg: Config, checkpoint: str, seed: int) -> Evidence:

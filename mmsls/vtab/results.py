@@ -36,7 +36,7 @@ class Result:
         stored_bytes: Size of the files that the task stores.
         macs: Multiply-accumulates of one image.
         throughput: Test images per second in one batch.
-        memory: Bytes that retraining on that batch adds to the model's own (see `mmsls.complexity.training_bytes`).
+        memory: Bytes that retraining on that batch adds to the model's own (see `mmsls.cost.complexity.training_bytes`).
         same_as: Another method that keeps the same blocks and whose run this is, or None.
     """
 

@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmsls.adapters import adapter_class
-from mmsls.chain_configs import without_sls_hook
+from mmsls.chain.configs import without_sls_hook
 from mmsls.registry import names_class
 from mmsls.vtab.facts import TaskFacts, facts_of
 

@@ -15,16 +15,17 @@ from mmengine.dist import barrier, broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 
 from mmsls import runs
-from mmsls.block_scorer import find_backbone
+from mmsls.chain.chain import Chain, Progress
+from mmsls.chain.state import INDEX_FILE
 from mmsls.checkpoint import strip_training_state
-from mmsls.complexity import count_macs, count_parameters, latencies, training_bytes
+from mmsls.cost.complexity import count_macs, count_parameters, latencies, training_bytes
+from mmsls.cost.measuring import first_images, losses, run_once
 from mmsls.criteria import CRITERIA, Evidence, kept_blocks
 from mmsls.criteria.base import check_block_scores
 from mmsls.criteria.depgraph import SizeError, depgraph
+from mmsls.features.scorer import find_backbone
 from mmsls.files.reading import read_json
 from mmsls.files.writing import whole_file, write_json
-from mmsls.measuring import first_images, losses, run_once
-from mmsls.pipeline import INDEX_FILE, Chain, Progress
 from mmsls.pruning_index import PruningIndex
 from mmsls.vtab.evidence import gather_evidence
 from mmsls.vtab.methods import METHODS, check_methods

@@ -8,9 +8,9 @@ import torch
 from mmpretrain.structures import DataSample
 
 from mmsls.backbones.tokens import BlockTokens
-from mmsls.block_scorer import BlockScorer
 from mmsls.features import FeatureRecorder, ImageSampler, Record
 from mmsls.features.records import RepeatedRecord
+from mmsls.features.scorer import BlockScorer
 from mmsls.features.tasks import build_sampler, sampler_for_scope
 from mmsls.integrations.mmpretrain import PrunedSwinTransformer
 from mmsls.scoring.rule import Rule

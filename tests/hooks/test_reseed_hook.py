@@ -15,7 +15,7 @@ from mmengine.registry import HOOKS
 
 from mmsls import runs
 from mmsls.hooks.reseed_hook import SeededBatches, reseed
-from mmsls.resuming import chosen_checkpoint, last_checkpoint
+from mmsls.runs.resuming import chosen_checkpoint, last_checkpoint
 
 SLS = [
     {'type': 'mmsls.SLSHook', 'max_samples': 60, 'n_jobs': 1, 'perplexity': 5.0},

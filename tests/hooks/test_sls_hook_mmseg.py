@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from mmengine.runner import Runner
 
 from mmsls import runs
 from mmsls.pruning_index import PruningIndex
@@ -52,7 +53,7 @@ def test_training_writes_the_index_at_its_last_validation(trained, build_runner,
     folder, _ = trained
     index = PruningIndex.load(folder / 'pruning_index.json')
     dataset = build_runner(segmentor_cfg(tmp_path)).val_dataloader
-    dataset = runs.Runner.build_dataloader(dataset).dataset
+    dataset = Runner.build_dataloader(dataset).dataset
     assert (index.scope, index.min_depth) == ('stage', 1)
     assert index.provenance['sampler'] == 'RegionSampler'
     assert index.provenance['dataset'] == 'BaseSegDataset(val)'

@@ -7,8 +7,8 @@ import pytest
 import torch
 from mmdet.apis import inference_detector, init_detector
 
-from mmsls.chain_configs import full_cfg
-from mmsls.pipeline import Chain
+from mmsls.chain.chain import Chain
+from mmsls.chain.configs import full_cfg
 from mmsls.pruning_index import PruningIndex
 
 CONVPASS = {'type': 'mmsls.Convpass', 'rank': 4, 'dropout': 0.0}

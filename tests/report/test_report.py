@@ -7,8 +7,8 @@ import pytest
 from mmengine.logging import MMLogger
 from rich.console import Console
 
-from mmsls.complexity import ParameterCounts
-from mmsls.measuring import Row
+from mmsls.cost.complexity import ParameterCounts
+from mmsls.cost.measuring import Row
 from mmsls.pruning_index import PruningIndex
 from mmsls.report import progress
 from mmsls.report.progress import ChainProgress, ConsoleLog

@@ -1,0 +1,1 @@
+"""Swin Transformers, version 1, of all three hosts."""

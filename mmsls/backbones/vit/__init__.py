@@ -1,0 +1,1 @@
+"""Plain Vision Transformers of mmsegmentation and mmpretrain."""

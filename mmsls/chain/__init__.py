@@ -1,0 +1,1 @@
+"""The whole chain by config: tune, score, prune, retrain, evaluate; resumable at each stage."""

@@ -1,0 +1,109 @@
+"""What the chain needs of its configs, seen before hours of training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.evaluator import Evaluator
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+
+from mmsls import runs
+from mmsls.runs.resuming import check_keeps_checkpoints
+
+PARTS = {
+    'train': ('train_dataloader', 'train_cfg', 'optim_wrapper'),
+    'val': ('val_dataloader', 'val_cfg', 'val_evaluator'),
+    'test': ('test_dataloader', 'test_cfg', 'test_evaluator'),
+}
+
+
+def with_test(cfg: Config) -> Config:
+    """Return a config that tests: one without a test part does so on its validation images.
+
+    Raises:
+        ValueError: If it has neither part, or half of one.
+    """
+    if has(cfg, 'test'):
+        return cfg
+    if not has(cfg, 'val'):
+        raise ValueError(
+            'config: it has neither a test part (test_dataloader, test_cfg, test_evaluator) nor a val part; the chain needs one to compare '
+            'models on'
+        )
+    cfg = deepcopy(cfg)
+    cfg.test_dataloader, cfg.test_evaluator = deepcopy(cfg.val_dataloader), deepcopy(cfg.val_evaluator)
+    cfg.test_cfg = {'type': 'TestLoop'}
+    return cfg
+
+
+def has(cfg: Mapping[str, Any], part: str) -> bool:
+    """Whether a config has its train, val or test part.
+
+    Raises:
+        ValueError: If it has some of the settings that belong together.
+    """
+    missing = [name for name in PARTS[part] if cfg.get(name) is None]
+    if 0 < len(missing) < len(PARTS[part]):
+        raise ValueError(f'config: {", ".join(PARTS[part])} belong together, and it lacks {", ".join(missing)}')
+    return not missing
+
+
+def check_trains(cfg: Config) -> None:
+    """Refuse a config that cannot be trained and tested.
+
+    Raises:
+        ValueError: Naming what it lacks.
+    """
+    if cfg.get('model') is None:
+        raise ValueError('config: it has no model')
+    if not has(cfg, 'train'):
+        raise ValueError(f'config: it has no train part ({", ".join(PARTS["train"])})')
+    for part in ('val', 'test'):
+        has(cfg, part)
+    check_keeps_checkpoints(cfg)
+
+
+def check_configs(tune: Config, pruned: Config | None = None, baseline: Config | None = None) -> None:
+    """Refuse configs that the chain cannot run to its end, before anything is written.
+
+    Raises:
+        ValueError: Naming what one lacks.
+    """
+    for cfg in filter(None, (tune, pruned, baseline)):
+        check_trains(cfg)
+        with_test(cfg)
+    check_scores(tune)
+
+
+def check_scores(cfg: Config) -> None:
+    """Refuse a config whose images for scoring are not there.
+
+    Raises:
+        ValueError: Naming the split.
+    """
+    split = runs.default_split(cfg)
+    try:
+        runs.split_dataloader(cfg, split)
+    except ValueError as error:
+        raise ValueError(f'{error}; blocks are scored on labelled {split} images, so add one') from error
+
+
+def check_builds(cfg: Config) -> None:
+    """Build what a training of hours would be followed by: the test's data set and evaluator.
+
+    Raises:
+        Exception: Whatever the host raises.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    loader = deepcopy(cfg.test_dataloader)
+    loader.num_workers, loader.persistent_workers = 0, False
+    loader.pop('prefetch_factor', None)
+    dataset = Runner.build_dataloader(loader, seed=0).dataset
+    evaluator = deepcopy(cfg.test_evaluator)
+    if isinstance(evaluator, Mapping) and 'metrics' in evaluator:
+        evaluator = evaluator['metrics']
+    Evaluator(evaluator).dataset_meta = getattr(dataset, 'metainfo', None)

@@ -1,0 +1,60 @@
+"""What the chain makes of a config: its variants, what tells two runs apart, and checks of its rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmsls import runs
+from mmsls.features.scorer import scorer_options
+from mmsls.runs.resuming import is_hook
+
+
+def check_decision(tune: Config, decision: Mapping[str, Any]) -> None:
+    """Refuse settings of the rule that are out of range, the config's own or those that override them.
+
+    Raises:
+        ValueError: Naming the setting.
+    """
+    scorer_options(runs.sls_settings(tune), tune.get('default_scope'), decision)
+
+
+def identity(cfg: Config) -> str:
+    """Return a config's text without what changes no result: launcher, work directory, how data are brought in and how their folder is spelled."""
+    cfg = deepcopy(cfg)
+    for name in ('launcher', 'work_dir'):
+        cfg.pop(name, None)
+    for loader in [value for key, value in cfg.items() if key.endswith('_dataloader') and value]:
+        spell_out(loader)
+        for name in ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor'):
+            loader.pop(name, None)
+    return cfg.pretty_text
+
+
+def spell_out(part: Any) -> None:
+    """Make every local `data_root` absolute, in place."""
+    if isinstance(part, dict):
+        root = part.get('data_root')
+        if isinstance(root, str) and '://' not in root:
+            part['data_root'] = str(Path(root).expanduser().resolve())
+    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        spell_out(inner)
+
+
+def without_sls_hook(cfg: Config) -> Config:
+    """Return a copy of a config that does not score."""
+    cfg = deepcopy(cfg)
+    hooks = cfg.get('custom_hooks') or []
+    cfg.custom_hooks = [hook for hook in hooks if not is_hook(hook, 'SLSHook')]
+    return cfg
+
+
+def full_cfg(cfg: Config) -> Config:
+    """Return a copy of a config with the frozen backbone at full depth and no adapter."""
+    cfg = without_sls_hook(cfg)
+    cfg.model.backbone.pop('adapter', None)
+    return cfg

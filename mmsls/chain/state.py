@@ -1,0 +1,135 @@
+"""What the chain wrote into its work directory, so that nothing else is ever replaced or removed."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mmengine.dist import barrier, is_main_process
+
+from mmsls.chain.task import check_replaceable
+from mmsls.files.reading import read_json
+from mmsls.files.writing import write_json
+
+STATE_FILE, INDEX_FILE, CURVE_FILE = 'chain.json', 'pruning_index.json', 'score_curve.png'
+RESULTS = ('results.json', 'results.md')
+STAGES = ('full', 'tuned', 'score', 'pruned', 'retrained')
+TASK = 'task'
+MARKS = ('done.json', 'metrics.json', 'last_checkpoint')
+"""Files that tell a stage's folder."""
+MEND = 'it says what the chain wrote; put a copy back, or give another work_dir'
+
+
+class ChainState:
+    """The state file of a chain: what it wrote, for which configs, with which seed.
+
+    Args:
+        work_dir: Where the chain works; need not exist.
+
+    Raises:
+        ValueError: If the state file is damaged, or names what does not lie in the work directory.
+    """
+
+    def __init__(self, work_dir: Path) -> None:
+        self.work_dir, self.path = work_dir, work_dir / STATE_FILE
+        self.content: dict[str, Any] = {}
+        if work_dir.exists() and not work_dir.is_dir():
+            raise ValueError(f'work_dir {str(work_dir)!r} is no folder; give another one')
+        if self.path.exists():
+            self.content = checked(read_json(self.path, MEND), self.path)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.wrote
+
+    @property
+    def wrote(self) -> list[str]:
+        """Names in the work directory that the chain recorded as its own."""
+        return self.content.get('wrote', [])
+
+    def save(self, **fields: Any) -> None:
+        """Set fields and write the file; in the main process, while the others wait."""
+        barrier()
+        self.content |= fields
+        if is_main_process():
+            write_json(self.content, self.path)
+        barrier()
+
+    def own(self, *names: str) -> None:
+        """Record names before they are written.
+
+        Raises:
+            ValueError: If something lies there that the chain did not record.
+        """
+        new = [name for name in names if name not in self]
+        for name in new:
+            self._check_free(name)
+        if new:
+            self.save(wrote=[*self.wrote, *new])
+
+    def own_file(self, *names: str) -> None:
+        """Record files that are replaced whatever lies there: a config that MMEngine dumps, an index that somebody put there for the chain."""
+        new = [name for name in names if name not in self]
+        if new:
+            self.save(wrote=[*self.wrote, *new])
+
+    def check_unowned(self) -> None:
+        """Refuse a work directory that holds, under a name that the chain is going to use, what it did not write.
+
+        Raises:
+            ValueError: Naming it.
+        """
+        names = (*STAGES, TASK, CURVE_FILE, *RESULTS) + (() if self.content else (INDEX_FILE,))
+        if self.content and 'wrote' not in self.content:  # of a release that kept no list
+            self.content['wrote'] = [name for name in names if self._is_of_a_chain(name)]
+        if self.content.get('forgetting'):
+            raise ValueError(
+                f'work_dir {str(self.work_dir)!r}: a --restart was broken off there; start with --restart again'
+            )
+        for name in names:
+            self._check_free(name)
+        if TASK in self and (self.work_dir / TASK).exists():
+            check_replaceable(self.work_dir / TASK)
+
+    def _check_free(self, name: str) -> None:
+        path = self.work_dir / name
+        if name not in self and (path.is_symlink() or (path.exists() and not is_empty(path))):
+            raise ValueError(
+                f'work_dir {str(self.work_dir)!r} holds a {name} that this chain did not write; give another one, or move that away'
+            )
+
+    def _is_of_a_chain(self, name: str) -> bool:
+        path = self.work_dir / name
+        if name in STAGES:
+            return any((path / mark).exists() for mark in MARKS)
+        return path.exists()
+
+
+def checked(content: Any, path: Path) -> dict[str, Any]:
+    """Return what a state file holds.
+
+    Raises:
+        ValueError: If that is not what a chain writes.
+    """
+    names = content.get('wrote', []) if isinstance(content, dict) else None
+    if not isinstance(names, list) or not isinstance(content.get('configs', ''), str):
+        raise ValueError(f'{str(path)!r} is not the state of a chain; {MEND}')
+    for name in names:
+        if not isinstance(name, str) or not is_inside(name):
+            raise ValueError(f'{str(path)!r}: wrote holds {name!r}, which is no name in its folder; {MEND}')
+    return content
+
+
+def is_empty(path: Path) -> bool:
+    """Whether a path is a folder with nothing in it, in which nothing can be lost."""
+    return path.is_dir() and not any(path.iterdir())
+
+
+def is_inside(name: str) -> bool:
+    """Whether a relative name stays in its folder, one level deep or two.
+
+    Example:
+        >>> [is_inside(name) for name in ('tuned', 'tuned/tune.py', '../tuned', '/tuned', 'a/b/c', '')]
+        [True, True, False, False, False, False]
+    """
+    parts = PurePosixPath(name).parts
+    return 1 <= len(parts) <= 2 and '..' not in parts and '/' not in parts and '\0' not in name

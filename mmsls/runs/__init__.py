@@ -1,0 +1,28 @@
+"""What every tool and the chain do with a config: read it, build its model, train, test, score."""
+
+from mmsls.runs.building import build_model, export_base, merge_adapters
+from mmsls.runs.configs import (
+    check_checkpoint,
+    default_split,
+    load_config,
+    sls_settings,
+    split_dataloader,
+    without_training,
+)
+from mmsls.runs.single import score, start_processes, test, train
+
+__all__ = [
+    'build_model',
+    'check_checkpoint',
+    'default_split',
+    'export_base',
+    'load_config',
+    'merge_adapters',
+    'score',
+    'sls_settings',
+    'split_dataloader',
+    'start_processes',
+    'test',
+    'train',
+    'without_training',
+]

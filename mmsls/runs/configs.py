@@ -1,0 +1,121 @@
+"""What a run takes from a config: the file, the hook that scores, the split, what to leave out."""
+
+from __future__ import annotations
+
+import os.path as osp
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from mmsls.features.scorer import scorer_options
+from mmsls.features.splits import parts_of, unwrap_cfg
+from mmsls.features.tasks import sampler_class
+from mmsls.files.paths import expand_home, expand_homes
+from mmsls.hooks.sls_hook import SLSHook
+from mmsls.runs.resuming import is_hook
+
+SPLITS = ('train', 'val', 'test')
+
+
+def load_config(
+    path: str, work_dir: str | None = None, options: Mapping[str, Any] | None = None, launcher: str = 'none'
+) -> Config:
+    """Read a config and settle where its results go.
+
+    Args:
+        path: Config file.
+        work_dir: Overrides the config's own; without either, `work_dirs/<name of the file>`.
+        options: Settings that override the file's, dotted names allowed.
+        launcher: MMEngine's job launcher.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
+    path = expand_home(path)
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'config: no file at {path!r}')
+    cfg = Config.fromfile(path)
+    cfg.launcher = launcher
+    if options:
+        cfg.merge_from_dict(dict(options))
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('work_dirs', Path(path).stem)
+    expand_homes(cfg._cfg_dict)
+    return cfg
+
+
+def sls_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of the config's `SLSHook`, empty without one."""
+    for hook in cfg.get('custom_hooks') or []:
+        if isinstance(hook, SLSHook):
+            return {**hook.options, 'interval': hook.interval, 'out_file': hook.out_file}
+        if is_hook(hook, 'SLSHook'):
+            return {key: value for key, value in hook.items() if key not in ('type', 'priority')}
+    return {}
+
+
+def default_split(cfg: Config) -> str:
+    """Return the split to score, as the sampler declares it: the training images for classification, as the method's author does it, else `val`."""
+    sampler = scorer_options(sls_settings(cfg), cfg.get('default_scope'))['sampler']
+    return getattr(sampler_class(sampler), 'default_split', 'val')
+
+
+def split_dataloader(cfg: Config, split: str) -> ConfigDict:
+    """Return a data-loader config that walks a split in order with the test transform and ground truth.
+
+    Raises:
+        ValueError: If the split is unknown or not configured.
+    """
+    if split not in SPLITS:
+        raise ValueError(f'split must be one of {SPLITS}, got {split!r}')
+    wanted, like = cfg.get(f'{split}_dataloader'), cfg.get('val_dataloader') or cfg.get('test_dataloader')
+    if wanted is None or like is None:
+        raise ValueError(
+            f'split {split!r}: the config has no {split}_dataloader'
+            if wanted is None
+            else 'the config has no val_dataloader'
+        )
+    loader = deepcopy(like)
+    dataset = deepcopy(unwrap_cfg(wanted['dataset']))
+    for part in parts_of(dataset):
+        part.update(pipeline=deepcopy(parts_of(like['dataset'])[0]['pipeline']), test_mode=True)
+    loader['dataset'] = dataset
+    return loader
+
+
+def without_training(cfg: Config) -> Config:
+    """Return a copy without the training and validation parts, so that a runner builds neither."""
+    cfg = deepcopy(cfg)
+    for name in (
+        'train_dataloader',
+        'train_cfg',
+        'optim_wrapper',
+        'param_scheduler',
+        'val_dataloader',
+        'val_cfg',
+        'val_evaluator',
+    ):
+        cfg[name] = None
+    return cfg
+
+
+def check_checkpoint(location: Any) -> Any:
+    """Refuse a local file that is not there, before MMEngine's traceback does; `http://`, `open-mmlab://` and their like are its own matter.
+
+    Returns:
+        The location, with the home folder in place of `~`.
+
+    Raises:
+        FileNotFoundError: Naming it.
+    """
+    if location is None or '://' in str(location):
+        return location
+    path = expand_home(str(location))
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'checkpoint: no file at {path!r}')
+    return path

@@ -1,0 +1,129 @@
+"""Single runs by config: train, test, score. One place for what every tool and the chain do with a config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dist import init_dist, is_distributed, is_main_process
+from mmengine.runner import Runner
+
+from mmsls.features.scorer import BlockScorer, log_scores, scorer_options, walk
+from mmsls.features.splits import reported_split_warning
+from mmsls.files.trouble import naming
+from mmsls.hooks.slim_checkpoint_hook import unwrapped
+from mmsls.pruning_index import PruningIndex
+from mmsls.runs.building import merge_adapters
+from mmsls.runs.configs import check_checkpoint, default_split, sls_settings, split_dataloader, without_training
+from mmsls.runs.resuming import whole_checkpoints, with_resume_hooks
+
+RunnerAction = Callable[[Runner], None]
+
+
+def start_processes(cfg: Config) -> None:
+    """Join the other processes of a launcher now; MMEngine does it in a runner only, and a resumed chain may need none."""
+    if cfg.launcher != 'none' and not is_distributed():
+        init_dist(cfg.launcher, **cfg.get('env_cfg', {}).get('dist_cfg', {'backend': 'nccl'}))
+
+
+def train(cfg: Config, prepare: RunnerAction | None = None) -> Runner:
+    """Train by config and return the finished runner; `prepare` sees the runner before it starts.
+
+    Checkpoints are written whole or not at all, and a training that is resumed is the same as one that was never broken off
+    (`ReseedHook`, `ResumeHook`).
+
+    Raises:
+        FileNotFoundError: If the config's `load_from` is not there.
+        OSError: If the work directory cannot be written; it names a file or that folder.
+    """
+    cfg = with_resume_hooks(cfg)
+    if cfg.get('load_from'):
+        cfg.load_from = check_checkpoint(cfg.load_from)
+    with naming(cfg.work_dir), whole_checkpoints():
+        runner = Runner.from_cfg(cfg)
+        if prepare:
+            prepare(runner)
+        runner.train()
+    return runner
+
+
+def test(cfg: Config, checkpoint: str, prepare: RunnerAction | None = None) -> dict[str, float]:
+    """Test a checkpoint by config and return the metrics.
+
+    Raises:
+        FileNotFoundError: If the checkpoint is not there.
+    """
+    checkpoint = check_checkpoint(checkpoint)
+    cfg = without_training(cfg)
+    cfg.load_from, cfg.resume = checkpoint, False
+    with naming(cfg.work_dir):
+        runner = Runner.from_cfg(cfg)
+        if prepare:
+            prepare(runner)
+        return {key: float(value) for key, value in runner.test().items() if is_number(value)}
+
+
+def score(
+    cfg: Config,
+    checkpoint: str | None,
+    split: str | None = None,
+    out_file: str | Path | None = None,
+    prepare: RunnerAction | None = None,
+    on_batch: Callable[[int, int], None] | None = None,
+    **overrides: Any,
+) -> PruningIndex:
+    """Score every block on one split with the test transform, and write the index.
+
+    Adapters that can be are merged first, as the method's author does it: that moves features by less than 1e-5, and t-SNE by what such a
+    change moves it. `SLSHook` scores the model as it trains, unmerged.
+
+    Args:
+        cfg: A config with an mmsls backbone; settings come from its `SLSHook`, if it has one.
+        checkpoint: Weights to score; None: the model as it is built.
+        split: `'train'`, `'val'` or `'test'`; by default that of the task (see `default_split`).
+        out_file: Where the index goes; by default `pruning_index.json` in the work directory.
+        prepare: Sees the runner before it starts.
+        on_batch: Called with (batches done, batches in all).
+        overrides: Settings of `BlockScorer` that override the hook's; None leaves one as it is.
+
+    Returns:
+        The index.
+
+    Raises:
+        ValueError: If the split, the backbone or the features don't allow it.
+        FileNotFoundError: If the checkpoint is not there.
+    """
+    checkpoint = check_checkpoint(checkpoint)
+    split = split or default_split(cfg)
+    dataloader_cfg = split_dataloader(cfg, split)
+    options = scorer_options(sls_settings(cfg), cfg.get('default_scope'), overrides)
+    bare = without_training(cfg)
+    bare.load_from, bare.resume, bare.custom_hooks = checkpoint, False, []
+    # A runner with nothing but the model: no loop of the host would run without an evaluator.
+    bare.test_dataloader = bare.test_cfg = bare.test_evaluator = None
+    runner = Runner.from_cfg(bare)
+    if prepare:
+        prepare(runner)
+    runner.load_or_resume()
+    scorer = BlockScorer(unwrapped(runner), **options)
+    merge_adapters(scorer.backbone)
+    loader = Runner.build_dataloader(dataloader_cfg, seed=runner.seed)
+    scorer.check_data(loader.dataset)
+    walk(unwrapped(runner), loader, scorer, on_batch)
+    scores, index = scorer.finish(split, reported_split_warning(cfg, dataloader_cfg['dataset']))
+    log_scores(scores, index)
+    if index is None:
+        raise ValueError(
+            f'kept_depths {scorer.backbone.kept_depths}: score the full-depth model, its index decides what to prune'
+        )
+    if is_main_process():
+        index.save(out_file or Path(runner.work_dir) / 'pruning_index.json')
+    return index
+
+
+def is_number(value: Any) -> bool:
+    """Whether a metric is a single number; mmseg's are numpy's float32."""
+    return isinstance(value, Real) and not isinstance(value, bool)

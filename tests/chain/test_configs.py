@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from mmsls.chain.configs import check_decision, full_cfg, identity, without_sls_hook
+from mmsls.features.image_sampler import ImageSampler
+from mmsls.hooks import SLSHook
+from mmsls.runs import default_split, sls_settings
+
+HOOKS = [{'type': 'mmsls.SLSHook', 'alpha': 0.3}, {'type': 'mmsls.SlimCheckpointHook'}]
+
+
+@pytest.fixture
+def tune(tmp_path, detector_cfg):
+    return detector_cfg(tmp_path, hooks=HOOKS)
+
+
+def test_derived_configs_leave_the_original_alone(tune):
+    assert [hook['type'] for hook in without_sls_hook(tune).custom_hooks] == ['mmsls.SlimCheckpointHook']
+    assert 'adapter' not in full_cfg(tune).model.backbone
+    assert tune.model.backbone.adapter.type == 'mmsls.Convpass'
+    assert len(tune.custom_hooks) == 2
+
+
+@pytest.mark.parametrize(
+    'kind', ['SLSHook', 'mmsls.SLSHook', 'mmsls.hooks.SLSHook', 'mmsls.hooks.sls_hook.SLSHook', SLSHook]
+)
+def test_the_hook_is_found_however_its_type_is_written(tune, kind):
+    tune.custom_hooks[0].type = kind
+    assert sls_settings(tune)['alpha'] == 0.3
+    assert [hook['type'] for hook in without_sls_hook(tune).custom_hooks] == ['mmsls.SlimCheckpointHook']
+
+
+@pytest.mark.parametrize(
+    'sampler', [ImageSampler, 'ImageSampler', 'mmsls.ImageSampler', {'type': 'mmsls.ImageSampler'}]
+)
+def test_the_split_follows_the_sampler_however_it_is_written(tune, sampler):
+    assert default_split(tune) == 'val'
+    tune.custom_hooks[0].sampler = sampler
+    assert default_split(tune) == 'train'
+    tune.custom_hooks[0].sampler = 'mine.ImageSamplerOfRegions'
+    with pytest.raises(ValueError, match=r"sampler: unknown sampler 'mine\.ImageSamplerOfRegions'"):
+        default_split(tune)
+
+
+def test_what_changes_no_result_does_not_tell_runs_apart(tune, monkeypatch):
+    before = identity(tune)
+    loader = tune.train_dataloader
+    loader.dataset.data_root, loader.num_workers = os.path.relpath(loader.dataset.data_root), 3
+    tune.work_dir, tune.launcher = 'elsewhere', 'pytorch'
+    assert identity(tune) == before
+    loader.dataset.data_root = 'elsewhere'
+    assert identity(tune) != before
+
+
+def test_a_rule_out_of_range_is_refused(tune):
+    check_decision(tune, {'alpha': 0.5})
+    with pytest.raises(ValueError, match='alpha is 2'):
+        check_decision(tune, {'alpha': 2})
+    tune.custom_hooks[0].reference = 'middle'
+    with pytest.raises(ValueError, match="reference is 'middle'"):
+        check_decision(tune, {})
