@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from mmengine.logging import print_log
 
+from mmsls.features.leaves import is_slice
+
 
 def check_class_list(dataset: Any, max_samples: int, one_class: bool = False) -> None:
     """Refuse class names in which nothing can be told apart, or more of them than samples are kept.
@@ -81,6 +83,9 @@ def unopened_leaves(dataset: Any) -> Iterator[Any]:
 
     Copies, since whatever a data set opens on first use (a database) must not be open yet when workers are forked.
     """
+    if is_slice(dataset):
+        yield from unopened_leaves(dataset._dataset)
+        return
     inner = [dataset.dataset] if hasattr(dataset, 'dataset') else list(getattr(dataset, 'datasets', None) or ())
     if inner:
         # A wrapper with transforms of its own (MultiImageMixDataset) gives other items than what it holds.

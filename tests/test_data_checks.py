@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.dataset import BaseDataset, Compose, ConcatDataset
+from mmengine.runner import Runner
 from torch.utils.data import Subset
 
 from mmsls.data_checks import check_class_list, check_first_records, kept_random_state, unopened_leaves
@@ -91,6 +92,20 @@ def test_every_part_of_a_data_set_is_looked_at():
     check_first_records(wrapped, sampler)
     assert sampler.seen == [0, 1, 2]
     assert not any(part.opened for part in parts)
+
+
+def test_a_data_set_cut_to_some_batches_is_looked_at():
+    """MMEngine's num_batch_per_epoch wraps it in what answers for it, and cannot be copied."""
+    loader = {
+        'batch_size': 1,
+        'num_batch_per_epoch': 2,
+        'dataset': Records(pipeline=[packed], test_mode=True),
+        'sampler': {'type': 'DefaultSampler', 'shuffle': False},
+    }
+    sampler = Looks()
+    with pytest.raises(ValueError, match='refused'):
+        check_first_records(Runner.build_dataloader(loader).dataset, sampler)
+    assert sampler.seen == [0]
 
 
 def test_what_cannot_be_looked_at_is_left_to_the_validation():
