@@ -112,7 +112,7 @@ class BlockScorer:
         """Refuse what cannot be scored, as far as it can be known before anything is run.
 
         Raises:
-            ValueError: In every process alike, if the data set, its class names or the first record of a part don't allow it.
+            ValueError: In every process alike, if the data set, its class names or a part's first record don't allow it.
         """
         failure = None
         try:

@@ -49,7 +49,7 @@ def check_class_list(dataset: Any, max_samples: int, one_class: bool = False) ->
 
 
 def check_first_records(dataset: Any, sampler: Any) -> None:
-    """Let a sampler look at the first record of every part as the pipeline gives it: its meta information and ground truth.
+    """Let a sampler look at the first record of every part as its pipeline gives it: meta information and truth.
 
     A pipeline that fails is left to the validation, which fails the same way.
 

@@ -116,7 +116,7 @@ def import_listed(listed: Any, known: KnownTypes) -> None:
 
 
 def check_dataloader(loader: Any) -> None:
-    """Refuse a data loader with more than the description of its data set, or one that names a file (MMEngine reads texts in `metainfo`).
+    """Refuse a data loader with more than the description of its data set, or whose `metainfo` names a file to read.
 
     Raises:
         ValueError: That names what is too much.

@@ -19,7 +19,7 @@ def inference_config(cfg: Config, dataset_meta: Mapping[str, Any] | None = None)
 
     Args:
         cfg: The whole config.
-        dataset_meta: What a data set's `metainfo` became; where the config names a file of it, what was read stands in its place.
+        dataset_meta: What a data set's `metainfo` became; it stands in place of the files that the config names.
 
     Raises:
         ValueError: If the config has no model.
