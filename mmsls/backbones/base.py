@@ -260,8 +260,17 @@ class PrunedBackbone(nn.Module):
         super().train(mode)
         mend_checkpointing(self)
         if self.base_sha256 is not None:
-            set_mode(self, self.trainable_modules().values(), mode)
+            set_mode(self, [*self.trainable_modules().values(), *self._added_modules()], mode)
         return self
+
+    def _added_modules(self) -> list[nn.Module]:
+        """Return the children that a subclass of one's own added and that are trained: nothing in them is the base's."""
+        of_base = {key.split('.')[0] for key in self.base_record}
+        return [
+            child
+            for name, child in self.named_children()
+            if of_base and name not in of_base and any(p.requires_grad for p in child.parameters())
+        ]
 
     # State dict.
 

@@ -33,7 +33,9 @@ FILES = re.compile(
     r'(ckpt|checkpoint|pretrained|_path|_file|_weight|_config|_index|^weights|^prototype|^class_weight|^ans2label)$'
 )
 """Arguments that name a file, which the hosts unpickle or, where it is a config, run."""
-LOCATION = re.compile(r'[/\\]|^~|\.(pkl|pickle|pth?|bin|ckpt|th|tar|npy|npz|py|json|ya?ml|safetensors|joblib)$', re.I)
+LOCATION = re.compile(
+    r'[/\\]|^~|\.(pkl|pickle|pth?|bin|ckpt|th|tar|npy|npz|py|json|txt|ya?ml|safetensors|joblib)$', re.I
+)
 NAME = re.compile(r'[A-Za-z_]\w*')
 DOTTED = re.compile(r'[A-Za-z_]\w*(\.[A-Za-z_]\w*)+')
 MEND = (
@@ -114,7 +116,7 @@ def import_listed(listed: Any, known: KnownTypes) -> None:
 
 
 def check_dataloader(loader: Any) -> None:
-    """Refuse a data loader with more than the description of its data set.
+    """Refuse a data loader with more than the description of its data set, or whose `metainfo` names a file to read.
 
     Raises:
         ValueError: That names what is too much.
@@ -126,6 +128,13 @@ def check_dataloader(loader: Any) -> None:
         raise ValueError(
             refusal('config.test_dataloader', loader, f'not a dataset with {", ".join(sorted(DATASET_KEYS))} alone')
         )
+    metainfo, place = dataset.get('metainfo'), 'config.test_dataloader.dataset.metainfo'
+    if not isinstance(metainfo, (Mapping, type(None))):
+        raise ValueError(refusal(place, metainfo, 'no mapping'))
+    for key, text in (metainfo or {}).items():
+        if isinstance(text, str) and LOCATION.search(text):
+            why = 'a path or an address, which MMEngine would read; write what it holds'
+            raise ValueError(refusal(f'{place}.{key}', text, why))
 
 
 class Walk:
@@ -238,8 +247,8 @@ class Walk:
 
 
 def kinds_inside(key: Any, kinds: Sequence[str]) -> Sequence[str]:
-    """Return from which registries the value of a key is built; `metainfo` is built from none."""
-    if key == 'metainfo':
+    """Return from which registries the value of a key is built; a data set's `metainfo` is built from none."""
+    if key == 'metainfo' and kinds == DATASET_KINDS:
         return ()
     return PIPELINE_KINDS if key in ('pipeline', 'transforms') and kinds == DATASET_KINDS else kinds
 

@@ -14,8 +14,12 @@ DEEPEST = 100
 KEPT = ('default_scope', 'custom_imports', 'model', 'test_pipeline')
 
 
-def inference_config(cfg: Config) -> dict[str, Any]:
+def inference_config(cfg: Config, dataset_meta: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return what building a model and reading an image need: model, scope, imports, test pipeline.
+
+    Args:
+        cfg: The whole config.
+        dataset_meta: What a data set's `metainfo` became; it stands in place of the files that the config names.
 
     Raises:
         ValueError: If the config has no model.
@@ -29,6 +33,12 @@ def inference_config(cfg: Config) -> dict[str, Any]:
         # mmseg looks for the pipeline there, mmdet and mmpretrain here.
         found.setdefault('test_pipeline', dataset['pipeline'])
         kept = {key: dataset[key] for key in ('type', 'metainfo', 'pipeline') if key in dataset}
+        if isinstance(kept.get('metainfo'), Mapping):
+            read = dataset_meta or {}
+            kept['metainfo'] = {
+                key: read.get(key, value) if isinstance(value, str) else value
+                for key, value in kept['metainfo'].items()
+            }
         found['test_dataloader'] = {'dataset': kept}
     return found
 
@@ -44,7 +54,7 @@ def backbone_config(cfg: Mapping[str, Any], name: str) -> dict[str, Any]:
         found = found.get(part) if isinstance(found, Mapping) else None
     if not isinstance(found, dict):
         raise ValueError(
-            f'config: model.{name} is {str(found)[:100]!r}, but the checkpoint holds a frozen backbone of that name'
+            f'config: model.{name} is {repr(found)[:100]}, but the checkpoint holds a frozen backbone of that name'
         )
     return found
 

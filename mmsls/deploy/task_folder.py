@@ -98,7 +98,7 @@ def pack(
     model = runs.build_model(with_imports(cfg))
     load_whole(model, content['state_dict'], str(checkpoint))
     described = sole_backbone(describe(model), str(checkpoint))
-    config = inference_config(cfg)
+    config = inference_config(cfg, content['meta'].get('dataset_meta'))
     backbone = backbone_config(config, described['name'])
     index_path = index or backbone.pop('pruning_index', None)
     backbone.pop('pruning_index', None)

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from mmengine.logging import print_log
 
+from mmsls.features.leaves import is_slice
+
 
 def check_class_list(dataset: Any, max_samples: int, one_class: bool = False) -> None:
     """Refuse class names in which nothing can be told apart, or more of them than samples are kept.
@@ -46,28 +48,28 @@ def check_class_list(dataset: Any, max_samples: int, one_class: bool = False) ->
         )
 
 
-def check_first_record(dataset: Any, sampler: Any) -> None:
-    """Let a sampler look at the first record as the pipeline gives it: its meta information and ground truth.
+def check_first_records(dataset: Any, sampler: Any) -> None:
+    """Let a sampler look at the first record of every part as its pipeline gives it: meta information and truth.
 
     A pipeline that fails is left to the validation, which fails the same way.
 
     Raises:
-        ValueError: If the sampler refuses it.
+        ValueError: If the sampler refuses one.
     """
-    check, leaf = getattr(sampler, 'check', None), first_leaf(dataset)
-    if check is None or leaf is None:
+    check = getattr(sampler, 'check', None)
+    if check is None:
         return
-    try:
-        with kept_random_state():
-            item = leaf[0]
-    except Exception as error:
-        print_log(
-            f'SLS: the first record of {type(dataset).__name__} cannot be read: {error!r}', 'current', logging.WARNING
-        )
-        return
-    data_sample = item.get('data_samples') if isinstance(item, Mapping) else None
-    if hasattr(data_sample, 'metainfo'):  # under test-time augmentation it is a list
-        check(data_sample)
+    for leaf in unopened_leaves(dataset):
+        try:
+            with kept_random_state():
+                item = leaf[0]
+        except Exception as error:
+            name = type(leaf).__name__
+            print_log(f'SLS: the first record of {name} cannot be read: {error!r}', 'current', logging.WARNING)
+            continue
+        data_sample = item.get('data_samples') if isinstance(item, Mapping) else None
+        if hasattr(data_sample, 'metainfo'):  # under test-time augmentation it is a list
+            check(data_sample)
 
 
 def labelled(data_batch: Any) -> list[Any]:
@@ -76,23 +78,24 @@ def labelled(data_batch: Any) -> list[Any]:
     return [sample for sample in samples or () if hasattr(sample, 'metainfo')]
 
 
-def first_leaf(dataset: Any) -> Any:
-    """Return a copy of the innermost data set that holds the first record; None where there is none to look at.
+def unopened_leaves(dataset: Any) -> Iterator[Any]:
+    """Yield copies of the innermost data sets, in their order; none where there is nothing to look at.
 
-    A copy, since whatever a data set opens on first use (a database) must not be open yet when workers are forked.
+    Copies, since whatever a data set opens on first use (a database) must not be open yet when workers are forked.
     """
-    while hasattr(dataset, 'dataset') or getattr(dataset, 'datasets', None):
-        if (
-            getattr(dataset, 'pipeline', None) is not None
-        ):  # a wrapper with transforms of its own (MultiImageMixDataset)
-            return None
-        dataset = dataset.dataset if hasattr(dataset, 'dataset') else dataset.datasets[0]
-    if not hasattr(dataset, '__getitem__') or not hasattr(dataset, '__len__') or not len(dataset):
-        return None
-    leaf = copy.copy(dataset)
-    if hasattr(leaf, 'pipeline'):
-        leaf.pipeline = copy.deepcopy(leaf.pipeline)
-    return leaf
+    if is_slice(dataset):
+        yield from unopened_leaves(dataset._dataset)
+        return
+    inner = [dataset.dataset] if hasattr(dataset, 'dataset') else list(getattr(dataset, 'datasets', None) or ())
+    if inner:
+        # A wrapper with transforms of its own (MultiImageMixDataset) gives other items than what it holds.
+        for part in inner if getattr(dataset, 'pipeline', None) is None else ():
+            yield from unopened_leaves(part)
+    elif hasattr(dataset, '__getitem__') and hasattr(dataset, '__len__') and len(dataset):
+        leaf = copy.copy(dataset)
+        if hasattr(leaf, 'pipeline'):
+            leaf.pipeline = copy.deepcopy(leaf.pipeline)
+        yield leaf
 
 
 @contextmanager

@@ -93,7 +93,7 @@ def _descend(dataset: Any, outer: tuple[Any, ...]) -> Iterable[tuple[Any, tuple[
 
 def _inner(dataset: Any) -> Sequence[Any] | None:
     """Return what a wrapper of a known kind holds; None for a leaf."""
-    if _is_slice(dataset):
+    if is_slice(dataset):
         return [dataset._dataset]
     if isinstance(dataset, ConcatDataset) or (_maps(dataset) and hasattr(dataset, 'datasets')):
         return list(dataset.datasets)
@@ -106,7 +106,7 @@ def _step(dataset: Any, index: int) -> tuple[Any, int] | None:
     """Go one wrapper down; None on a leaf."""
     if _inner(dataset) is None:
         return None
-    if _is_slice(dataset):
+    if is_slice(dataset):
         return dataset._dataset, index
     if _mixes(dataset) or _folds(dataset):
         return dataset.dataset, index
@@ -119,7 +119,7 @@ def _step(dataset: Any, index: int) -> tuple[Any, int] | None:
     return dataset.datasets[part], index - (dataset.cumulative_sizes[part - 1] if part else 0)
 
 
-def _is_slice(dataset: Any) -> bool:
+def is_slice(dataset: Any) -> bool:
     """Whether it is MMEngine's `_SlicedDataset` (num_batch_per_epoch), which answers for what it holds by `__getattr__`."""
     return '_SlicedDataset' in class_names(dataset)
 
@@ -147,7 +147,7 @@ def _own_transforms(dataset: Any) -> tuple[Any, ...]:
 
 def _all_transforms(dataset: Any) -> Iterable[Any]:
     """Every transform anywhere in a data set and its wrappers, of unknown kinds too."""
-    if _is_slice(dataset):
+    if is_slice(dataset):
         dataset = dataset._dataset
     pipeline = getattr(dataset, 'pipeline', None)
     own = _own_transforms(dataset) if _mixes(dataset) else getattr(pipeline, 'transforms', ())

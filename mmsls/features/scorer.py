@@ -19,7 +19,7 @@ from torch import nn
 
 from mmsls.backbones import PrunedBackbone
 from mmsls.features.bank import FeatureBank
-from mmsls.features.data_checks import check_class_list, check_first_record
+from mmsls.features.data_checks import check_class_list, check_first_records
 from mmsls.features.keys import Key, order_hash
 from mmsls.features.recorder import FeatureRecorder
 from mmsls.features.records import RecordWalk
@@ -112,13 +112,13 @@ class BlockScorer:
         """Refuse what cannot be scored, as far as it can be known before anything is run.
 
         Raises:
-            ValueError: In every process alike, if the data set, its class names or its first record don't allow it.
+            ValueError: In every process alike, if the data set, its class names or a part's first record don't allow it.
         """
         failure = None
         try:
             check_class_list(dataset, self.max_samples, getattr(self.sampler, 'scores_one_class', False))
             self._prepare_sampler(dataset)
-            check_first_record(dataset, self.sampler)
+            check_first_records(dataset, self.sampler)
         except Exception as error:  # a process alone in this would leave the others waiting
             failure = error
         raise_first(failure)

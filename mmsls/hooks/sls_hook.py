@@ -18,6 +18,7 @@ from mmsls.backbones.outputs import check_readers
 from mmsls.features.data_checks import labelled
 from mmsls.features.scorer import BlockScorer, log_scores, scorer_options, walk
 from mmsls.features.splits import reported_split_warning
+from mmsls.files.paths import expand_home
 from mmsls.hooks.slim_checkpoint_hook import unwrapped
 from mmsls.hooks.tuning_hook import join_tuning
 from mmsls.hooks.unscored import BrokenOffNote, ScoreCommand, say_unscored, set_stale_index_aside
@@ -77,7 +78,7 @@ class SLSHook(Hook):
             )
         if interval is not None and (not isinstance(interval, int) or interval < 1):
             raise ValueError(f'SLSHook.interval must be a positive number of validations or None, got {interval!r}')
-        self.interval, self.out_file = interval, out_file
+        self.interval, self.out_file = interval, expand_home(out_file)
         self.options = {
             **rule,
             'max_samples': max_samples,

@@ -43,3 +43,17 @@ def test_norm_eval_of_mmpretrains_swin_holds_for_trained_output_norms(columns, r
     model.train()
     assert model.norm1.training is not norm_eval
     assert model.norm0.training
+
+
+def test_what_a_subclass_adds_and_trains_has_the_mode_of_the_model(columns, randomise, tmp_path):
+    """Its batch norms collect statistics, and its dropout drops; the frozen base around it stays in eval mode."""
+    import torch
+
+    host = columns['mmdet-swin']()
+    torch.save(host.base_of(randomise(host.stock())), tmp_path / 'base.pth')
+    model = host.pruned(base_checkpoint=str(tmp_path / 'base.pth'))
+    model.neck = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.Dropout())
+    for mode in (True, False, True):
+        model.train(mode)
+        assert [module.training for module in model.neck.modules()] == [mode] * 4
+        assert not any(module.training for module in model.stages.modules())

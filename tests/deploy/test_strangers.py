@@ -311,6 +311,39 @@ def test_a_data_set_is_described_not_named(folder, trace, loader):
     refused(folder, trace, r'config\.test_dataloader')
 
 
+@pytest.mark.parametrize(
+    ('metainfo', 'named'),
+    [
+        ({'classes': 'http://example.org/classes.txt'}, r'\.classes'),
+        ({'palette': '/dev/zero'}, r'\.palette'),
+        ({'palette': 'random', 'classes': 'classes.txt'}, r'\.classes'),
+        ('/etc/passwd', ''),
+        (['cell'], ''),
+    ],
+)
+def test_class_names_are_read_from_no_file(folder, trace, metainfo, named):
+    """MMEngine's data sets open what a text in `metainfo` names, and the hosts' inference builds the data set."""
+    change(folder, 'config', 'test_dataloader', 'dataset', 'metainfo', to=metainfo)
+    refused(folder, trace, rf'config\.test_dataloader\.dataset\.metainfo{named}')
+
+
+def test_names_of_classes_may_look_like_paths(folder):
+    metainfo = {'classes': ['n/a', 'a.py', '~'], 'palette': 'random'}
+    change(folder, 'config', 'test_dataloader', 'dataset', 'metainfo', to=metainfo)
+    assert read_task(folder).config.test_dataloader.dataset.metainfo.to_dict() == metainfo
+
+
+def test_metainfo_elsewhere_is_no_hiding_place(folder, trace):
+    change(folder, *HEAD, 'metainfo', to={'type': CODE})
+    refused(folder, trace, r'config\.model\.bbox_head\.metainfo\.type')
+
+
+def test_packing_writes_out_a_file_of_class_names():
+    cfg = {'model': {}, 'val_dataloader': {'dataset': {'pipeline': [], 'metainfo': {'classes': 'names.txt', 'x': 'y'}}}}
+    found = inference_config(Config(cfg), {'classes': ['cell', 'nucleus'], 'palette': []})
+    assert found['test_dataloader']['dataset']['metainfo'] == {'classes': ['cell', 'nucleus'], 'x': 'y'}
+
+
 # Files and links.
 
 

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from mmengine.dataset import BaseDataset, Compose, ConcatDataset
+from mmengine.runner import Runner
+from torch.utils.data import Subset
 
-from mmsls.features.data_checks import check_class_list, check_first_record, first_leaf, kept_random_state
+from mmsls.features.data_checks import check_class_list, check_first_records, kept_random_state, unopened_leaves
 
 
 def named(classes):
@@ -74,26 +76,51 @@ def test_the_first_record_is_looked_at_and_nothing_is_left_open(wrapped):
     dataset = ConcatDataset([inner, Records(pipeline=[packed])]) if wrapped else inner
     before = np.random.get_state()[1].copy(), torch.get_rng_state()
     with pytest.raises(ValueError, match='refused'):
-        check_first_record(dataset, sampler)
+        check_first_records(dataset, sampler)
     assert sampler.seen == [0]
     assert not inner.opened
     assert np.array_equal(np.random.get_state()[1], before[0])
     assert torch.equal(torch.get_rng_state(), before[1])
 
 
+def test_every_part_of_a_data_set_is_looked_at():
+    """Parts have pipelines of their own: one may lack what the others bring."""
+    parts = [Records(pipeline=[packed], test_mode=True, indices=[number]) for number in range(3)]
+    wrapped = Subset(torch.utils.data.ConcatDataset([parts[0], ConcatDataset(parts[1:])]), [0])
+    sampler = Looks()
+    sampler.check = lambda data_sample: sampler.seen.append(data_sample.metainfo['number'])
+    check_first_records(wrapped, sampler)
+    assert sampler.seen == [0, 1, 2]
+    assert not any(part.opened for part in parts)
+
+
+def test_a_data_set_cut_to_some_batches_is_looked_at():
+    """MMEngine's num_batch_per_epoch wraps it in what answers for it, and cannot be copied."""
+    loader = {
+        'batch_size': 1,
+        'num_batch_per_epoch': 2,
+        'dataset': Records(pipeline=[packed], test_mode=True),
+        'sampler': {'type': 'DefaultSampler', 'shuffle': False},
+    }
+    sampler = Looks()
+    with pytest.raises(ValueError, match='refused'):
+        check_first_records(Runner.build_dataloader(loader).dataset, sampler)
+    assert sampler.seen == [0]
+
+
 def test_what_cannot_be_looked_at_is_left_to_the_validation():
     def broken(_):
         raise OSError('no such image')
 
-    check_first_record(Records(pipeline=[broken], test_mode=True), Looks())
-    check_first_record(
+    check_first_records(Records(pipeline=[broken], test_mode=True), Looks())
+    check_first_records(
         Records(pipeline=[lambda results: {'data_samples': [results]}], test_mode=True), Looks()
     )  # --tta
-    check_first_record(SimpleNamespace(), Looks())
-    check_first_record([], Looks())
-    check_first_record(Records(pipeline=[packed]), object())
+    check_first_records(SimpleNamespace(), Looks())
+    check_first_records([], Looks())
+    check_first_records(Records(pipeline=[packed]), object())
     mixing = SimpleNamespace(dataset=Records(pipeline=[packed]), pipeline=Compose([packed]))
-    assert first_leaf(mixing) is None
+    assert not list(unopened_leaves(mixing))
 
 
 def test_random_numbers_go_on_as_if_none_had_been_drawn():

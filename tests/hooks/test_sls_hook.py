@@ -354,3 +354,9 @@ def test_a_neck_that_takes_more_than_there_is_is_named(detector_cfg, build_runne
     ):
         runner.train()
     assert runner.iter == 0
+
+
+def test_the_home_folder_in_out_file(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert SLSHook(out_file='~/index.json').out_file == str(tmp_path / 'index.json')
+    assert SLSHook(out_file='~index.json').out_file == '~index.json'

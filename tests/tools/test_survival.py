@@ -73,6 +73,8 @@ def start(config: Path, work_dir: Path, *arguments: str) -> subprocess.Popen[str
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        # What was started in the background by a shell ignores Ctrl-C, and so would this.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
