@@ -21,6 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out', type=path_argument, help='index file (default: pruning_index.json in the work directory)'
     )
+    parser.add_argument('--criterion', help="what scores the blocks (default: the hook's, or sls), such as LinearProbe")
     add_rule_options(parser)
     parser.add_argument('--max-samples', type=int, help='most samples kept')
     parser.add_argument('--seed', type=int, help='seed of the choice of samples and of t-SNE')
@@ -30,7 +31,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = runs.load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
-    overrides = chosen(args) | chosen(args, 'max_samples', 'seed')
+    overrides = chosen(args) | chosen(args, 'max_samples', 'seed', 'criterion')
     runs.start_processes(cfg)
     with ChainProgress(terminal()) as progress:
         stage = progress.stage(f'score {args.split or runs.default_split(cfg)}', False)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from mmengine.registry import Registry
 
 from mmsls.backbones import PrunedBackbone
+from mmsls.registry import short_name
 from mmsls.scoring import BlockId, choose_depths
 
 CRITERIA = Registry('criterion', scope='mmsls', locations=['mmsls.criteria'])
@@ -42,12 +44,83 @@ class Criterion(Protocol):
     Attributes:
         kind: `'importance'`: of the block itself, so that the least important ones can go wherever they are.
             `'depth'`: how good the features are up to this block, so that, as in SLS, all blocks above a depth go.
+        unit: What its numbers count, see `mmsls.scoring.Curve`.
     """
 
     kind: Literal['importance', 'depth']
+    unit: str
 
     def __call__(self, evidence: Evidence) -> dict[BlockId, float]:
         """Return a number for every block."""
+
+
+class FeatureCriterion:
+    """A criterion that looks at the features of one block at a time and at their labels: only `score` is to be written.
+
+    The processes of a run share its blocks. It works through `SLSHook(criterion=...)`, `tools/score.py --criterion`, and in VTAB.
+
+    Example:
+        >>> @CRITERIA.register_module(force=True)
+        ... class Spread(FeatureCriterion):
+        ...     unit = 'spread'
+        ...     def score(self, features, labels, seed):
+        ...         return float(features.std())
+        >>> build_criterion('Spread').score(np.eye(2), np.array([0, 1]), seed=0)
+        0.5
+    """
+
+    kind: ClassVar[Literal['importance', 'depth']] = 'depth'
+    unit: ClassVar[str] = 'score'
+
+    def score(self, features: np.ndarray, labels: np.ndarray, seed: int) -> float:
+        """Return how good a block's features are, a larger number for better ones.
+
+        Args:
+            features: (n, d), float32.
+            labels: (n,), class numbers.
+            seed: Of whatever is drawn.
+        """
+        raise NotImplementedError(f'{type(self).__name__} has no score()')
+
+    def __call__(self, evidence: Evidence) -> dict[BlockId, float]:
+        """Return a number for every block whose features are there."""
+        return {block: self.score(x, evidence.labels, evidence.seed) for block, x in evidence.features.items()}
+
+
+def build_criterion(cfg: str | type | Mapping[str, Any]) -> Any:
+    """Build a criterion from its name, its class or its config.
+
+    Raises:
+        ValueError: If there is no such criterion, or it does not take the arguments.
+
+    Example:
+        >>> build_criterion({'type': 'mmsls.LinearProbe', 'folds': 5}).folds
+        5
+    """
+    given = dict(cfg) if isinstance(cfg, Mapping) else {'type': cfg}
+    kind = given.pop('type', None)
+    names = {name.lower(): name for name in CRITERIA.module_dict}
+    name = short_name(kind)
+    found = kind if isinstance(kind, type) else CRITERIA.module_dict.get(names.get(str(name).lower(), ''))
+    if found is None:
+        raise ValueError(f'criterion: unknown criterion {kind!r}; known: {", ".join(sorted(CRITERIA.module_dict))}')
+    try:
+        inspect.signature(found).bind(**given)
+    except TypeError as error:
+        arguments = ', '.join(inspect.signature(found).parameters) or 'none'
+        raise ValueError(f'criterion: {error} for {found.__name__}; its arguments are {arguments}') from error
+    return found(**given)
+
+
+def described(cfg: str | type | Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an index records of a criterion: its name, and the arguments that were given.
+
+    Example:
+        >>> described('mmsls.LinearProbe')
+        {'type': 'LinearProbe'}
+    """
+    given = dict(cfg) if isinstance(cfg, Mapping) else {}
+    return {**given, 'type': type(build_criterion(cfg)).__name__}
 
 
 def kept_blocks(

@@ -30,6 +30,7 @@ class BlockInfluence:
     """One minus the mean cosine of a block's input and output features (ShortGPT's block influence: Men et al., arXiv 2403.03853)."""
 
     kind = 'importance'
+    unit = 'one minus cosine'
 
     def __call__(self, evidence: Evidence) -> dict[BlockId, float]:
         """Return a number for every block."""
@@ -41,6 +42,7 @@ class CKAInfluence:
     """One minus the linear CKA of a block's input and output features (Kornblith et al., ICML 2019)."""
 
     kind = 'importance'
+    unit = 'one minus CKA'
 
     def __call__(self, evidence: Evidence) -> dict[BlockId, float]:
         """Return a number for every block."""

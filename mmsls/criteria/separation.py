@@ -1,52 +1,72 @@
-"""Criteria that ask, as SLS does, how well a block's features separate the classes."""
+"""Criteria that ask how well a block's features separate the classes."""
 
 from __future__ import annotations
 
-from mmsls.criteria.base import CRITERIA, Evidence
+import numpy as np
+
+from mmsls.criteria.base import CRITERIA, Evidence, FeatureCriterion
 from mmsls.scoring import BlockId
 
 
 @CRITERIA.register_module()
-class PlainSilhouette:
-    """Mean silhouette of the classes among the features themselves: SLS without t-SNE."""
+class SLS:
+    """Mean silhouette of the classes in the features' t-SNE embedding: the published criterion (Han & Tang, ECCV 2024).
+
+    Args:
+        perplexity: t-SNE's perplexity.
+        n_jobs: Blocks scored at a time; None: one per core.
+    """
 
     kind = 'depth'
+    unit = 'silhouette'
+
+    def __init__(self, perplexity: float = 30.0, n_jobs: int | None = None) -> None:
+        self.perplexity, self.n_jobs = perplexity, n_jobs
 
     def __call__(self, evidence: Evidence) -> dict[BlockId, float]:
-        """Return a number for every block."""
-        from sklearn.metrics import (
-            silhouette_score,  # slow to import, and needed only where this criterion is asked for
-        )
+        """Return a number for every block whose features are there."""
+        from mmsls.scoring import layer_scores  # scikit-learn is slow to import
 
-        return {block: float(silhouette_score(x, evidence.labels)) for block, x in evidence.features.items()}
+        return layer_scores(
+            evidence.features, evidence.labels, perplexity=self.perplexity, seed=evidence.seed, n_jobs=self.n_jobs
+        )
 
 
 @CRITERIA.register_module()
-class LinearProbe:
+class PlainSilhouette(FeatureCriterion):
+    """Mean silhouette of the classes among the features themselves: SLS without t-SNE."""
+
+    unit = 'silhouette'
+
+    def score(self, features: np.ndarray, labels: np.ndarray, seed: int) -> float:  # noqa: ARG002 (nothing is drawn)
+        """Return the silhouette, in [-1, 1]."""
+        from sklearn.metrics import silhouette_score
+
+        return float(silhouette_score(features, labels))
+
+
+@CRITERIA.register_module()
+class LinearProbe(FeatureCriterion):
     """Accuracy above chance of a linear classifier on the features, cross-validated (Alain & Bengio, arXiv 1610.01644).
 
     Args:
         folds: Number of folds, at least 2.
     """
 
-    kind = 'depth'
+    unit = 'accuracy above chance'
 
     def __init__(self, folds: int = 3) -> None:
         if folds < 2:
             raise ValueError(f'LinearProbe.folds must be at least 2, got {folds}')
         self.folds = folds
 
-    def __call__(self, evidence: Evidence) -> dict[BlockId, float]:
-        """Return a number for every block."""
+    def score(self, features: np.ndarray, labels: np.ndarray, seed: int) -> float:
+        """Return the accuracy above chance, below 1."""
         from sklearn.linear_model import LogisticRegression
         from sklearn.model_selection import StratifiedKFold, cross_val_score
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        chance = 1 / len(set(evidence.labels.tolist()))
-        splits = StratifiedKFold(self.folds, shuffle=True, random_state=evidence.seed)
+        splits = StratifiedKFold(self.folds, shuffle=True, random_state=seed)
         probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200, C=0.1))
-        return {
-            block: float(cross_val_score(probe, x, evidence.labels, cv=splits).mean() - chance)
-            for block, x in evidence.features.items()
-        }
+        return float(cross_val_score(probe, features, labels, cv=splits).mean() - 1 / len(set(labels.tolist())))

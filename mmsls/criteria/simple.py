@@ -13,6 +13,7 @@ class Magnitude:
     """Mean absolute weight of a block's matrices and kernels, adapters included (as magnitude pruning of filters: Li et al., ICLR 2017)."""
 
     kind = 'importance'
+    unit = 'mean absolute weight'
 
     def __call__(self, evidence: Evidence) -> dict[BlockId, float]:
         """Return a number for every block."""
@@ -28,6 +29,7 @@ class Random:
     """Chance, by the seed: what any criterion should beat."""
 
     kind = 'importance'
+    unit = 'chance'
 
     def __call__(self, evidence: Evidence) -> dict[BlockId, float]:
         """Return a number for every block."""

@@ -19,6 +19,7 @@ class Taylor:
     """
 
     kind = 'importance'
+    unit = 'loss'
 
     def __init__(self, batches: int = 8) -> None:
         self.batches = batches

@@ -6,6 +6,7 @@ import importlib.metadata
 import logging
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -18,6 +19,8 @@ from mmengine.logging import print_log
 from torch import nn
 
 from mmsls.backbones import PrunedBackbone
+from mmsls.criteria import SLS, Evidence, build_criterion
+from mmsls.criteria.base import check_block_scores, described
 from mmsls.features.bank import FeatureBank
 from mmsls.features.data_checks import check_class_list, check_first_records
 from mmsls.features.keys import Key, order_hash
@@ -26,7 +29,7 @@ from mmsls.features.records import RecordWalk
 from mmsls.features.tasks import build_sampler, sampler_class, sampler_for_scope
 from mmsls.parallel.ranks import jobs_here, raise_first, shared_out
 from mmsls.pruning_index import PruningIndex
-from mmsls.scoring import BlockId, layer_scores
+from mmsls.scoring import BlockId, Curve
 from mmsls.scoring.embedding import MIN_SAMPLES, check_perplexity, check_seed
 from mmsls.scoring.rule import Rule
 from mmsls.scoring.silhouette import check_jobs, check_layers
@@ -65,6 +68,27 @@ def scorer_options(
     return {**rest, 'sampler': sampler, 'rule': rule}
 
 
+def settled_criterion(criterion: str | type | Mapping[str, Any], perplexity: float, n_jobs: int | None) -> Any:
+    """Build a criterion that a depth follows from; SLS takes the settings of t-SNE where its own config names none.
+
+    Raises:
+        ValueError: If there is none of that name, it says which single blocks matter, or a setting is out of range.
+    """
+    check_perplexity(perplexity)
+    built = build_criterion(criterion)
+    if built.kind != 'depth':
+        raise ValueError(
+            f'criterion: {type(built).__name__} says which single blocks matter, and an index holds depths; take one that rates depths, '
+            "such as 'sls' or 'LinearProbe', or compare it by tools/run_vtab.py"
+        )
+    if isinstance(built, SLS):
+        named = criterion if isinstance(criterion, Mapping) else {}
+        built.perplexity = named.get('perplexity', perplexity)
+        built.n_jobs = jobs_here(named.get('n_jobs', n_jobs))
+        check_perplexity(built.perplexity)
+    return built
+
+
 class BlockScorer:
     """Scores every block of a backbone on labelled features of one pass over a data set.
 
@@ -75,10 +99,11 @@ class BlockScorer:
         model: The (unwrapped) model that the loop runs.
         sampler: Name, class or config of a sampler, such as `'InstanceSampler'`.
         rule: How the scores are read.
+        criterion: What makes them: name, class or config of a criterion that rates depths (`mmsls.criteria`).
         max_samples: Most samples kept, shared evenly between classes.
         perplexity: t-SNE's perplexity.
         seed: Seed of the choice of samples and of t-SNE.
-        n_jobs: Blocks scored at a time; None: one per core.
+        n_jobs: Blocks that SLS scores at a time; None: one per core.
 
     Raises:
         ValueError: If an argument is out of range, before anything is run.
@@ -90,6 +115,7 @@ class BlockScorer:
         sampler: str | type | Mapping[str, Any],
         *,
         rule: Rule,
+        criterion: str | type | Mapping[str, Any] = 'sls',
         max_samples: int = 2000,
         perplexity: float = 30.0,
         seed: int = 0,
@@ -97,14 +123,15 @@ class BlockScorer:
     ) -> None:
         self.backbone = find_backbone(model)
         self.sampler: Any = build_sampler(sampler, model)
-        self.rule = rule
-        check_perplexity(perplexity)
+        self.model, self.rule = model, rule
         check_seed(seed)
         check_jobs(n_jobs)
+        self.criterion = settled_criterion(criterion, perplexity, n_jobs)
+        self.told = described(criterion)
         self.bank = FeatureBank(max_samples, seed)
         if max_samples < MIN_SAMPLES:
             raise ValueError(f'max_samples={max_samples} is too few: scoring needs {MIN_SAMPLES} samples or more')
-        self.max_samples, self.perplexity, self.seed, self.n_jobs = max_samples, perplexity, seed, n_jobs
+        self.max_samples, self.seed = max_samples, seed
         self.recorder = FeatureRecorder(self.backbone, getattr(self.sampler, 'after_merging', False))
         self.failure: Exception | None = None
 
@@ -185,16 +212,12 @@ class BlockScorer:
         if counts is not None:
             print_log(f'SLS: {counts}', 'current')
         check_layers(features, labels)
+        evidence = Evidence(self.model, self.backbone, (), features, labels, self.seed)
         scores = shared_out(
-            lambda blocks: layer_scores(
-                {block: features[block] for block in blocks},
-                labels,
-                perplexity=self.perplexity,
-                seed=self.seed,
-                n_jobs=jobs_here(self.n_jobs),
-            ),
+            lambda blocks: self.criterion(replace(evidence, features={block: features[block] for block in blocks})),
             list(features),
         )
+        check_block_scores(self.told['type'], scores)
         if self.backbone.is_pruned:
             return scores, None
         provenance = {
@@ -205,14 +228,15 @@ class BlockScorer:
             'classes': classes,
             'max_samples': self.max_samples,
             'seed': self.seed,
-            'perplexity': self.perplexity,
+            'perplexity': getattr(self.criterion, 'perplexity', None),
             'order_hash': order_hash(keys),
             'versions': versions(),
             'warning': warning,
             **({} if counts is None else {'counts': counts.as_dict()}),
         }
         index = PruningIndex.create(
-            scores=scores,
+            scores=Curve(scores, self.criterion.unit),
+            criterion=self.told,
             backbone=self.backbone.fingerprint(),
             adapter=self.backbone.adapter_cfg,
             base_sha256=self.backbone.base_sha256,
@@ -249,14 +273,14 @@ def gathered_counts(sampler: Any, kept: int) -> Any:
     return reduce(add, counts).capped(kept) if counts else None
 
 
-def log_scores(scores: Mapping[BlockId, float], index: PruningIndex | None) -> None:
+def log_scores(scores: Mapping[BlockId, float], index: PruningIndex | None, unit: str = 'silhouette') -> None:
     """Log every block's score and, where there is one, the decision; a reason why nothing was pruned is a warning."""
     stages = sorted({stage for stage, _ in scores})
     rows = [
         f'  stage {stage}: ' + ' '.join(f'{score:+.3f}' for (of, _), score in sorted(scores.items()) if of == stage)
         for stage in stages
     ]
-    print_log('\n'.join(['SLS: silhouette of every block', *rows]), 'current')
+    print_log('\n'.join([f'SLS: {unit} of every block', *rows]), 'current')
     if index is None:
         return
     depths = tuple(index.backbone['depths'])

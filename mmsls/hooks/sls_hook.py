@@ -49,7 +49,8 @@ class SLSHook(Hook):
         out_file: The index file, in the work directory unless absolute.
         seed: Seed of the choice of samples and of t-SNE.
         perplexity: t-SNE's perplexity.
-        n_jobs: Blocks scored at a time; None: one per core.
+        n_jobs: Blocks that SLS scores at a time; None: one per core.
+        criterion: What scores the blocks: `'sls'`, as published, or the name, class or config of another criterion that rates depths.
         **rule: Options of `Rule`: `alpha=0.3`, `scope` (by default as the task wants: `'model'` for classification, else `'stage'`), `min_depth`
             (by default 1 in scope `'stage'`, 0 in scope `'model'`), `reference='top'`.
 
@@ -69,6 +70,7 @@ class SLSHook(Hook):
         seed: int = 0,
         perplexity: float = 30.0,
         n_jobs: int | None = None,
+        criterion: str | type | Mapping[str, Any] = 'sls',
         **rule: Any,
     ) -> None:
         unknown = sorted(set(rule) - set(Rule.options()))
@@ -86,6 +88,7 @@ class SLSHook(Hook):
             'seed': seed,
             'perplexity': perplexity,
             'n_jobs': n_jobs,
+            'criterion': criterion,
         }
         self.scorer: BlockScorer
         self.active = self.checking = False
@@ -237,7 +240,7 @@ class SLSHook(Hook):
         if warning:
             print_log(f'SLS: {warning}', 'current', logging.WARNING)
         scores, index = self.scorer.finish(split, warning)
-        log_scores(scores, index)
+        log_scores(scores, index, self.scorer.criterion.unit)
         for (stage, block), value in scores.items():
             # Scores of one validation are no history to resume.
             runner.message_hub.update_scalar(f'{split}/sls/stage{stage}_block{block}', value, resumed=False)

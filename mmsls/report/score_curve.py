@@ -11,7 +11,7 @@ KEPT, REMOVED = '#1b6ca8', '#c8553d'
 
 
 def draw_score_curve(index: PruningIndex, path: str | Path) -> None:
-    """Draw every block's silhouette, the thresholds, and which blocks stay, to a PNG file.
+    """Draw every block's score, the thresholds, and which blocks stay, to a PNG file.
 
     Args:
         index: What to draw.
@@ -37,7 +37,7 @@ def draw_score_curve(index: PruningIndex, path: str | Path) -> None:
     for colour, label in ((KEPT, 'kept'), (REMOVED, 'pruned')):
         axes.scatter([], [], color=colour, label=label)
     axes.plot([], [], color='0.3', linestyle='dashed', linewidth=1, label='threshold')
-    axes.set(xlabel='block, bottom to top', ylabel='silhouette', xticks=range(1, first + 1))
+    axes.set(xlabel='block, bottom to top', ylabel=index.curve.unit, xticks=range(1, first + 1))
     axes.set_title(
         f'{tuple(index.kept_depths)} of {tuple(depths)} blocks kept, alpha {index.alpha}, scope {index.scope}',
         fontsize=10,

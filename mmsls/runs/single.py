@@ -114,7 +114,7 @@ def score(
     scorer.check_data(loader.dataset)
     walk(unwrapped(runner), loader, scorer, on_batch)
     scores, index = scorer.finish(split, reported_split_warning(cfg, dataloader_cfg['dataset']))
-    log_scores(scores, index)
+    log_scores(scores, index, scorer.criterion.unit)
     if index is None:
         raise ValueError(
             f'kept_depths {scorer.backbone.kept_depths}: score the full-depth model, its index decides what to prune'

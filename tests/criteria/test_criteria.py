@@ -13,6 +13,7 @@ from mmsls.criteria.base import check_block_scores
 from mmsls.criteria.influence import linear_cka, mean_cosine
 
 KINDS = {
+    'SLS': 'depth',
     'Magnitude': 'importance',
     'Random': 'importance',
     'BlockInfluence': 'importance',
