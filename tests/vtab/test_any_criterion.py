@@ -91,7 +91,7 @@ def test_settings_of_t_sne_reach_sls_unless_its_own_config_names_them():
         ('magic', r"criterion: unknown criterion 'magic'; known: .*LinearProbe.*SLS"),
         ({'type': 'LinearProbe', 'fold': 3}, r"criterion: .*'fold' for LinearProbe; its arguments are folds"),
         ({'type': 'LinearProbe', 'folds': 1}, 'LinearProbe.folds must be at least 2'),
-        ('Taylor', r"criterion: Taylor says which single blocks matter, and an index holds depths; .*run_vtab\.py"),
+        ('Taylor', r'criterion: Taylor says which single blocks matter, and an index holds depths; .*run_vtab\.py'),
         (None, 'criterion: unknown criterion None'),
     ],
 )
