@@ -13,7 +13,7 @@ help:
 	@echo 'make demo-seg    the same scenes by pixel, in MMSegmentation (12 minutes on 2 cores)'
 	@echo 'make test        set up if needed, then all tests (10 minutes on 2 cores)'
 	@echo 'make test-long   the tests that take minutes: kills, damaged files by the ten thousand (under 40 minutes on 2 cores)'
-	@echo 'make lint        ruff and mypy'
+	@echo 'make lint        ruff, mypy, import-linter, vulture'
 	@echo 'make bccd        the chain on real blood-cell images (needs ../shared/data)'
 	@echo 'make camvid      the chain on real road scenes with DeiT-Tiny (needs ../shared/data)'
 	@echo 'make benchmarks  side-by-side measurements (scoring, faithful and rule need ../shared/golden; adapters.py and depths.py train for hours and take a config)'
@@ -51,6 +51,8 @@ lint: setup
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy mmsls
+	$(VENV)/bin/lint-imports
+	$(PY) -m vulture
 
 format: setup
 	$(PY) -m ruff check --fix .

@@ -28,7 +28,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10,<3.13',
     packages=find_packages(include=['mmsls', 'mmsls.*']),
-    package_data={'mmsls.vtab': ['facts.csv']},
+    package_data={'mmsls': ['py.typed'], 'mmsls.vtab': ['facts.csv']},
     install_requires=['torch>=2.1', 'numpy', 'scikit-learn>=1.3', 'threadpoolctl', 'matplotlib', 'rich', 'safetensors'],
     extras_require={
         'onedl': ONEDL,
@@ -44,6 +44,8 @@ setup(
             'hypothesis',
             'ruff',
             'mypy',
+            'import-linter',
+            'vulture',
         ],
     },
 )

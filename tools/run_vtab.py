@@ -1,5 +1,7 @@
-"""VTAB-1k by one command: tune, score, prune, retrain and test any tasks, compare with other criteria, write the table.
+"""VTAB-1k by one command, and tasks of your own: tune, score, prune, retrain and test them, compare, write the table.
 
+A task of your own is a folder under --data-root with the four list files train800.txt, val200.txt, train800val200.txt
+and test.txt, lines of `relative/path label`; its classes are counted from the training list.
 Run the same command again to go on after an interruption, or with more tasks, seeds or methods.
 """
 
@@ -17,7 +19,7 @@ from mmsls.cli import SAME_COMMAND, add_rule_options, chosen, one_line_errors, p
 from mmsls.files.writing import write_text
 from mmsls.report.progress import ChainProgress, terminal
 from mmsls.vtab.dataset import VTAB1k
-from mmsls.vtab.facts import GROUPS, facts_of, task_names
+from mmsls.vtab.facts import GROUPS, group_of, task_names
 from mmsls.vtab.methods import METHODS, check_methods
 from mmsls.vtab.results import RESULTS_FILE, Result, load, save, summary_table, task_table
 from mmsls.vtab.settings import LOADERS, for_epochs, for_machine, for_retraining, for_task
@@ -47,7 +49,10 @@ def parse_args() -> argparse.Namespace:
         '--config', type=path_argument, default='configs/cls/vtab/deit-tiny_convpass.py', help='backbone and method'
     )
     parser.add_argument(
-        '--tasks', type=names, default=task_names(), help='names and groups, comma-separated (default: all 19)'
+        '--tasks',
+        type=names,
+        default=task_names(),
+        help='names, groups and folders of your own, comma-separated (default: all 19)',
     )
     parser.add_argument(
         '--data-root', type=path_argument, help="folder that holds one folder per task (default: the config's)"
@@ -75,7 +80,7 @@ def parse_args() -> argparse.Namespace:
 
 def wanted_tasks(given: list[str]) -> list[str]:
     """Return the tasks that are named one by one or by their group."""
-    tasks = [task for name in given for task in (task_names(name) if name in GROUPS else [facts_of(name).task])]
+    tasks = [task for name in given for task in (task_names(name) if name in GROUPS else [name])]
     return list(dict.fromkeys(tasks))
 
 
@@ -130,8 +135,9 @@ def report(results: list[Result]) -> str:
     parts = []
     for task in dict.fromkeys(result.task for result in results):
         parts += [f'## {task}\n', task_table([result for result in results if result.task == task])]
-    if any(facts_of(result.task).group in GROUPS for result in results):
-        parts += ['## VTAB-1k\n', summary_table([r for r in results if facts_of(r.task).group in GROUPS])]
+    benchmark = [result for result in results if group_of(result.task) in GROUPS]
+    if benchmark:
+        parts += ['## VTAB-1k\n', summary_table(benchmark)]
     return '\n'.join(parts)
 
 

@@ -1,4 +1,4 @@
-"""What is known of every task: its group, number of classes, and the adapter scales that the method's author uses."""
+"""What is known of a task: its group, number of classes, and the adapter scales that the method's author uses."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
+
+from mmsls.vtab.lists import count_classes
 
 GROUPS = ('natural', 'specialized', 'structured')
 """The groups of VTAB-1k; a task of the group `other` is none of the benchmark's and enters no average of it."""
@@ -21,7 +23,7 @@ class TaskFacts:
         task: Name of the task and of its folder.
         group: One of `GROUPS`, or `other`.
         classes: Number of classes.
-        convpass_scale: Scale of Convpass.
+        convpass_scale: Scale of Convpass; None, as the next two, where the author has none: the config's own stays.
         convpass_xavier_init: Whether Convpass initialises its convolution by Xavier.
         repadapter_scale: Scale of RepAdapter.
     """
@@ -29,9 +31,9 @@ class TaskFacts:
     task: str
     group: str
     classes: int
-    convpass_scale: float
-    convpass_xavier_init: bool
-    repadapter_scale: float
+    convpass_scale: float | None = None
+    convpass_xavier_init: bool | None = None
+    repadapter_scale: float | None = None
 
 
 @lru_cache(maxsize=1)
@@ -65,19 +67,40 @@ def task_names(group: str | None = None) -> list[str]:
     ]
 
 
-def facts_of(task: str) -> TaskFacts:
-    """Return the facts of a task.
+def group_of(task: str) -> str:
+    """Return the group of a task: `other` for one that the table does not know.
+
+    Example:
+        >>> group_of('svhn'), group_of('leaves')
+        ('natural', 'other')
+    """
+    known = _all_facts()
+    return known[task].group if task in known else 'other'
+
+
+def facts_of(task: str, data_root: str | Path | None = None) -> TaskFacts:
+    """Return the facts of a task: of the table, or, for any other folder with the lists, what the lists tell.
+
+    Args:
+        task: Name of the task and of its folder.
+        data_root: Folder that holds one folder per task; None: only the table is asked.
 
     Raises:
-        ValueError: If there is no such task; the message names the nearest ones.
+        ValueError: If there is neither such a task nor such a folder (the message names the nearest tasks), or the
+            folder's training list does not number its classes.
+        FileNotFoundError: If the folder has no training list.
 
     Example:
         >>> facts_of('svhn').convpass_scale
         100.0
     """
     known = _all_facts()
-    if task not in known:
-        near = get_close_matches(str(task), known, n=2)
-        meant = f'did you mean {" or ".join(map(repr, near))}? ' if near else ''
-        raise ValueError(f'task: no task is called {task!r}; {meant}Known: {", ".join(known)}')
-    return known[task]
+    if task in known:
+        return known[task]
+    folder = None if data_root is None else Path(data_root).expanduser() / task
+    if folder is not None and task not in ('', '..') and Path(task).name == task and folder.is_dir():
+        return TaskFacts(task, 'other', count_classes(folder))
+    near = get_close_matches(str(task), known, n=2)
+    meant = f'did you mean {" or ".join(map(repr, near))}? ' if near else ''
+    own = '' if folder is None else f', and {str(folder)!r} is no folder with the lists of one'
+    raise ValueError(f'task: no task is called {task!r}{own}; {meant}Known: {", ".join(known)}')

@@ -10,7 +10,7 @@ from statistics import mean, stdev
 from mmsls.files.reading import read_json
 from mmsls.files.writing import write_json
 from mmsls.report.table import markdown
-from mmsls.vtab.facts import GROUPS, facts_of
+from mmsls.vtab.facts import GROUPS, group_of
 
 RESULTS_FILE = 'comparison.json'
 HEADER = (
@@ -134,7 +134,7 @@ def summary_table(results: Sequence[Result]) -> str:
 
 def group_mean(results: Iterable[Result], everything: Iterable[Result], group: str) -> float | None:
     """Return one method's accuracy, averaged over seeds, then over a group's tasks; None where it lacks a run that is in `everything`."""
-    ours, wanted = ([r for r in rows if facts_of(r.task).group == group] for rows in (results, everything))
+    ours, wanted = ([r for r in rows if group_of(r.task) == group] for rows in (results, everything))
     if not ours or runs_in(ours) != runs_in(wanted):
         return None
     per_task: dict[str, list[float]] = {}

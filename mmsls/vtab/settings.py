@@ -20,13 +20,14 @@ def for_task(cfg: Config, task: str, data_root: str | None = None) -> Config:
 
     Args:
         cfg: Config of any task; its data sets are `mmsls.VTAB1k`.
-        task: Name of the task.
+        task: Name of the task: one that is known, or any folder under the root with the lists of one.
         data_root: Folder that holds one folder per task; None leaves the config's.
 
     Raises:
-        ValueError: If there is no such task, or the config reads other data sets.
+        ValueError: If there is no such task, its lists don't number its classes, or the config reads other data sets.
+        FileNotFoundError: If its lists are not there.
     """
-    cfg, facts = deepcopy(cfg), facts_of(task)
+    cfg = deepcopy(cfg)
     for loader in filter(None, map(cfg.get, LOADERS)):
         if not names_class(loader.dataset.get('type'), 'VTAB1k'):
             raise ValueError(
@@ -35,6 +36,7 @@ def for_task(cfg: Config, task: str, data_root: str | None = None) -> Config:
         loader.dataset.task = task
         if data_root is not None:
             loader.dataset.data_root = data_root
+    facts = facts_of(task, cfg.train_dataloader.dataset.data_root)
     cfg.model.head.num_classes = facts.classes
     if cfg.model.backbone.get('adapter') is not None:
         cfg.model.backbone.adapter.update(adapter_facts(cfg.model.backbone.adapter, facts))
@@ -42,11 +44,13 @@ def for_task(cfg: Config, task: str, data_root: str | None = None) -> Config:
 
 
 def adapter_facts(adapter: Any, facts: TaskFacts) -> dict[str, Any]:
-    """Return the arguments that the method's author sets per task, empty for an adapter that was not part of that."""
-    name = adapter_class(adapter).__name__
-    if name == 'Convpass':
-        return {'scale': facts.convpass_scale, 'xavier_init': facts.convpass_xavier_init}
-    return {'scale': facts.repadapter_scale} if name == 'RepAdapter' else {}
+    """Return the arguments that the method's author sets per task; none where adapter or task was not part of that."""
+    settings = {
+        'Convpass': {'scale': facts.convpass_scale, 'xavier_init': facts.convpass_xavier_init},
+        'RepAdapter': {'scale': facts.repadapter_scale},
+    }
+    of_adapter = settings.get(adapter_class(adapter).__name__, {})
+    return {name: value for name, value in of_adapter.items() if value is not None}
 
 
 def for_epochs(cfg: Config, epochs: int) -> Config:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmdet.datasets import ConcatDataset as DetConcatDataset
@@ -27,7 +28,7 @@ from torch.utils.data import ConcatDataset as TorchConcatDataset
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from mmsls.features.leaves import find_leaves
-from mmsls.features.records import Record, RecordWalk, RepeatedRecord
+from mmsls.features.records import Record, RecordWalk, RepeatedRecord, same_random_state
 
 
 @DATASETS.register_module(name='ImagesOfRecords')
@@ -148,6 +149,12 @@ def test_random_states_stay_as_they_were():
     with pytest.raises(ValueError, match='RandomSampler draws another order'):
         RecordWalk(DataLoader(Plain(), batch_size=2, shuffle=True))
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_random_numbers_go_on_as_if_none_had_been_drawn():
+    with same_random_state():
+        first = np.random.rand(), torch.rand(1).item()
+    assert first == (np.random.rand(), torch.rand(1).item())
 
 
 # Bad input.

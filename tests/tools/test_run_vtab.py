@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmpretrain.models.backbones import VisionTransformer
 
 from mmsls import runs
@@ -65,6 +67,44 @@ def test_a_table_from_one_command(leaf, request):
     assert again.returncode == 0, again.stderr
     (line,) = [line for line in (leaf / 'out' / 'table.md').read_text().splitlines() if line.startswith('| tuned')]
     assert '±' in line  # the first call's seed is in the table too
+
+
+@pytest.fixture
+def leaves(leaf, tmp_path):
+    """A task of a user's own: 4 of the digits, under a made-up name."""
+    folder = shutil.copytree(leaf / 'digits', tmp_path / 'leaves')
+    for path in folder.glob('*.txt'):
+        path.write_text('\n'.join(line for line in path.read_text().splitlines() if line.rpartition(' ')[2] < '4'))
+    return folder
+
+
+def test_a_folder_of_ones_own_is_a_task(leaf, leaves, request):
+    arguments = ('--tasks', 'leaves', '--data-root', str(leaves.parent), '--work-dir', str(leaves / 'out'))
+    done = call(request.config.rootpath, leaf, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert '## leaves' in (leaves / 'out' / 'table.md').read_text()
+    assert '## VTAB-1k' not in done.stdout
+    (config,) = (leaves / 'out/leaves/seed0/tuned').glob('*.py')
+    assert Config.fromfile(config).model.head.num_classes == 4
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'said'),
+    [
+        (lambda folder: (folder / 'test.txt').unlink(), "error: task 'leaves': no list at"),
+        (lambda folder: (folder / 'train800val200.txt').unlink(), "error: task 'leaves': no list at"),
+        (lambda folder: (folder / 'train800val200.txt').write_text('a.png 0\nb.png 2'), 'no image is of class 1'),
+        (lambda folder: (folder / 'train800val200.txt').write_text(''), 'the list is empty'),
+        (lambda folder: (folder / 'test.txt').write_text('a.png 4'), "out of range: 'leaves' has 4 classes"),
+    ],
+)
+def test_bad_lists_of_ones_own_end_with_one_line(leaf, leaves, request, spoil, said):
+    spoil(leaves)
+    arguments = ('--tasks', 'leaves', '--data-root', str(leaves.parent), '--work-dir', str(leaves / 'out'))
+    done = call(request.config.rootpath, leaf, *arguments)
+    assert done.returncode != 0
+    assert said in done.stderr
+    assert 'Traceback' not in done.stderr
 
 
 def decide(leaf, folder):

@@ -141,6 +141,18 @@ def test_a_class_with_one_image_warns(root, monkeypatch):
     assert said[0][1] == logging.WARNING
 
 
+def test_a_task_of_ones_own_has_the_classes_of_its_lists(root):
+    (root / 'digits').rename(root / 'leaves')
+    lists = root / 'leaves' / 'train800.txt'
+    (root / 'leaves' / 'train800val200.txt').write_text(lists.read_text())
+    assert build(root, task='leaves').metainfo['classes'] == ('0', '1')
+    cfg = {'type': 'mmsls.VTAB1k', 'data_root': str(root), 'task': 'leaves', 'ann_file': 'train800.txt'}
+    assert VTAB1k.as_host_dataset(cfg)['metainfo']['classes'] == ['0', '1']
+    lists.write_text(f'{lists.read_text()}\nimages/0 a.png 2')
+    with pytest.raises(ValueError, match=r"labels \[2\] are out of range: 'leaves' has 2 classes"):
+        build(root, task='leaves')
+
+
 @pytest.mark.parametrize(('ann_file', 'count'), [('train800val200.txt', 1000), ('test.txt', 1062)])
 def test_the_real_task(shared, ann_file, count):
     data = build(shared / 'data', ann_file, 'sign_digits')

@@ -34,6 +34,17 @@ def test_an_adapter_gets_its_own_facts(cfg):
     assert made.test_dataloader.dataset.data_root == 'data/vtab-1k'
 
 
+@pytest.mark.parametrize('name', ['deit-tiny_convpass', 'vit-b_repadapter'])
+def test_a_task_of_ones_own_sets_data_and_classes_alone(cfg, name, tmp_path):
+    (tmp_path / 'leaves').mkdir()
+    (tmp_path / 'leaves' / 'train800val200.txt').write_text('oak.png 0\nash.png 1\nelm.png 2\n')
+    given = cfg(name)
+    made = for_task(given, 'leaves', str(tmp_path))
+    assert made.model.head.num_classes == 3
+    assert made.model.backbone.adapter == given.model.backbone.adapter
+    assert made.train_dataloader.dataset.task == 'leaves'
+
+
 def test_retraining_at_a_constant_rate(cfg):
     given = cfg()
     made = for_retraining(given, 1e-5)
