@@ -184,6 +184,23 @@ def test_what_is_no_slim_checkpoint_is_refused(tmp_path):
             read_slim(path)
 
 
+# What `meta` says.
+
+
+def test_meta_has_the_form_of_earlier_releases(tuned):
+    backbone = tuned(kept_depths=(2, 1, 2, 0))
+    described = describe(Net(backbone=backbone))
+    expected = {
+        'base_checkpoint': backbone.base_checkpoint,
+        'base_sha256': backbone.base_sha256,
+        'adapter': {'type': 'Convpass', 'rank': 4, 'scale': 1.0, 'dropout': 0.1, 'xavier_init': False},
+        'depths': [2, 2, 3, 2],
+        'kept_depths': [2, 1, 2, 0],
+    }
+    assert described == {'version': 1, 'backbones': {'backbone': expected}}
+    assert list(described['backbones']['backbone']) == list(expected)
+
+
 # Resuming.
 
 
