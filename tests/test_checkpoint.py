@@ -16,12 +16,12 @@ from mmsls.checkpoint import (
     check_has_base,
     check_resume,
     describe,
-    plain,
     read_slim,
     restore_history,
     slim,
     strip_training_state,
 )
+from mmsls.files.plain import plain
 
 CONVPASS = {'type': 'mmsls.Convpass', 'rank': 4}
 
@@ -184,6 +184,23 @@ def test_what_is_no_slim_checkpoint_is_refused(tmp_path):
             read_slim(path)
 
 
+# What `meta` says.
+
+
+def test_meta_has_the_form_of_earlier_releases(tuned):
+    backbone = tuned(kept_depths=(2, 1, 2, 0))
+    described = describe(Net(backbone=backbone))
+    expected = {
+        'base_checkpoint': backbone.base_checkpoint,
+        'base_sha256': backbone.base_sha256,
+        'adapter': {'type': 'Convpass', 'rank': 4, 'scale': 1.0, 'dropout': 0.1, 'xavier_init': False},
+        'depths': [2, 2, 3, 2],
+        'kept_depths': [2, 1, 2, 0],
+    }
+    assert described == {'version': 1, 'backbones': {'backbone': expected}}
+    assert list(described['backbones']['backbone']) == list(expected)
+
+
 # Resuming.
 
 
@@ -212,12 +229,18 @@ def test_odd_metadata_is_refused_by_name_wherever_it_is_read(tuned, tmp_path, od
         read_slim(tmp_path / 'odd.pth')
 
 
-@pytest.mark.parametrize('kept', [3, 'all', [2, 2], {'a': 1}, [2, 2, 3, '2']])
-def test_odd_depths_are_other_depths(tuned, kept):
+@pytest.mark.parametrize(
+    ('kept', 'match'),
+    [
+        ([2, 2], r'resume: the checkpoint was saved with kept_depths \(2, 2\)'),
+        *((odd, r"meta\['mmsls'\], backbone\.kept_depths is") for odd in (3, 'all', {'a': 1}, [2, 2, 3, '2'])),
+    ],
+)
+def test_odd_depths_are_refused(tuned, kept, match):
     model = Net(backbone=tuned())
     described = describe(model)
     described['backbones']['backbone']['kept_depths'] = kept
-    with pytest.raises(ValueError, match=r'resume: the checkpoint was saved with kept_depths'):
+    with pytest.raises(ValueError, match=match):
         check_resume(model, {'meta': {META_KEY: described}})
 
 

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from mmsls.adapters.base import adapter_class
 from mmsls.files.reading import parse_json
+from mmsls.pruning_index.foundation import IDENTITY, Foundation
 
 EXTRA_STATE = '_extra_state'
+DAMAGED = f'{EXTRA_STATE}: this checkpoint was not written by mmsls, or is damaged'
 LARGEST = 1 << 20
 """Bytes of the largest identity that is read: names of all tensors of a large base are far below."""
 
@@ -29,38 +31,39 @@ def pack(identity: Mapping[str, Any]) -> Tensor:
     return torch.frombuffer(bytearray(json.dumps(identity, sort_keys=True).encode()), dtype=torch.uint8).clone()
 
 
-def unpack(packed: object) -> dict[str, Any]:
-    """Read what `pack` wrote.
+def pack_identity(foundation: Foundation) -> Tensor:
+    """Write what a checkpoint says of a backbone, with the tensors of the base that it holds, if any."""
+    return pack(foundation.as_dict((*IDENTITY, 'changed') if foundation.changed else IDENTITY))
 
-    Returns:
-        `base_sha256`, `kept_depths`, `adapter`, and `changed` where the checkpoint holds tensors of the base: their keys.
+
+def unpack(packed: object) -> dict[str, Any]:
+    """Read the mapping that `pack` wrote; what it holds is not checked.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    if not isinstance(packed, Tensor) or packed.dim() != 1 or packed.numel() > LARGEST or packed.is_complex():
+        raise ValueError(f'{DAMAGED}: it is {kind_of(packed)}, not a row of bytes')
+    try:
+        content = parse_json(bytes(packed.cpu().to(torch.uint8).tolist()).decode())
+    except ValueError as error:
+        raise ValueError(f'{DAMAGED} ({error})') from error
+    if not isinstance(content, dict):
+        raise ValueError(f'{DAMAGED}: it holds {str(content)[:100]!r}, no mapping')
+    return content
+
+
+def unpack_identity(packed: object) -> Foundation:
+    """Read what `pack_identity` wrote: base, kept depths, adapter and the keys of tensors of the base that the checkpoint holds.
 
     Raises:
         ValueError: If it is anything else; the message names the field.
     """
-    damaged = f'{EXTRA_STATE}: this checkpoint was not written by mmsls, or is damaged'
-    if not isinstance(packed, Tensor) or packed.dim() != 1 or packed.numel() > LARGEST or packed.is_complex():
-        raise ValueError(f'{damaged}: it is {kind_of(packed)}, not a row of bytes')
+    content = unpack(packed)
     try:
-        content = parse_json(bytes(packed.cpu().to(torch.uint8).tolist()).decode())
+        return Foundation.of({'changed': [], **content}, (*IDENTITY, 'changed'), EXTRA_STATE)
     except ValueError as error:
-        raise ValueError(f'{damaged} ({error})') from error
-    wrong = 'base_sha256, kept_depths or adapter' if not isinstance(content, dict) else wrong_field(content)
-    if wrong:
-        raise ValueError(f'{damaged}: {str(content)[:100]!r} lacks {wrong}, or has it of a wrong type')
-    return content
-
-
-def wrong_field(content: Mapping[str, Any]) -> str:
-    """Return the first field that is missing or of a wrong type, or an empty string."""
-    depths, changed = content.get('kept_depths'), content.get('changed', [])
-    fine = {
-        'base_sha256': isinstance(content.get('base_sha256'), str),
-        'kept_depths': isinstance(depths, list) and all(type(depth) is int and depth >= 0 for depth in depths),
-        'adapter': isinstance(content.get('adapter', ''), dict | type(None)),
-        'changed': isinstance(changed, list) and all(isinstance(key, str) for key in changed),
-    }
-    return next((name for name, right in fine.items() if not right), '')
+        raise ValueError(f'{DAMAGED} ({error})') from error
 
 
 def kind_of(value: object) -> str:

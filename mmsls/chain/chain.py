@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 
 from mmsls import runs
 from mmsls.chain.checks import check_builds, check_configs, with_test
-from mmsls.chain.configs import check_decision, full_cfg, identity, without_sls_hook
+from mmsls.chain.configs import check_decision, essential_text, full_cfg, without_sls_hook
 from mmsls.chain.state import CURVE_FILE, INDEX_FILE, MARKS, RESULTS, TASK, ChainState
 from mmsls.chain.task import replace_task
 from mmsls.cost.measuring import Row, first_images, measure, measure_training
@@ -318,7 +318,9 @@ class Chain:
 
     def _check_unchanged(self, given: tuple[Config | None, ...]) -> None:
         """Refuse to mix results of different configs in one folder; where nothing came of the earlier run, take the folder over."""
-        ours = hashlib.sha256('\n'.join(identity(cfg) if cfg is not None else '' for cfg in given).encode()).hexdigest()
+        ours = hashlib.sha256(
+            '\n'.join(essential_text(cfg) if cfg is not None else '' for cfg in given).encode()
+        ).hexdigest()
         if self._has_results() and self.state.content.get('configs', ours) != ours:
             raise ValueError(
                 f'work_dir {str(self.work_dir)!r} holds a run of other configs; give another one, or remove it (run_sls.py '

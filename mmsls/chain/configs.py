@@ -23,7 +23,7 @@ def check_decision(tune: Config, decision: Mapping[str, Any]) -> None:
     scorer_options(runs.sls_settings(tune), tune.get('default_scope'), decision)
 
 
-def identity(cfg: Config) -> str:
+def essential_text(cfg: Config) -> str:
     """Return a config's text without what changes no result: launcher, work directory, how data are brought in and how their folder is spelled."""
     cfg = deepcopy(cfg)
     for name in ('launcher', 'work_dir'):

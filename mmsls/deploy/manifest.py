@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmsls.backbones.base_files import sha256_of
 from mmsls.files.reading import parse_json, read_text
+from mmsls.pruning_index.foundation import LONGEST, NAMED, Foundation, is_sha256
 
 FORMAT, VERSION = 'mmsls-task', 1
 MANIFEST, WEIGHTS, INDEX, CARD = 'mmsls.json', 'adapters.safetensors', 'pruning_index.json', 'README.md'
 LARGEST = 16 << 20
 """Bytes that a manifest may have; what `pack` writes has a thousandth of it."""
-LONGEST = 1000
-"""Characters of a name or a path."""
 Types = type | tuple[type, ...]
 FIELDS: dict[str, Types] = {
     **dict.fromkeys(('name', 'mmsls'), str),
     **dict.fromkeys(('backbone', 'parameters', 'files', 'dataset_meta', 'config'), dict),
-}
-BACKBONE_FIELDS: dict[str, Types] = {
-    'name': str,
-    'base_checkpoint': str,
-    'base_sha256': str,
-    'adapter': (dict, type(None)),
-    'depths': list,
-    'kept_depths': list,
 }
 PARAMETER_FIELDS: dict[str, Types] = dict.fromkeys(('total', 'trained', 'stored'), int)
 CONFIG_FIELDS: dict[str, Types] = {'model': dict}
@@ -56,7 +46,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f'{path}: format and version are {str(found)[:100]}; this release of mmsls reads {(FORMAT, VERSION)}'
         )
     check_fields(content, FIELDS, str(path))
-    check_fields(content['backbone'], BACKBONE_FIELDS, f'{path}, field backbone')
+    Foundation.of(content['backbone'], NAMED, f'{path}, field backbone')
     check_fields(content['parameters'], PARAMETER_FIELDS, f'{path}, field parameters', exact=True)
     check_fields(content['config'], CONFIG_FIELDS, f'{path}, field config')
     check_values(content, str(path))
@@ -86,14 +76,9 @@ def check_values(content: Mapping[str, Any], where: str) -> None:
     Raises:
         ValueError: That names the field and the value.
     """
-    backbone, files = content['backbone'], content['files']
+    files = content['files']
     checks = {f'files.{name}': is_sha256(digest) for name, digest in files.items()}
     checks |= {name: len(content[name]) <= LONGEST for name in ('name', 'mmsls')}
-    checks |= {f'backbone.{name}': len(backbone[name]) <= LONGEST for name in ('name', 'base_checkpoint')}
-    checks['backbone.base_sha256'] = is_sha256(backbone['base_sha256'])
-    for name in ('depths', 'kept_depths'):
-        counts = backbone[name]
-        checks[f'backbone.{name}'] = bool(counts) and all(type(n) is int and 0 <= n <= 10**6 for n in counts)
     checks |= {f'parameters.{name}': 0 <= count <= 1 << 62 for name, count in content['parameters'].items()}
     wrong = [name for name, right in checks.items() if not right]
     if wrong:
@@ -103,11 +88,6 @@ def check_values(content: Mapping[str, Any], where: str) -> None:
         raise ValueError(f'{where}: files names {strange[0][:100]!r}; a task has {WEIGHTS} and {INDEX}')
     if WEIGHTS not in files:
         raise ValueError(f'{where} lacks {WEIGHTS} in its field files')
-
-
-def is_sha256(digest: Any) -> bool:
-    """Whether a value is a SHA-256 as 64 hex digits."""
-    return isinstance(digest, str) and re.fullmatch('[0-9a-f]{64}', digest) is not None
 
 
 def check_files(folder: Path, files: Mapping[str, str]) -> None:

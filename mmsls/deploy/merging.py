@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections.abc import Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -18,19 +15,13 @@ from torch import Tensor
 from mmsls import runs
 from mmsls.adapters import adapter_class
 from mmsls.backbones import PrunedBackbone
-from mmsls.backbones.blocks import merge_blocks
-from mmsls.checkpoint import MERGED_KEY, describe, frozen_backbones, name_changed, read_slim
+from mmsls.backbones.merging import merge_blocks
+from mmsls.checkpoint import MERGED_KEY, name_changed, read_slim, sole_backbone
+from mmsls.deploy.exported_config import exported_config
 from mmsls.deploy.standing_alone import names_of_mmsls, why_not_alone
-from mmsls.deploy.task_config import backbone_config
-from mmsls.deploy.task_folder import sole_backbone
 from mmsls.deploy.task_models import load_whole, with_imports
-from mmsls.features.splits import parts_of
 from mmsls.files.writing import whole_folder
-from mmsls.registry import DATASETS, HOOKS, short_name
-
-OURS = ('base_checkpoint', 'adapter', 'pruning_index', 'kept_depths', 'fused_attention')
-FORGOTTEN = ('init_cfg', 'pretrained', 'frozen_stages', 'frozen_exclude')
-"""Arguments that would load other weights over the merged ones, or freeze layers that are gone; nothing is left to train."""
+from mmsls.pruning_index.foundation import NAMED, Foundation
 
 
 @dataclass(frozen=True)
@@ -73,28 +64,28 @@ def export(cfg: Config, checkpoint: str | Path, out: str | Path) -> Exported:
     content = read_slim(checkpoint)
     model = runs.build_model(with_imports(cfg))
     load_whole(model, content['state_dict'], str(checkpoint))
-    described = sole_backbone(describe(model), str(checkpoint))
-    backbone = dict(frozen_backbones(model))[described['name']]
+    name, backbone = sole_backbone(model, str(checkpoint))
+    foundation = backbone.foundation(name)
     unmerged = why_not_merged(backbone)
     if not unmerged:
         merge_backbone(backbone)
     state = dict(model.state_dict())
     name_changed(model, [(state, '')])
     check_finite(state, str(checkpoint))
-    meta = {'dataset_meta': content['meta'].get('dataset_meta'), MERGED_KEY: described}
+    meta = {'dataset_meta': content['meta'].get('dataset_meta'), MERGED_KEY: foundation.as_dict(NAMED)}
     reason = unmerged or why_not_stock(backbone, cfg)
     with whole_folder(out) as partial:
         torch.save({'meta': meta, 'state_dict': state}, partial / 'model.pth')
-        reason = reason or try_stock(cfg, described, backbone, partial)
+        reason = reason or try_stock(cfg, foundation, backbone, partial)
         if reason:
-            write_config(exported_config(cfg, described, backbone, stock=False), partial, state)
+            write_config(exported_config(cfg, foundation, backbone, stock=False), partial, state)
             print_log(f'export: {out} needs mmsls: {reason}', 'current', logging.WARNING)
     return Exported(out / 'config.py', out / 'model.pth', not reason, reason)
 
 
-def try_stock(cfg: Config, described: Mapping[str, Any], backbone: PrunedBackbone, folder: Path) -> str:
+def try_stock(cfg: Config, foundation: Foundation, backbone: PrunedBackbone, folder: Path) -> str:
     """Write the config of the host's own model, try it where mmsls is missing, and say why it needs mmsls; an empty string if it does not."""
-    stock = exported_config(cfg, described, backbone, stock=True)
+    stock = exported_config(cfg, foundation, backbone, stock=True)
     named = names_of_mmsls(stock.to_dict())
     if named:
         return f'{named[0]} still names mmsls'
@@ -161,80 +152,3 @@ def merge_backbone(backbone: PrunedBackbone) -> None:
     )
     merge_blocks(backbone.iter_blocks())
     backbone.base_sha256 = backbone.base_checkpoint = backbone.adapter_cfg = None
-
-
-def exported_config(cfg: Config, described: Mapping[str, Any], backbone: PrunedBackbone, stock: bool) -> Config:
-    """Return the config of the full checkpoint: the given one without adapters and base, without mmsls where `stock`."""
-    plain = deepcopy(cfg.to_dict())
-    own = backbone_config(plain, described['name'])
-    ours = {key: own.pop(key) for key in OURS if key in own}
-    for key in FORGOTTEN:
-        own.pop(key, None)
-    if stock:
-        own |= stock_arguments(backbone, own['type'])
-        remap_heads(plain['model'], backbone.output_blocks)
-    elif backbone.base_sha256 is None:  # merged, but not the host's
-        own |= {'kept_depths': backbone.kept_depths}
-    else:
-        own |= {key: ours[key] for key in ('adapter', 'fused_attention') if key in ours}
-        own |= {'base_checkpoint': f'sha256:{described["base_sha256"]}', 'kept_depths': backbone.kept_depths}
-    forget_training(plain, stock)
-    return Config(plain)
-
-
-def stock_arguments(backbone: Any, our_type: Any) -> dict[str, Any]:
-    """Return the type of the host's own backbone and the arguments that build it at the kept depths."""
-    host: Any = next(cls for cls in type(backbone).__mro__ if not issubclass(cls, PrunedBackbone))
-    # A short name stays one; with a scope, as the class itself or by its path it becomes the host's.
-    short = isinstance(our_type, str) and '.' not in our_type
-    arguments: dict[str, Any] = {'type': host.__name__ if short else f'{host.__module__.split(".")[0]}.{host.__name__}'}
-    kept: Any = list(backbone.kept_depths)
-    known = inspect.signature(host).parameters
-    one_stage = bool(backbone.output_blocks)
-    depth = {'num_layers': kept[0]} if one_stage else {'depths': kept}
-    if one_stage:
-        arguments['out_indices'] = list(backbone.out_indices)
-    # mmpretrain's take an architecture by name or as a dict.
-    return arguments | ({'arch': {**backbone.arch_settings, **depth}} if 'arch' in known else depth)
-
-
-def remap_heads(model: dict[str, Any], blocks: Sequence[int]) -> None:
-    """Let MMSegmentation's heads take an output several times, in place, where pruning left one block as several outputs."""
-    distinct = sorted(set(blocks))
-    if len(distinct) == len(blocks):
-        return
-    heads = [model.get(name) for name in ('decode_head', 'auxiliary_head')]
-    for head in [one for item in heads for one in (item if isinstance(item, list | tuple) else [item]) if one]:
-        index = head.get('in_index', -1)
-        wanted = index if isinstance(index, list | tuple) else [index]
-        taken = [distinct.index(blocks[number]) for number in wanted]
-        head['in_index'] = taken if isinstance(index, list | tuple) else taken[0]
-
-
-def forget_training(plain: dict[str, Any], stock: bool) -> None:
-    """Take out what belongs to the run that was, in place; what names mmsls too, where the model needs it no more."""
-    for key in ('load_from', 'resume', 'work_dir'):
-        plain.pop(key, None)
-    plain['custom_hooks'] = [hook for hook in plain.get('custom_hooks') or [] if not is_ours(hook.get('type'), HOOKS)]
-    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        for dataset in parts_of((plain.get(loader) or {}).get('dataset') or {}) if stock else ():
-            if is_ours(dataset.get('type'), DATASETS):
-                theirs = DATASETS.module_dict[short_name(dataset['type'])].as_host_dataset(dataset)
-                dataset.clear()
-                dataset.update(theirs)
-    # mmsls' own rates for adapters, of which none is left.
-    wrapper = plain.get('optim_wrapper') or {}
-    if stock and names_of_mmsls(wrapper.get('constructor')):
-        del wrapper['constructor']
-    imports = plain.get('custom_imports')
-    if stock and imports:
-        names = [imports['imports']] if isinstance(imports['imports'], str) else imports['imports']
-        imports['imports'] = [name for name in names if name.split('.')[0] != 'mmsls']
-        if not imports['imports']:
-            del plain['custom_imports']
-
-
-def is_ours(type_: Any, registry: Any) -> bool:
-    """Whether a `type`, however it is written, is what mmsls registered under that name."""
-    registry.import_from_location()
-    return short_name(type_) in registry.module_dict

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from mmsls.cost.complexity import ParameterCounts, summary_line
+from mmsls.pruning_index.foundation import Foundation
 
 
-def model_card(name: str, backbone: Mapping[str, Any], counts: ParameterCounts, classes: Sequence[str]) -> str:
+def model_card(name: str, foundation: Foundation, counts: ParameterCounts, classes: Sequence[str]) -> str:
     """Return the stub of a model card; what only its author knows is left to fill in."""
     return f"""---
 library_name: mmsls
@@ -20,10 +20,10 @@ library_name: mmsls
 
 | | |
 |---|---|
-| base | `{backbone['base_checkpoint']}` |
-| its SHA-256 | `{backbone['base_sha256']}` |
-| adapter | `{backbone['adapter']}` |
-| blocks kept | {backbone['kept_depths']} of {backbone['depths']} |
+| base | `{foundation.base_checkpoint}` |
+| its SHA-256 | `{foundation.base_sha256}` |
+| adapter | `{foundation.adapter}` |
+| blocks kept | {list(foundation.kept_depths)} of {list(foundation.depths)} |
 | classes | {', '.join(map(str, classes))} |
 
 The folder holds what this task adds to the base: adapters, heads, index. `tools/unpack.py` turns it into a config and a checkpoint.

@@ -4,66 +4,30 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from mmsls import __version__, runs
 from mmsls.backbones.base_files import sha256_of
-from mmsls.checkpoint import META_KEY, META_VERSION, describe, frozen_backbones, read_slim, slim_states
+from mmsls.checkpoint import META_KEY, as_meta, read_slim, slim_states, sole_backbone
 from mmsls.cost.complexity import ParameterCounts, count_parameters
 from mmsls.deploy.config_check import checked_config
 from mmsls.deploy.known_types import KnownTypes
 from mmsls.deploy.literal_config import write_literals
 from mmsls.deploy.manifest import CARD, FORMAT, INDEX, MANIFEST, VERSION, WEIGHTS, check_files, inside, read_manifest
+from mmsls.deploy.task import Task
 from mmsls.deploy.task_card import model_card
 from mmsls.deploy.task_config import backbone_config, from_json, inference_config, to_json
 from mmsls.deploy.task_models import load_whole, with_imports
 from mmsls.files.writing import whole_file, whole_folder, write_json, write_text
 from mmsls.pruning_index import PruningIndex
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a task folder says, its weights still on disk.
-
-    Attributes:
-        folder: Where it lies.
-        name: The task's name.
-        backbone: `name` of the backbone in the model, `base_checkpoint`, `base_sha256`, `adapter`, `depths`, `kept_depths`.
-        parameters: Numbers of parameters of the whole model.
-        dataset_meta: Class names and such.
-        config: What inference needs; the backbone stands at its kept depths.
-        index: How the kept depths were decided, or None where no index did.
-        trusted: Modules that whoever read the folder trusts.
-    """
-
-    folder: Path
-    name: str
-    backbone: dict[str, Any]
-    parameters: ParameterCounts
-    dataset_meta: dict[str, Any]
-    config: Config
-    index: PruningIndex | None
-    trusted: tuple[str, ...] = ()
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Read the weights: adapters, heads, buffers of trained modules.
-
-        Raises:
-            ValueError: If the file is no safetensors file.
-        """
-        path = inside(self.folder, WEIGHTS)
-        try:
-            return load_file(path)
-        except Exception as error:  # what is damaged fails in as many ways: header, types that torch lacks, lengths
-            raise ValueError(f'{path} is not a safetensors file ({str(error)[:200]})') from error
+from mmsls.pruning_index.foundation import FINGERPRINT, NAMED, Foundation
 
 
 def pack(
@@ -97,25 +61,25 @@ def pack(
     content = read_slim(checkpoint)
     model = runs.build_model(with_imports(cfg))
     load_whole(model, content['state_dict'], str(checkpoint))
-    described = sole_backbone(describe(model), str(checkpoint))
+    backbone_name, module = sole_backbone(model, str(checkpoint))
+    foundation = module.foundation(backbone_name)
     config = inference_config(cfg, content['meta'].get('dataset_meta'))
-    backbone = backbone_config(config, described['name'])
+    backbone = backbone_config(config, foundation.name)
     index_path = index or backbone.pop('pruning_index', None)
     backbone.pop('pruning_index', None)
-    backbone |= {'kept_depths': tuple(described['kept_depths'])}
+    backbone |= {'kept_depths': foundation.kept_depths}
     trusted = (*trusted, *own_modules(config))
     config = checked_config(config, trusted)
     with whole_folder(folder) as partial:
         save_file(stored_tensors(model), partial / WEIGHTS)
         if index_path is not None:
-            fingerprint = dict(frozen_backbones(model))[described['name']].fingerprint()
-            agreeing(PruningIndex.load(Path(index_path).expanduser()), described, fingerprint).save(partial / INDEX)
+            agreeing(PruningIndex.load(Path(index_path).expanduser()), foundation).save(partial / INDEX)
         manifest = {
             'format': FORMAT,
             'version': VERSION,
             'name': name or folder.name,
             'mmsls': __version__,
-            'backbone': described,
+            'backbone': foundation.as_dict(NAMED),
             'parameters': vars(count_parameters(model)),
             'files': {path.name: sha256_of(path) for path in sorted(partial.iterdir())},
             'dataset_meta': to_json(dict(content['meta'].get('dataset_meta') or {})),
@@ -174,7 +138,7 @@ def read_task(folder: str | Path, trusted: Sequence[str] = ()) -> Task:
         return Task(
             folder=folder,
             name=manifest['name'],
-            backbone=manifest['backbone'],
+            foundation=Foundation.of(manifest['backbone'], NAMED, 'backbone'),
             parameters=ParameterCounts(**manifest['parameters']),
             dataset_meta=dataset_meta,
             config=Config(config),
@@ -205,7 +169,7 @@ def unpack(folder: str | Path, out: str | Path, trusted: Sequence[str] = ()) -> 
     for path in (config, weights):
         if path.exists():
             raise ValueError(f'out: {str(path)!r} exists; name another folder')
-    meta = {'dataset_meta': task.dataset_meta, META_KEY: as_meta(task.backbone)}
+    meta = {'dataset_meta': task.dataset_meta, META_KEY: as_meta(task.foundation)}
     content = {'meta': meta, 'state_dict': task.tensors()}
     with whole_file(weights) as partial:
         torch.save(content, partial)
@@ -215,33 +179,14 @@ def unpack(folder: str | Path, out: str | Path, trusted: Sequence[str] = ()) -> 
 
 def card_of(task: Task) -> str:
     """Return the stub of a task's model card."""
-    return model_card(task.name, task.backbone, task.parameters, task.dataset_meta.get('classes') or ())
+    return model_card(task.name, task.foundation, task.parameters, task.dataset_meta.get('classes') or ())
 
 
-def sole_backbone(meta: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return what `meta` says of its only frozen backbone, with its name.
-
-    Raises:
-        ValueError: If there is none, or more than one.
-    """
-    backbones = meta['backbones']
-    if len(backbones) != 1:
-        raise ValueError(f'{where}: a task has one frozen backbone, this model has {sorted(backbones) or "none"}')
-    name, found = next(iter(backbones.items()))
-    return {'name': name, **found}
-
-
-def as_meta(backbone: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a task's backbone as a slim checkpoint's `meta` has it."""
-    rest = {key: value for key, value in backbone.items() if key != 'name'}
-    return {'version': META_VERSION, 'backbones': {backbone['name']: rest}}
-
-
-def agreeing(index: PruningIndex, backbone: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> PruningIndex:
+def agreeing(index: PruningIndex, foundation: Foundation) -> PruningIndex:
     """Return the index, or raise a ValueError if it is of another backbone, or the checkpoint does not stand at its depths."""
-    index.check_backbone(fingerprint)
-    if list(index.kept_depths) != list(backbone['kept_depths']):
+    index.check_backbone(foundation.as_dict(FINGERPRINT))
+    if index.kept_depths != foundation.kept_depths:
         raise ValueError(
-            f'kept_depths: the index keeps {tuple(index.kept_depths)}, the checkpoint holds {tuple(backbone["kept_depths"])}'
+            f'kept_depths: the index keeps {tuple(index.kept_depths)}, the checkpoint holds {foundation.kept_depths}'
         )
     return index

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from mmsls.backbones import PrunedBackbone
 from mmsls.checkpoint import frozen_backbones
-from mmsls.deploy.task_folder import Task, read_task
+from mmsls.deploy.task import Task
+from mmsls.deploy.task_folder import read_task
 from mmsls.deploy.task_models import build_task
 
 
@@ -112,7 +113,7 @@ class TaskLibrary:
             model = build_task(task, self.base_checkpoint, self.device).requires_grad_(False)
             for _, backbone in frozen_backbones(model):
                 self._shared.adopt(backbone)
-            self.base_sha256 = task.backbone['base_sha256']
+            self.base_sha256 = task.foundation.base_sha256
             self._models[name] = model
         return model
 
@@ -136,7 +137,7 @@ class TaskLibrary:
     def _check(self, task: Task, name: str) -> None:
         if name in self._models:
             raise ValueError(f'name: a task {name!r} is open already; close it, or give this one another name')
-        theirs = task.backbone['base_sha256']
+        theirs = task.foundation.base_sha256
         if self.base_sha256 not in (None, theirs):
             raise ValueError(
                 f'task {name!r} stands on the base with sha256 {theirs}, this library on {self.base_sha256}; open it in a library of its own'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
@@ -12,10 +12,8 @@ from torch import Tensor, nn
 from mmsls import runs
 from mmsls.backbones.base_weights import SHOWN
 from mmsls.deploy.config_check import checked_config
+from mmsls.deploy.task import Task
 from mmsls.deploy.task_config import backbone_config
-
-if TYPE_CHECKING:
-    from mmsls.deploy.task_folder import Task
 
 
 def build_task(task: Task, base_checkpoint: str | None = None, device: str = 'cpu') -> nn.Module:
@@ -32,7 +30,7 @@ def build_task(task: Task, base_checkpoint: str | None = None, device: str = 'cp
     """
     cfg = Config(checked_config(task.config.to_dict(), task.trusted))
     try:
-        own = backbone_config(cfg, task.backbone['name'])
+        own = backbone_config(cfg, task.foundation.name)
     except ValueError as error:
         raise ValueError(f'task {task.name!r}: {error}') from error
     if base_checkpoint is not None:

@@ -8,8 +8,8 @@ import numpy as np
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 
 from mmsls.features.keys import Key
+from mmsls.features.sample_draw import draw_keys
 from mmsls.features.samplers import Sample
-from mmsls.features.selection import select_keys
 from mmsls.scoring import BlockId
 
 Features = dict[BlockId, np.ndarray]
@@ -80,7 +80,7 @@ class FeatureBank:
                 for key in members:
                     owners.setdefault(label, {}).setdefault(key, rank)
         levels = [level for level, _ in listings if level is not None]
-        kept, self._level = select_keys(owners, budget=self.max_samples, seed=self.seed, cap=min(levels, default=None))
+        kept, self._level = draw_keys(owners, budget=self.max_samples, seed=self.seed, cap=min(levels, default=None))
         mine = [(label, key) for label in kept for key in kept[label] if owners[label][key] == get_rank()]
         shares = all_gather_object([(label, key, self._entries[label][key]) for label, key in mine])
         self._entries, self._size = {}, 0
@@ -122,7 +122,7 @@ class FeatureBank:
         return {label: list(members) for label, members in self._entries.items()}
 
     def _trim(self) -> None:
-        kept, self._level = select_keys(self._keys(), budget=self.max_samples, seed=self.seed, cap=self._level)
+        kept, self._level = draw_keys(self._keys(), budget=self.max_samples, seed=self.seed, cap=self._level)
         self._entries = {label: {key: self._entries[label][key] for key in keys} for label, keys in kept.items()}
         self._size = sum(len(members) for members in self._entries.values())
 

@@ -49,7 +49,7 @@ class DataView:
         shapes = [(int(metainfo[name][0]), int(metainfo[name][1])) for name in names]
         return [ImageFrame((1.0, 1.0), shape, shape) for shape in shapes]
 
-    def check_identity(self, metainfo: Mapping[str, Any], record: Record) -> None:
+    def check_same_record(self, metainfo: Mapping[str, Any], record: Record) -> None:
         """Refuse an image that came in place of the record asked for.
 
         MMEngine's data sets take another record at random where the pipeline returns None, unless test_mode is set.

@@ -119,7 +119,7 @@ class DataSampler:
         """
         for item, record in zip(data_samples, records, strict=True):
             if self.view is not None:
-                self.view.check_identity(item.metainfo, record)
+                self.view.check_same_record(item.metainfo, record)
         return [not isinstance(record, RepeatedRecord) for record in records]
 
     def count_repeated(self, record: Record, number: int) -> None:

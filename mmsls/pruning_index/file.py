@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmsls.files.reading import parse_json
+from mmsls.pruning_index.foundation import plain_dict
 from mmsls.scoring.rule import Rule
 
 FORMAT = 'mmsls-pruning-index'
@@ -23,6 +24,14 @@ FIELDS_1 = (
     *('backbone', 'adapter', 'base_sha256', 'scores', 'alpha', 'scope', 'min_depth', 'reference'),
     *('thresholds', 'kept_depths', 'borderline', 'note', 'provenance'),
 )
+
+
+def check_criterion(criterion: Any) -> dict[str, Any]:
+    """Return what made the curve as plain JSON values."""
+    plain = plain_dict('criterion', criterion)
+    if not (isinstance(plain.get('type'), str) and plain['type']):
+        raise ValueError(f"criterion is {criterion!r}; it must hold a type, such as 'SLS'")
+    return plain
 
 
 def to_text(fields: Mapping[str, Any], extra: Mapping[str, Any]) -> str:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mmsls.files.reading import read_text
 from mmsls.files.writing import write_text
-from mmsls.pruning_index.checks import FINGERPRINT, check_criterion, check_fingerprint, check_sha256, plain_dict
-from mmsls.pruning_index.file import PUBLISHED, from_text, to_text
+from mmsls.pruning_index.file import PUBLISHED, check_criterion, from_text, to_text
+from mmsls.pruning_index.foundation import FINGERPRINT, Foundation, checked, fingerprinted, plain_dict
 from mmsls.scoring.curve import BlockId, Curve
 from mmsls.scoring.rule import Decision, Rule
 
 LARGEST = 1 << 20
 """Bytes that an index file may have; one of a thousand blocks has a tenth of it."""
+PARTS: dict[str, Collection[str]] = {
+    'rule': Rule.options(),
+    'decision': Decision.__dataclass_fields__,
+    'foundation': ('adapter', 'base_sha256'),
+}
+"""What can be asked of an index directly, by the part that answers."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +30,11 @@ class PruningIndex:
     """A criterion's curve over a backbone's blocks, the rule that read it, and what it decided.
 
     Build one with `create` or `load`: they check every field. An index is not changed; `decide` returns a new one.
-    Options of the rule (`alpha`, ...) and parts of the decision (`kept_depths`, `thresholds`, ...) can be asked of the index directly.
+    Options of the rule (`alpha`, ...), parts of the decision (`kept_depths`, `thresholds`, ...), `adapter` and `base_sha256` can be asked of the
+    index directly.
 
     Attributes:
-        backbone: Fingerprint: `type`, `embed_dims` and the full `depths` of the backbone that was scored.
-        adapter: Adapter config of the scored model, or None.
-        base_sha256: SHA-256 of the base checkpoint (64 hexadecimal digits), or None.
+        foundation: The scored model's: `type`, `embed_dims` and full `depths` of the backbone, `adapter` and `base_sha256`.
         criterion: What made the curve: its `type` and settings.
         curve: Its number for every `(stage, block)`.
         rule: The rule that read it.
@@ -38,9 +43,7 @@ class PruningIndex:
         extra: Fields of a newer minor version, kept as they are.
     """
 
-    backbone: dict[str, Any]
-    adapter: dict[str, Any] | None
-    base_sha256: str | None
+    foundation: Foundation
     criterion: dict[str, Any]
     curve: Curve
     rule: Rule
@@ -67,9 +70,9 @@ class PruningIndex:
 
         Args:
             scores: The curve; bare numbers are mean silhouettes.
-            backbone: See the class, as for the other fields.
-            adapter: See the class.
-            base_sha256: See the class.
+            backbone: Fingerprint: `type`, `embed_dims` and the full `depths` of the backbone that was scored.
+            adapter: Adapter config of the scored model, or None.
+            base_sha256: SHA-256 of the base checkpoint (64 hexadecimal digits), or None.
             criterion: See the class; None for SLS as published.
             provenance: See the class.
             rule: The rule; by default the published one.
@@ -90,28 +93,35 @@ class PruningIndex:
         curve = scores if isinstance(scores, Curve) else Curve(scores)
         rule = replace(rule or Rule(), **options)
         index = cls(
-            backbone=check_fingerprint(backbone),
-            adapter=None if adapter is None else plain_dict('adapter', adapter),
-            base_sha256=check_sha256(base_sha256),
+            foundation=replace(
+                fingerprinted(backbone),
+                adapter=checked('adapter', adapter),
+                base_sha256=None if base_sha256 is None else checked('base_sha256', base_sha256),
+            ),
             criterion=check_criterion(PUBLISHED if criterion is None else criterion),
             curve=curve,
             rule=rule,
             decision=rule.decide(curve),
             provenance=plain_dict('provenance', {} if provenance is None else provenance),
         )
-        if index.backbone['depths'] != list(curve.depths):
+        if index.foundation.depths != curve.depths:
             raise ValueError(
-                f'backbone.depths is {index.backbone["depths"]}, but the scores are of {list(curve.depths)}; '
+                f'backbone.depths is {list(index.foundation.depths)}, but the scores are of {list(curve.depths)}; '
                 'score every block of the full, unpruned backbone'
             )
         return index
 
     def __getattr__(self, name: str) -> Any:
-        # Asked only for what the class lacks: options of the rule, parts of the decision.
-        for part, names in (('rule', Rule.options()), ('decision', Decision.__dataclass_fields__)):
+        # Asked only for what the class lacks.
+        for part, names in PARTS.items():
             if name in names:
                 return getattr(getattr(self, part), name)
         raise AttributeError(f'{type(self).__name__} has no attribute {name!r}')
+
+    @property
+    def backbone(self) -> dict[str, Any]:
+        """The fingerprint: `type`, `embed_dims` and the full `depths` of the backbone that was scored."""
+        return self.foundation.as_dict(FINGERPRINT)
 
     @property
     def scores(self) -> Mapping[BlockId, float]:
@@ -150,11 +160,11 @@ class PruningIndex:
             ...
             ValueError: pruning index: backbone.embed_dims is 192 in the index but 768 in the model; ...
         """
-        model = check_fingerprint(fingerprint)
+        ours, model = self.backbone, fingerprinted(fingerprint).as_dict(FINGERPRINT)
         for name in FINGERPRINT:
-            if self.backbone[name] != model[name]:
+            if ours[name] != model[name]:
                 raise ValueError(
-                    f'pruning index: backbone.{name} is {self.backbone[name]!r} in the index but {model[name]!r} in '
+                    f'pruning index: backbone.{name} is {ours[name]!r} in the index but {model[name]!r} in '
                     'the model; pass the index that was made for this backbone, or score it anew (tools/score.py)'
                 )
 
@@ -185,6 +195,8 @@ class PruningIndex:
 
     def _to_text(self) -> str:
         told = {
+            **self.foundation.as_dict(('adapter', 'base_sha256')),
+            'backbone': self.backbone,
             'unit': self.curve.unit,
             'scores': self.curve.to_lists(),
             'rule': vars(self.rule),

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from mmsls.backbones.identity import EXTRA_STATE, pack, unpack
+from mmsls.checkpoint import slim_states
 
 CONVPASS = {'type': 'mmsls.Convpass', 'rank': 4, 'scale': 0.5}
 
@@ -193,6 +194,33 @@ def test_the_identity_is_a_small_plain_tensor(build):
     odd = {'base_sha256': 'é', 'kept_depths': [], 'adapter': None}
     assert unpack(pack(odd)) == odd
     json.dumps(unpack(packed))
+
+
+def test_the_bytes_of_an_identity_are_those_of_earlier_releases(build):
+    backbone = build(kept_depths=(2, 1, 2, 0)).backbone
+    adapter = b'{"dropout": 0.1, "rank": 4, "scale": 0.5, "type": "Convpass", "xavier_init": false}'
+    sha256 = backbone.base_sha256.encode()
+    expected = b'{"adapter": ' + adapter + b', "base_sha256": "' + sha256 + b'", "kept_depths": [2, 1, 2, 0]}'
+    assert bytes(backbone.state_dict()[EXTRA_STATE].tolist()) == expected
+    with torch.no_grad():
+        backbone.stages[0].blocks[0].norm1.weight.add_(1)
+    model = Detector(backbone)
+    state = dict(model.state_dict())
+    slim_states(model, [(state, '')])
+    changed = b', "changed": ["stages.0.blocks.0.norm1.weight"], "kept_depths"'
+    packed = state[f'backbone.{EXTRA_STATE}']
+    assert bytes(packed.tolist()) == expected.replace(b', "kept_depths"', changed)
+
+
+def test_an_identity_of_an_earlier_release_loads(build, tuned):
+    state = state_of(tuned)
+    sha256 = tuned.backbone.base_sha256.encode()
+    adapter = b'{"dropout": 0.1, "rank": 4, "scale": 0.5, "type": "Convpass", "xavier_init": false}'
+    written = b'{"adapter": ' + adapter + b', "base_sha256": "' + sha256 + b'", "kept_depths": [2, 2, 3, 2]}'
+    state[f'backbone.{EXTRA_STATE}'] = torch.tensor(list(written), dtype=torch.uint8)
+    fresh = build()
+    torch_door(fresh, state)
+    assert same(fresh, tuned)
 
 
 def test_a_backbone_without_a_base_has_no_identity(build):

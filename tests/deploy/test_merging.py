@@ -17,7 +17,8 @@ from mmengine.config import Config
 from mmsls import runs
 from mmsls.checkpoint import slim
 from mmsls.deploy import merging
-from mmsls.deploy.merging import export, forget_training, merge_backbone, remap_heads
+from mmsls.deploy.exported_config import forget_training, remap_heads
+from mmsls.deploy.merging import export, merge_backbone
 from mmsls.deploy.task_models import with_imports
 
 ROOT = Path(__file__).resolve().parents[2]

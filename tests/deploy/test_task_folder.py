@@ -131,6 +131,14 @@ def test_a_task_is_read_back_as_it_was(packed, trained):
     assert 'train_dataloader' not in task.config
 
 
+def test_the_manifest_names_its_backbone_as_earlier_releases_do(packed):
+    backbone = json.loads((packed.folder / 'mmsls.json').read_text())['backbone']
+    adapter = backbone.pop('adapter')
+    assert adapter.pop('type') == 'Convpass'
+    assert list(backbone) == ['name', 'base_checkpoint', 'base_sha256', 'depths', 'kept_depths']
+    assert (backbone['name'], backbone['depths'], backbone['kept_depths']) == ('backbone', [2, 2, 3, 2], [2, 2, 3, 0])
+
+
 def test_a_copied_folder_gives_the_same_detections(copied, trained):
     model = build_task(read_task(copied))
     assert torch.equal(boxes(model), expected_boxes(trained))

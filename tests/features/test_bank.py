@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mmsls.features import FeatureBank, Sample, order_hash
-from mmsls.features.selection import select_keys
+from mmsls.features.sample_draw import draw_keys
 
 WORKER = Path(__file__).with_name('gather_worker.py')
 
@@ -64,7 +64,7 @@ def test_choice_depends_on_data_and_seed_alone():
         budget = rng.randint(len(counts), 60)
         samples = make_samples(counts, trial)
         by_class = {label: [s.key for s in samples if s.label == label] for label in counts}
-        wanted = {key for keys in select_keys(by_class, budget=budget, seed=trial)[0].values() for key in keys}
+        wanted = {key for keys in draw_keys(by_class, budget=budget, seed=trial)[0].values() for key in keys}
         for _ in range(3):
             rng.shuffle(samples)
             padded = samples + rng.sample(samples, min(5, len(samples)))

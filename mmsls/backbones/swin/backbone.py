@@ -14,9 +14,9 @@ from mmsls.adapters.base import build_adapters
 from mmsls.backbones.arguments import check_flag, ignore_arguments, ignore_init_cfg, mend_arguments, stage_count
 from mmsls.backbones.base import PrunedBackbone
 from mmsls.backbones.base_weights import StateDict, swin_keys
-from mmsls.backbones.blocks import AdaptedSwinBlock
 from mmsls.backbones.outputs import checked_outputs
 from mmsls.backbones.swin.attention import FusedWindowAttention
+from mmsls.backbones.swin.block import AdaptedSwinBlock
 from mmsls.backbones.tokens import BlockTokens
 from mmsls.scoring import BlockId
 

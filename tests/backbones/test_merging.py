@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmsls.backbones.blocks import shift_before
+from mmsls.backbones.merging import shift_before
 
 
 def test_shift_before_undoes_the_layer():

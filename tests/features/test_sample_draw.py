@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from mmsls.features.selection import fill_level, key_rank, select_keys
+from mmsls.features.sample_draw import draw_keys, fill_level, key_rank
 
 RANK = 16476264044036977744
 
@@ -30,14 +30,14 @@ def test_rank_is_the_same_in_every_process():
 
 def test_selection_is_balanced_and_seeded():
     keys = {label: [(0, index, label) for index in range(count)] for label, count in enumerate((100, 3, 50))}
-    kept, level = select_keys(keys, budget=23, seed=0)
+    kept, level = draw_keys(keys, budget=23, seed=0)
     assert level == 10
     assert [len(kept[label]) for label in range(3)] == [10, 3, 10]
     assert kept[1] == sorted(keys[1], key=lambda key: key_rank(key, 0))
-    assert set(select_keys(keys, budget=23, seed=1)[0][0]) != set(kept[0])
-    assert select_keys(keys, budget=23, seed=0, cap=4)[1] == 4
+    assert set(draw_keys(keys, budget=23, seed=1)[0][0]) != set(kept[0])
+    assert draw_keys(keys, budget=23, seed=0, cap=4)[1] == 4
 
 
 def test_more_classes_than_places_are_refused():
     with pytest.raises(ValueError, match=r'max_samples=3 leaves no sample .* 4 classes'):
-        select_keys({label: [(0, 0, label)] for label in range(4)}, budget=3, seed=0)
+        draw_keys({label: [(0, 0, label)] for label in range(4)}, budget=3, seed=0)

@@ -36,7 +36,7 @@ def fill_level(counts: Collection[int], budget: int) -> int | None:
     return None
 
 
-def select_keys(
+def draw_keys(
     keys: Mapping[int, Collection[Key]], *, budget: int, seed: int, cap: int | None = None
 ) -> tuple[dict[int, list[Key]], int | None]:
     """Keep per class the q keys that come first in the seeded draw, q being the class-balanced fill level.

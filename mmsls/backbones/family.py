@@ -1,0 +1,127 @@
+"""What a family of backbones provides, and what any backbone says of itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from mmsls.backbones.base_files import StateDict
+from mmsls.backbones.tokens import BlockTokens
+from mmsls.pruning_index.foundation import FINGERPRINT, IDENTITY, Foundation
+from mmsls.scoring import BlockId
+
+
+class BackboneFamily(nn.Module):
+    """What tells Swin from ViT: where the blocks are, how they and the base's keys are named, how a block is adapted.
+
+    A family's mixin fills this in and assumes nothing of the host beyond it.
+    """
+
+    family: ClassVar[str]
+    block_pattern: ClassVar[re.Pattern[str]]
+    """Matches the state-dict key of a block's tensor; groups `stage` (optional) and `block`."""
+    computed: ClassVar[re.Pattern[str]] = re.compile(r'\.(relative_position_index|attn_mask)$')
+    """Finds state-dict keys of tables that the model computes from its arguments."""
+    not_in_base: ClassVar[re.Pattern[str]]
+    """Finds state-dict keys that a base need not hold: output norms and tables that the model computes."""
+    base_hints: ClassVar[Mapping[str, str]] = {}
+    """What to set when a base does not fit: pattern of a problem as `load_base` words it, and the advice."""
+
+    depths: tuple[int, ...]
+    kept_depths: tuple[int, ...]
+    base_sha256: str | None = None
+    adapter_cfg: dict[str, Any] | None = None
+    base_checkpoint: str | None = None
+    output_blocks: tuple[int, ...] = ()
+    """Which block each output of a ViT comes from, a block several times where pruning left too few; empty where outputs are stages."""
+    out_indices: Sequence[int]
+
+    # What a family provides.
+
+    def block_lists(self) -> list[nn.ModuleList]:
+        """Return each stage's list of blocks, bottom first."""
+        raise NotImplementedError
+
+    def output_count(self) -> int:
+        """Return how many features a forward pass gives."""
+        return len(self.out_indices)
+
+    def base_width(self) -> int:
+        """Return the width C of the first stage."""
+        raise NotImplementedError
+
+    def adapted(self, block: nn.Module, stage: int, cfg: Mapping[str, Any]) -> nn.Module:
+        """Return a block with adapters around the host's block."""
+        raise NotImplementedError
+
+    def base_keys(self, state: StateDict) -> StateDict:
+        """Translate a base's tensors to the host's key style and drop what the family never loads."""
+        raise NotImplementedError
+
+    def output_norms(self) -> dict[str, nn.Module]:
+        """Return the trainable norms of the outputs, which a base need not hold, by name."""
+        raise NotImplementedError
+
+    def record_blocks(self, callback: Callable[[BlockId, BlockTokens], None]) -> list[RemovableHandle]:
+        """Call back with every block's output tokens in each forward pass, until the handles are removed."""
+        raise NotImplementedError
+
+    def downsample_tokens(self, stage: int, tokens: BlockTokens) -> BlockTokens:
+        """Apply what follows a stage (patch merging) to tokens of one of its blocks."""
+        raise NotImplementedError
+
+    # What others ask of it.
+
+    @property
+    def is_pruned(self) -> bool:
+        """Whether any block was removed."""
+        return self.kept_depths != self.depths
+
+    def foundation(self, name: str = '') -> Foundation:
+        """Return what a task on this backbone stands on.
+
+        Args:
+            name: Dotted name of the backbone in its model.
+        """
+        return Foundation(
+            type=self.family,
+            embed_dims=self.base_width(),
+            depths=self.depths,
+            kept_depths=self.kept_depths,
+            base_checkpoint=self.base_checkpoint,
+            base_sha256=self.base_sha256,
+            adapter=self.adapter_cfg,
+            name=name,
+        )
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what an index file must agree with: family, width and full depths."""
+        return self.foundation().as_dict(FINGERPRINT)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a checkpoint says of the backbone: base, kept depths, adapter."""
+        return self.foundation().as_dict(IDENTITY)
+
+    def iter_blocks(self) -> Iterator[tuple[BlockId, nn.Module]]:
+        """Yield ((stage, block), module), bottom first, both 0-based."""
+        for stage, blocks in enumerate(self.block_lists()):
+            for position, block in enumerate(blocks):
+                yield (stage, position), block
+
+    def is_computed(self, key: str) -> bool:
+        """Whether a state-dict key (without prefix) belongs to a table that the model computes."""
+        return bool(self.computed.search(key))
+
+    def is_removed(self, key: str) -> bool:
+        """Whether a key (without prefix) belongs to a block that was pruned here, or taken out singly for a comparison."""
+        match = self.block_pattern.match(key)
+        if match is None:
+            return False
+        stage, block = int(match.groupdict().get('stage') or 0), int(match['block'])
+        if stage >= len(self.depths) or block >= self.depths[stage]:
+            return False
+        return block >= self.kept_depths[stage] or not any(True for _ in self.block_lists()[stage][block].parameters())
