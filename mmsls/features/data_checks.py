@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import copy
 import logging
-import random
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-import torch
 from mmengine.logging import print_log
 
 from mmsls.features.leaves import is_slice
+from mmsls.features.records import same_random_state
 
 
 def check_class_list(dataset: Any, max_samples: int, one_class: bool = False) -> None:
@@ -61,7 +58,7 @@ def check_first_records(dataset: Any, sampler: Any) -> None:
         return
     for leaf in unopened_leaves(dataset):
         try:
-            with kept_random_state():
+            with same_random_state():
                 item = leaf[0]
         except Exception as error:
             name = type(leaf).__name__
@@ -96,15 +93,3 @@ def unopened_leaves(dataset: Any) -> Iterator[Any]:
         if hasattr(leaf, 'pipeline'):
             leaf.pipeline = copy.deepcopy(leaf.pipeline)
         yield leaf
-
-
-@contextmanager
-def kept_random_state() -> Iterator[None]:
-    """Leave the random numbers of the process as if nothing had drawn any."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])

@@ -11,7 +11,8 @@ from mmengine.dataset import BaseDataset, Compose, ConcatDataset
 from mmengine.runner import Runner
 from torch.utils.data import Subset
 
-from mmsls.features.data_checks import check_class_list, check_first_records, kept_random_state, unopened_leaves
+from mmsls.features.data_checks import check_class_list, check_first_records, unopened_leaves
+from mmsls.features.records import same_random_state
 
 
 def named(classes):
@@ -124,6 +125,6 @@ def test_what_cannot_be_looked_at_is_left_to_the_validation():
 
 
 def test_random_numbers_go_on_as_if_none_had_been_drawn():
-    with kept_random_state():
+    with same_random_state():
         first = np.random.rand(), torch.rand(1).item()
     assert first == (np.random.rand(), torch.rand(1).item())
