@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 help:
 	@echo 'make demo        set up if needed, then the whole chain on generated digit scenes (8 minutes on 2 cores)'
 	@echo 'make demo-seg    the same scenes by pixel, in MMSegmentation (12 minutes on 2 cores)'
-	@echo 'make test        set up if needed, then all tests (10 minutes on 2 cores)'
+	@echo 'make test        set up if needed, then all tests (15 minutes on 2 cores)'
 	@echo 'make test-long   the tests that take minutes: kills, damaged files by the ten thousand (under 40 minutes on 2 cores)'
 	@echo 'make lint        ruff, mypy, import-linter, vulture'
 	@echo 'make bccd        the chain on real blood-cell images (needs ../shared/data)'
@@ -40,9 +40,10 @@ camvid: setup
 	$(PY) tools/run_sls.py configs/camvid/tune.py --baseline configs/camvid/baseline.py --pruned configs/camvid/pruned.py --work-dir work_dirs/camvid
 
 # One process per core, a test file to each: models this small gain nothing from a second thread.
+# nproc would answer with OMP_NUM_THREADS where that is set.
 test: export OMP_NUM_THREADS = 1
 test: setup
-	$(PY) -m pytest -n $$(nproc) --dist loadfile
+	$(PY) -m pytest -n $$(env -u OMP_NUM_THREADS nproc) --dist loadfile
 
 test-long: setup
 	$(PY) -m pytest -m long --timeout 2400

@@ -263,9 +263,10 @@ def test_the_file_of_the_base_itself_is_such_a_checkpoint(mmdet_host, stock, loo
 
 
 def test_half_precision_is_the_same_base(build, stock, loose):
-    loose(
-        build(), {key: value.half() if value.is_floating_point() else value for key, value in state_of(stock).items()}
-    )
+    model = build()
+    loose(model, {key: value.half() if value.is_floating_point() else value for key, value in state_of(stock).items()})
+    assert torch.equal(model.head.weight, stock.head.weight.half().float())
+    assert all(p.dtype == torch.float32 for p in model.parameters())
 
 
 def test_heads_alone_are_taken(build, stock, loose, said):

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from torch.utils.data import Subset
 
 from mmsls.features.data_checks import check_class_list, check_first_records, unopened_leaves
+from mmsls.features.records import same_random_state
 
 
 def named(classes):
@@ -121,3 +122,9 @@ def test_what_cannot_be_looked_at_is_left_to_the_validation():
     check_first_records(Records(pipeline=[packed]), object())
     mixing = SimpleNamespace(dataset=Records(pipeline=[packed]), pipeline=Compose([packed]))
     assert not list(unopened_leaves(mixing))
+
+
+def test_random_numbers_go_on_as_if_none_had_been_drawn():
+    with same_random_state():
+        first = np.random.rand(), torch.rand(1).item()
+    assert first == (np.random.rand(), torch.rand(1).item())
