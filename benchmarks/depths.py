@@ -12,7 +12,6 @@ interrupted goes on where it stopped; a chain that `tools/run_sls.py` ran with t
 from __future__ import annotations
 
 import argparse
-from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
@@ -21,8 +20,9 @@ from mmengine.config import Config, DictAction
 from rule import show_curves
 
 from mmsls import runs
-from mmsls.chain.chain import DONE_FILE, Chain
+from mmsls.chain.chain import Chain
 from mmsls.chain.configs import without_sls_hook
+from mmsls.chain.stages import RunnerObserver
 from mmsls.cli import add_rule_options, chosen
 from mmsls.cost.complexity import count_macs, latencies
 from mmsls.cost.measuring import first_images, run_once
@@ -50,8 +50,11 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-class DepthStudy(Chain):
-    """A chain that goes on with other depths than the one it chose."""
+class DepthStudy:
+    """What follows a chain: other depths than the one it chose, in its own stages."""
+
+    def __init__(self, chain: Chain) -> None:
+        self.chain, self.stages = chain, chain.stages
 
     def at(self, kept: tuple[int, ...], cfg: Config, load_from: str | None) -> Config:
         """Return a config of one depth that does not score."""
@@ -65,34 +68,38 @@ class DepthStudy(Chain):
         """Return the metric of one depth: cut, retrained, and tuned from the base where asked for."""
         name = 'depth_' + '-'.join(map(str, kept))
         trained, cut = name, f'{name}_cut'
-        if kept == PruningIndex.load(self.index_path).kept_depths and (self._dir('retrained') / DONE_FILE).exists():
+        if kept == PruningIndex.load(self.chain.index_path).kept_depths and self.stages.is_trained('retrained'):
             trained, cut = 'retrained', 'pruned'  # the chain has them
-        cfg = self.at(kept, self.pruned, self._checkpoint('tuned'))
-        found = {'cut': self._evaluated(cut, cfg, cfg.load_from).metrics}
-        self._train(trained, cfg)
-        found['retrained'] = self._evaluated(trained, cfg, self._checkpoint(trained)).metrics
+        cfg = self.at(kept, self.chain.pruned, self.stages.checkpoint('tuned'))
+        found = {'cut': self.stages.test(cut, cfg, cfg.load_from), 'retrained': self.trained(trained, cfg)}
         if truncate:
-            base = self.at(kept, self.tune, None)
-            self._train(f'{name}_base', base)
-            found['from the base'] = self._evaluated(f'{name}_base', base, self._checkpoint(f'{name}_base')).metrics
+            found['from the base'] = self.trained(f'{name}_base', self.at(kept, self.chain.tune, None))
         return {key: metrics[headline(metrics)] for key, metrics in found.items()}
+
+    def trained(self, name: str, cfg: Config) -> dict[str, float]:
+        """Train by a config and return the metrics of its test."""
+        return self.stages.test(name, cfg, self.stages.train(name, cfg))
 
     def cost(self, depths: list[tuple[int, ...]]) -> dict[tuple[int, ...], tuple[int, float]]:
         """Return multiply-accumulates and seconds of one test image at each depth, in turns in one process."""
-        batch = first_images(self.tune, 'test')
-        forwards = {kept: partial(run_once, runs.build_model(self.at(kept, self.tune, None)), batch) for kept in depths}
+        batch = first_images(self.chain.tune, 'test')
+        forwards = {
+            kept: partial(run_once, runs.build_model(self.at(kept, self.chain.tune, None)), batch) for kept in depths
+        }
         seconds = latencies(forwards)
         return {kept: (count_macs(forward), seconds[kept]) for kept, forward in forwards.items()}
 
     def untuned_index(self) -> PruningIndex:
         """Score the frozen base, with the head that was trained on it, once."""
-        path = self._dir('untuned') / 'pruning_index.json'
-        if not path.exists():
-            cfg = self._in('untuned', deepcopy(self.baseline))
-            cfg.custom_hooks = self.tune.custom_hooks  # SLSHook's settings
-            observer = self.progress.stage('score untuned', False)
-            split = runs.default_split(self.tune)
-            runs.score(cfg, self._checkpoint('full'), split, path, observer.prepare, observer.on_batch)
+        path = self.stages.folder('untuned') / 'pruning_index.json'
+
+        def work(observer: RunnerObserver) -> None:
+            cfg = self.stages.settled('untuned', self.chain.baseline)
+            cfg.custom_hooks = self.chain.tune.custom_hooks  # SLSHook's settings
+            split, checkpoint = runs.default_split(self.chain.tune), self.stages.checkpoint('full')
+            runs.score(cfg, checkpoint, split, path, observer.prepare, observer.on_batch)
+
+        self.stages.once('score untuned', path, work)
         return PruningIndex.load(path)
 
 
@@ -108,11 +115,12 @@ def main() -> None:
     truncated = args.depths if args.truncated is None else args.truncated
     work_dir = Path(tune.work_dir)
     with ChainProgress(terminal(), work_dir / 'console.log') as progress:
-        study = DepthStudy(tune, work_dir, progress, pruned, baseline, chosen(args))
-        study.run()
+        chain = Chain(tune, work_dir, progress, pruned, baseline, chosen(args))
+        chain.run()
+        study = DepthStudy(chain)
         found = {kept: study.compare(kept, kept in truncated) for kept in args.depths}
         cost = study.cost(args.depths)
-        index = PruningIndex.load(study.index_path)
+        index = PruningIndex.load(chain.index_path)
         curves = {'after tuning': index}
         if baseline is not None:
             curves = {'before tuning': study.untuned_index(), **curves}

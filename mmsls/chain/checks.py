@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -92,8 +92,15 @@ def check_scores(cfg: Config) -> None:
         raise ValueError(f'{error}; blocks are scored on labelled {split} images, so add one') from error
 
 
+def check_all_build(cfgs: Sequence[Config]) -> None:
+    """Build what several trainings would be followed by, each test part once (see `check_builds`)."""
+    parts = {str((cfg.get('default_scope'), cfg.test_dataloader, cfg.test_evaluator)): cfg for cfg in reversed(cfgs)}
+    for cfg in parts.values():
+        check_builds(cfg)
+
+
 def check_builds(cfg: Config) -> None:
-    """Build what a training of hours would be followed by: the test's data set and evaluator.
+    """Build what a training of hours would be followed by, so that what is not there is missed now: the test's data set and evaluator.
 
     Raises:
         Exception: Whatever the host raises.

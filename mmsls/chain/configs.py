@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 from mmengine.config import Config
 
 from mmsls import runs
-from mmsls.features.scorer import scorer_options
 from mmsls.runs.resuming import is_hook
 
 
@@ -20,7 +20,19 @@ def check_decision(tune: Config, decision: Mapping[str, Any]) -> None:
     Raises:
         ValueError: Naming the setting.
     """
-    scorer_options(runs.sls_settings(tune), tune.get('default_scope'), decision)
+    runs.scoring_options(tune, decision)
+
+
+def overriding(tune: Config, decision: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the rule that override an index's; a scope brings its own `min_depth` along, as it does everywhere else."""
+    if decision.get('scope') is None:
+        return dict(decision)
+    return {**decision, 'min_depth': runs.scoring_options(tune, decision)['rule'].min_depth}
+
+
+def fingerprint(*cfgs: Config | None) -> str:
+    """Return a hash that tells runs of other configs apart (see `identity`)."""
+    return hashlib.sha256('\n'.join(identity(cfg) if cfg is not None else '' for cfg in cfgs).encode()).hexdigest()
 
 
 def identity(cfg: Config) -> str:

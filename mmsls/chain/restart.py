@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-
-from mmengine.dist import barrier, is_main_process
 
 from mmsls.chain.state import STATE_FILE, TASK, ChainState
 from mmsls.chain.task import is_card_as_written
 from mmsls.deploy.task_folder import CARD, MANIFEST, read_manifest, read_task
 from mmsls.files.writing import write_json
+from mmsls.parallel.main_process import on_main_process
 
 CONSOLE_LOG = 'console.log'
 _TIME, _HASH = r'\d{8}_\d{6}', '[0-9a-f]{8}'
@@ -58,17 +58,19 @@ def forget(work_dir: Path) -> list[Path]:
             f'--restart: in work_dir {str(work_dir)!r}, {", ".join(links)} became a link, and nothing was removed; remove or move it yourself'
         )
     state.save(forgetting=True)
-    left: list[Path] = []
-    if is_main_process():
-        for path in removable(state):
-            path.unlink(missing_ok=True)
-        folders = {name.split('/')[0] for name in state.wrote}
-        left = sorted(path for name in folders for path in remains(work_dir / name))
-        if left:  # their folders stay the chain's
-            write_json({'wrote': sorted({path.relative_to(work_dir).parts[0] for path in left})}, state.path)
-        else:
-            state.path.unlink()
-    barrier()
+    return on_main_process(partial(remove_written, state))
+
+
+def remove_written(state: ChainState) -> list[Path]:
+    """Remove what a chain wrote, and its state where nothing of somebody's own keeps a folder; return what stays."""
+    for path in removable(state):
+        path.unlink(missing_ok=True)
+    folders = {name.split('/')[0] for name in state.wrote}
+    left = sorted(path for name in folders for path in remains(state.work_dir / name))
+    if left:  # their folders stay the chain's
+        write_json({'wrote': sorted({path.relative_to(state.work_dir).parts[0] for path in left})}, state.path)
+    else:
+        state.path.unlink()
     return left
 
 

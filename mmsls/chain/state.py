@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import secrets
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
-
-from mmengine.dist import barrier, is_main_process
 
 from mmsls.chain.task import check_replaceable
 from mmsls.files.reading import read_json
 from mmsls.files.writing import write_json
+from mmsls.parallel.main_process import on_main_process
 
 STATE_FILE, INDEX_FILE, CURVE_FILE = 'chain.json', 'pruning_index.json', 'score_curve.png'
 RESULTS = ('results.json', 'results.md')
 STAGES = ('full', 'tuned', 'score', 'pruned', 'retrained')
 TASK = 'task'
-MARKS = ('done.json', 'metrics.json', 'last_checkpoint')
+DONE_FILE, METRICS_FILE = 'done.json', 'metrics.json'
+MARKS = (DONE_FILE, METRICS_FILE, 'last_checkpoint')
 """Files that tell a stage's folder."""
 MEND = 'it says what the chain wrote; put a copy back, or give another work_dir'
 
@@ -48,11 +50,27 @@ class ChainState:
 
     def save(self, **fields: Any) -> None:
         """Set fields and write the file; in the main process, while the others wait."""
-        barrier()
         self.content |= fields
-        if is_main_process():
-            write_json(self.content, self.path)
-        barrier()
+        on_main_process(partial(write_json, self.content, self.path))
+
+    def take_over(self, configs: str) -> None:
+        """Make the work directory that of some configs, with one seed for all its runs; where nothing came of an earlier run, it is taken over.
+
+        Args:
+            configs: What tells configs apart (`fingerprint`).
+
+        Raises:
+            ValueError: If it holds results of other configs, or what was not written here.
+        """
+        if self._has_results() and self.content.get('configs', configs) != configs:
+            raise ValueError(
+                f'work_dir {str(self.work_dir)!r} holds a run of other configs; give another one, or remove it (run_sls.py '
+                '--restart)'
+            )
+        self.check_unowned()
+        on_main_process(partial(self.work_dir.mkdir, parents=True, exist_ok=True))
+        seed = on_main_process(partial(secrets.randbelow, 2**31))
+        self.save(configs=configs, seed=self.content.get('seed', seed), wrote=self.wrote)
 
     def own(self, *names: str) -> None:
         """Record names before they are written.
@@ -89,6 +107,28 @@ class ChainState:
             self._check_free(name)
         if TASK in self and (self.work_dir / TASK).exists():
             check_replaceable(self.work_dir / TASK)
+
+    def settle_depths(self, kept: tuple[int, ...], stored: tuple[int, ...]) -> None:
+        """Record what the model is pruned to, before it is; the index file may have been edited since.
+
+        Args:
+            kept: Depths that the settings of now keep.
+            stored: Depths that the index file kept, for work directories in which nothing was recorded.
+
+        Raises:
+            ValueError: If a model was pruned and retrained to other depths here.
+        """
+        pruned_to = tuple(self.content.get('pruned_to', stored))
+        if pruned_to != kept and any((self.work_dir / name).exists() for name in ('pruned', 'retrained')):
+            raise ValueError(
+                f'work_dir {str(self.work_dir)!r} holds a model pruned to {pruned_to}, these settings keep {kept}; remove its '
+                "folders 'pruned' and 'retrained', or copy the rest of it to another work_dir"
+            )
+        self.save(pruned_to=list(kept))
+
+    def _has_results(self) -> bool:
+        names = (INDEX_FILE, *(f'*/{mark}' for mark in MARKS))
+        return any(any(self.work_dir.glob(name)) for name in names)
 
     def _check_free(self, name: str) -> None:
         path = self.work_dir / name

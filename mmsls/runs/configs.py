@@ -59,10 +59,22 @@ def sls_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
+def scoring_options(cfg: Config, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the arguments of `BlockScorer` as a config and its host's task settle them.
+
+    Args:
+        cfg: A config, with an `SLSHook` or without.
+        overrides: What wins over the hook's settings unless None.
+
+    Raises:
+        ValueError: If a setting is unknown or out of range.
+    """
+    return scorer_options(sls_settings(cfg), cfg.get('default_scope'), overrides)
+
+
 def default_split(cfg: Config) -> str:
     """Return the split to score, as the sampler declares it: the training images for classification, as the method's author does it, else `val`."""
-    sampler = scorer_options(sls_settings(cfg), cfg.get('default_scope'))['sampler']
-    return getattr(sampler_class(sampler), 'default_split', 'val')
+    return getattr(sampler_class(scoring_options(cfg)['sampler']), 'default_split', 'val')
 
 
 def split_dataloader(cfg: Config, split: str) -> ConfigDict:

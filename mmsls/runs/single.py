@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.dist import init_dist, is_distributed, is_main_process
+from mmengine.dist import init_dist, is_distributed
 from mmengine.runner import Runner
 
-from mmsls.features.scorer import BlockScorer, log_scores, scorer_options, walk
+from mmsls.features.scorer import BlockScorer, log_scores, walk
 from mmsls.features.splits import reported_split_warning
 from mmsls.files.trouble import naming
 from mmsls.hooks.slim_checkpoint_hook import unwrapped
+from mmsls.parallel.main_process import on_main_process
 from mmsls.pruning_index import PruningIndex
 from mmsls.runs.building import merge_adapters
-from mmsls.runs.configs import check_checkpoint, default_split, sls_settings, split_dataloader, without_training
+from mmsls.runs.configs import check_checkpoint, default_split, scoring_options, split_dataloader, without_training
 from mmsls.runs.resuming import whole_checkpoints, with_resume_hooks
 
 RunnerAction = Callable[[Runner], None]
@@ -99,7 +101,7 @@ def score(
     checkpoint = check_checkpoint(checkpoint)
     split = split or default_split(cfg)
     dataloader_cfg = split_dataloader(cfg, split)
-    options = scorer_options(sls_settings(cfg), cfg.get('default_scope'), overrides)
+    options = scoring_options(cfg, overrides)
     bare = without_training(cfg)
     bare.load_from, bare.resume, bare.custom_hooks = checkpoint, False, []
     # A runner with nothing but the model: no loop of the host would run without an evaluator.
@@ -119,8 +121,7 @@ def score(
         raise ValueError(
             f'kept_depths {scorer.backbone.kept_depths}: score the full-depth model, its index decides what to prune'
         )
-    if is_main_process():
-        index.save(out_file or Path(runner.work_dir) / 'pruning_index.json')
+    on_main_process(partial(index.save, out_file or Path(runner.work_dir) / 'pruning_index.json'))
     return index
 
 

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 
 from mmsls import runs
 from mmsls.criteria import Evidence
-from mmsls.features.scorer import BlockScorer, scorer_options, walk
+from mmsls.features.scorer import BlockScorer, walk
 
 
 def gather_evidence(cfg: Config, checkpoint: str, seed: int) -> Evidence:
@@ -20,7 +20,7 @@ def gather_evidence(cfg: Config, checkpoint: str, seed: int) -> Evidence:
     All of it is the same on every rank, and the same as in one process.
     """
     model: Any = runs.build_model(cfg, checkpoint).to(get_device())
-    scorer = BlockScorer(model, **scorer_options(runs.sls_settings(cfg), cfg.get('default_scope')))
+    scorer = BlockScorer(model, **runs.scoring_options(cfg))
     dataloader = runs.split_dataloader(cfg, runs.default_split(cfg))
     loader: Any = Runner.build_dataloader(dataloader, seed=seed)
     walk(model, loader, scorer)

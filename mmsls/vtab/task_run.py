@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import barrier, broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 
 from mmsls import runs
-from mmsls.chain.chain import Chain, Progress
+from mmsls.chain.chain import Chain
+from mmsls.chain.stages import Progress
 from mmsls.chain.state import INDEX_FILE
 from mmsls.checkpoint import strip_training_state
 from mmsls.cost.complexity import count_macs, count_parameters, latencies, training_bytes
@@ -26,6 +26,7 @@ from mmsls.criteria.depgraph import SizeError, depgraph
 from mmsls.features.scorer import find_backbone
 from mmsls.files.reading import read_json
 from mmsls.files.writing import whole_file, write_json
+from mmsls.parallel.main_process import on_main_process
 from mmsls.pruning_index import PruningIndex
 from mmsls.vtab.evidence import gather_evidence
 from mmsls.vtab.methods import METHODS, check_methods
@@ -35,7 +36,7 @@ TIMED_BATCH = 16
 CLASSIFIER = 'ComparisonClassifier'
 
 
-class TaskRun(Chain):
+class TaskRun:
     """The SLS chain on one task, then every other method from the same tuned model with the same retraining.
 
     Methods that rank blocks keep as many as SLS keeps, wherever they stand; methods that, like SLS, rate the features of every depth find
@@ -70,27 +71,26 @@ class TaskRun(Chain):
         check_methods(methods, cfg.model.backbone)
         for run in filter(None, (cfg, pruned)):
             run.randomness = {**run.get('randomness', {}), 'seed': seed}
-        super().__init__(cfg, work_dir, progress, pruned, decision=decision)
+        self.chain = Chain(cfg, work_dir, progress, pruned, decision=decision)
+        self.stages, self.work_dir = self.chain.stages, self.chain.work_dir
         self.task, self.seed, self.methods = task, seed, methods
 
     def compare(self) -> list[Result]:
         """Run what is left, and return a result per method, the tuned model and SLS first; methods of earlier calls are among them."""
-        rows = {row.name: row for row in self.run()}
-        index = PruningIndex.load(self.index_path)
+        rows = {row.name: row for row in self.chain.run()}
+        index = PruningIndex.load(self.chain.index_path)
         sls = [[stage, block] for stage, depth in enumerate(index.kept_depths) for block in range(depth)]
         every = [[stage, block] for stage, depth in enumerate(index.backbone['depths']) for block in range(depth)]
-        self.variants: dict[str, tuple[list[list[int]], Config, str]] = {'tuned': (every, self.tune, 'tuned')}
+        self.variants: dict[str, tuple[list[list[int]], Config, str]] = {'tuned': (every, self.chain.tune, 'tuned')}
         if 'retrained' in rows:
-            self.variants['SLS'] = (sls, self._pruned_cfg(), 'retrained')
+            self.variants['SLS'] = (sls, self.chain.pruned_cfg(), 'retrained')
         else:
             print_log(f'{self.task}: SLS keeps every block', 'current')
             self.variants['SLS'] = self.variants['tuned']
         for name, kept in self._chosen_blocks(len(sls)).items():
             self._compare_with(name, kept)
         results = self._results()
-        if is_main_process():
-            save(results, self.work_dir / RESULTS_FILE)
-        barrier()
+        on_main_process(partial(save, results, self.work_dir / RESULTS_FILE))
         return results
 
     # Which blocks a method keeps.
@@ -102,58 +102,48 @@ class TaskRun(Chain):
             ValueError: If there are results of a method that keeps other blocks now.
         """
         path = self.work_dir / 'kept_blocks.json'
-        self.state.own_file(path.name, RESULTS_FILE)
+        self.stages.state.own_file(path.name, RESULTS_FILE)
         stored = read_json(path) if path.exists() else {}
         fresh = [name for name in stored if name in METHODS and stored[name].get('for') == self._basis(name, count)]
         finished = {result.method for result in load(self.work_dir / RESULTS_FILE)}
         asked = [*self.methods, *(name for name in fresh if name in finished and name not in self.methods)]
         stale = [name for name in asked if name not in fresh]
         if stale:
-            self.progress.stage(f'{", ".join(stale)}: blocks', False)
+            self.stages.progress.stage(f'{", ".join(stale)}: blocks', False)
             if 'depgraph' in stale:
                 self._refuse_results_of('depgraph', 'of another size')
-                self.state.own('depgraph')
+                self.stages.state.own('depgraph')
             chosen = self._choose(stale, count)
             for name in stale:
                 before = stored.get(name, {}).get('kept')
                 if before != chosen[name]:
                     self._refuse_results_of(name, f'for the blocks {before}' if before else 'for unknown blocks')
                 stored[name] = {'for': self._basis(name, count), 'kept': chosen[name]}
-            barrier()
-            if is_main_process():
-                write_json(stored, path)
-        barrier()
+            on_main_process(partial(write_json, stored, path))
         return {name: stored[name]['kept'] for name in asked if stored[name]['kept'] is not None}
 
     def _basis(self, name: str, count: int) -> dict[str, Any]:
         """Return what of SLS's decision a method's choice rests on: the settings of its walk, or how many blocks it keeps."""
         if METHODS[name] and CRITERIA.build({'type': METHODS[name]}).kind == 'depth':
-            index = PruningIndex.load(self.index_path)
+            index = PruningIndex.load(self.chain.index_path)
             return vars(index.rule)
         return {'count': count}
 
     def _has_results_of(self, name: str) -> bool:
-        return any(self._dir(f'{name}{stage}').joinpath('metrics.json').exists() for stage in ('', '_pruned'))
+        return any(self.stages.is_tested(f'{name}{stage}') for stage in ('', '_pruned'))
 
     def _refuse_results_of(self, name: str, what: str) -> None:
-        if self._has_results_of(name) or (self._dir(name) / 'last_checkpoint').exists():
+        if self._has_results_of(name) or (self.stages.folder(name) / 'last_checkpoint').exists():
             raise ValueError(
                 f'work_dir {str(self.work_dir)!r} holds results of {name!r} {what}, and SLS or its settings changed since; '
                 f"remove its folders '{name}' and '{name}_pruned', or give another work_dir"
             )
 
-    def _choose(self, methods: Sequence[str], count: int) -> dict[str, list[list[int]]]:
-        evidence = gather_evidence(self._in('score', self.tune), self._checkpoint('tuned'), self.seed)
-        shared: list[Any] = [None]
-        if is_main_process():
-            try:
-                shared[0] = {name: self._ask(name, evidence, count) for name in methods}
-            except Exception as error:  # whatever it is, the other processes wait for word
-                shared[0] = error
-        broadcast_object_list(shared)
-        if isinstance(shared[0], Exception):
-            raise shared[0]
-        return shared[0]
+    def _choose(self, methods: Sequence[str], count: int) -> dict[str, list[list[int]] | None]:
+        evidence = gather_evidence(
+            self.stages.settled('score', self.chain.tune), self.stages.checkpoint('tuned'), self.seed
+        )
+        return on_main_process(lambda: {name: self._ask(name, evidence, count) for name in methods})
 
     def _ask(self, method: str, evidence: Evidence, count: int) -> list[list[int]] | None:
         """Return the blocks that one method keeps, or None where it cannot prune as far; DepGraph leaves its pruned model in its folder."""
@@ -175,10 +165,10 @@ class TaskRun(Chain):
         ]
 
     def _prune_by_depgraph(self, evidence: Evidence) -> None:
-        target = count_parameters(runs.build_model(self._pruned_cfg())).total
-        model = runs.build_model(self.tune, self._checkpoint('tuned')).to(get_device())
+        target = count_parameters(runs.build_model(self.chain.pruned_cfg())).total
+        model = runs.build_model(self.chain.tune, self.stages.checkpoint('tuned')).to(get_device())
         widths = depgraph(Evidence(model, find_backbone(model), evidence.batches, {}, evidence.labels), target)
-        folder = self._dir('depgraph')
+        folder = self.stages.folder('depgraph')
         folder.mkdir(exist_ok=True)
         with whole_file(folder / 'start.pth') as partial, partial.open('wb') as file:
             torch.save({'state_dict': model.cpu().state_dict(), 'meta': {}}, file)
@@ -196,18 +186,17 @@ class TaskRun(Chain):
             return
         cfg = self._cfg_of_method(name, kept)
         if name != 'full_depth':
-            self._evaluated(f'{name}_pruned', cfg, cfg.load_from)
-        self._train(name, cfg)
-        self._evaluated(name, cfg, self._checkpoint(name))
+            self.stages.test(f'{name}_pruned', cfg, cfg.load_from)
+        self.stages.test(name, cfg, self.stages.train(name, cfg))
         self.variants[name] = (kept, cfg, name)
 
     def _cfg_of_method(self, name: str, kept: list[list[int]]) -> Config:
-        cfg = self._pruned_cfg()
+        cfg = self.chain.pruned_cfg()
         cfg.model.type = CLASSIFIER
         cfg.model.backbone.pop('pruning_index')
         if name == 'depgraph':
-            cfg.model.inner_widths = read_json(self._dir(name) / 'widths.json')
-            cfg.load_from = str(self._dir(name) / 'start.pth')
+            cfg.model.inner_widths = read_json(self.stages.folder(name) / 'widths.json')
+            cfg.load_from = str(self.stages.folder(name) / 'start.pth')
         else:
             cfg.model.kept_blocks = kept
         return cfg
@@ -215,15 +204,15 @@ class TaskRun(Chain):
     # Measuring.
 
     def _results(self) -> list[Result]:
-        self.progress.stage('throughput', False)
-        batch = first_images(self.tune, 'test', TIMED_BATCH)
+        self.stages.progress.stage('throughput', False)
+        batch = first_images(self.chain.tune, 'test', TIMED_BATCH)
         models = {
-            run[2]: runs.build_model(run[1], self._checkpoint(run[2])).to(get_device())
+            run[2]: runs.build_model(run[1], self.stages.checkpoint(run[2])).to(get_device())
             for run in self.variants.values()
         }
         forwards = {name: partial(run_once, model, batch) for name, model in models.items()}
         seconds = latencies(forwards, repeats=5, warmup=1)
-        image = first_images(self.tune, 'test')
+        image = first_images(self.chain.tune, 'test')
         macs = {name: count_macs(partial(run_once, model, image)) for name, model in models.items()}
         memory = {name: training_bytes(model.train(), partial(losses, model, batch)) for name, model in models.items()}
         owners: dict[str, str] = {}
@@ -252,14 +241,12 @@ class TaskRun(Chain):
         return results
 
     def _accuracy(self, name: str) -> float | None:
-        path = self._dir(name) / 'metrics.json'
-        return float(read_json(path)['accuracy/top1']) if path.exists() else None
+        metrics = self.stages.metrics(name)
+        return None if metrics is None else float(metrics['accuracy/top1'])
 
     def _stored_bytes(self, name: str) -> int:
         """Return the size of what a task stores: weights without training state, and SLS's index."""
-        weights = self._dir(name) / 'stored.pth'
-        if is_main_process():
-            strip_training_state(self._checkpoint(name), weights)
-        barrier()
+        weights = self.stages.folder(name) / 'stored.pth'
+        on_main_process(partial(strip_training_state, self.stages.checkpoint(name), weights))
         index = (self.work_dir / INDEX_FILE).stat().st_size if name == 'retrained' else 0
         return weights.stat().st_size + index

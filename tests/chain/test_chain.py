@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 import torch
@@ -131,7 +130,7 @@ def test_broken_off_chain_goes_on_where_it_stopped(tmp_path, tune):
 
 def test_a_checkpoint_that_was_never_written_is_no_reason_to_stop_for_ever(tmp_path, tune):
     chain = Chain(tune, tmp_path / 'chain', Stages(stop_at='tuned: test'))
-    chain.state.own('tuned')
+    chain.stages.state.own('tuned')
     (tmp_path / 'chain/tuned').mkdir()
     (tmp_path / 'chain/tuned/last_checkpoint').write_text(str(tmp_path / 'chain/tuned/epoch_0.pth'))
     with pytest.raises(KeyboardInterrupt):
@@ -170,7 +169,7 @@ def test_a_folder_in_which_nothing_came_about_is_taken_over(tmp_path, tune):
 
 def test_how_data_are_brought_in_is_no_other_config(tmp_path, tune):
     (tmp_path / 'chain/tuned').mkdir(parents=True)
-    Chain(tune, tmp_path / 'chain', Stages()).state.own('tuned')
+    Chain(tune, tmp_path / 'chain', Stages()).stages.state.own('tuned')
     (tmp_path / 'chain/tuned/last_checkpoint').write_text('epoch_1.pth')
     tune.launcher, tune.train_dataloader.num_workers = 'pytorch', 2
     root = tune.train_dataloader.dataset.data_root
@@ -182,12 +181,6 @@ def test_a_bad_rule_is_refused_before_training(tmp_path, tune):
     with pytest.raises(ValueError, match='alpha'):
         Chain(tune, tmp_path / 'chain', Stages(), decision={'alpha': 2.0})
     assert not (tmp_path / 'chain').exists()
-
-
-def test_a_scope_brings_its_own_min_depth_along(tmp_path, tune):
-    assert Chain(tune, tmp_path / 'a', Stages(), decision={'scope': 'model'})._decision()['min_depth'] == 0
-    chosen = {'scope': 'model', 'min_depth': 2}
-    assert Chain(tune, tmp_path / 'b', Stages(), decision=chosen)._decision() == chosen
 
 
 def test_an_index_of_another_run_is_refused(tmp_path, tune):
@@ -236,27 +229,8 @@ def test_the_checkpoint_that_mmengine_calls_best_counts(tmp_path, tune, checkpoi
     chain = Chain(tune, tmp_path / 'chain', Stages(stop_at='score'))
     with pytest.raises(KeyboardInterrupt):
         chain.run()
-    assert chain._checkpoint('tuned') == str(tmp_path / name)
-    assert chain._has_best('tuned') == ('best' in name)
-
-
-def test_a_checkpoint_that_was_written_over_is_refused(tmp_path, tune):
-    with pytest.raises(KeyboardInterrupt):
-        Chain(tune, tmp_path / 'chain', Stages(stop_at='score')).run()
-    chain = Chain(tune, tmp_path / 'chain', Stages())
-    Path(chain._checkpoint('tuned')).write_bytes(b'of another training')
-    with pytest.raises(ValueError, match="is not the file that the training 'tuned'"):
-        Chain(tune, tmp_path / 'chain', Stages())._checkpoint('tuned')
-
-
-def test_a_config_without_a_seed_has_one_for_the_whole_chain(tmp_path, tune):
-    tune.randomness = {'deterministic': False}
-    chain = Chain(tune, tmp_path / 'chain', Stages())
-    ours = chain._in('tuned', tune).randomness
-    assert ours.deterministic is False
-    assert Chain(tune, tmp_path / 'chain', Stages())._in('retrained', tune).randomness == ours
-    tune.randomness = {'seed': 7}
-    assert chain._in('score', tune).randomness.seed == 7
+    assert chain.stages.checkpoint('tuned') == str(tmp_path / name)
+    assert chain.stages.has_best('tuned') == ('best' in name)
 
 
 def test_somebodys_task_is_refused_before_anything_is_trained(tmp_path, tune):
@@ -265,7 +239,7 @@ def test_somebodys_task_is_refused_before_anything_is_trained(tmp_path, tune):
     (tmp_path / 'task/thesis.txt').write_text('mine')
     with pytest.raises(ValueError, match='holds a task that this chain did not write'):
         Chain(tune, tmp_path, Stages())
-    chain.state.own_file('task')
+    chain.stages.state.own_file('task')
     with pytest.raises(ValueError, match='not as the chain wrote it'):
         Chain(tune, tmp_path, Stages())
     assert (tmp_path / 'task/thesis.txt').read_text() == 'mine'

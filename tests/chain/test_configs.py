@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from mmsls.chain.configs import check_decision, full_cfg, identity, without_sls_hook
+from mmsls.chain.configs import check_decision, fingerprint, full_cfg, identity, overriding, without_sls_hook
 from mmsls.features.image_sampler import ImageSampler
 from mmsls.hooks import SLSHook
 from mmsls.runs import default_split, sls_settings
@@ -62,3 +62,15 @@ def test_a_rule_out_of_range_is_refused(tune):
     tune.custom_hooks[0].reference = 'middle'
     with pytest.raises(ValueError, match="reference is 'middle'"):
         check_decision(tune, {})
+
+
+def test_a_scope_brings_its_own_min_depth_along(tune):
+    assert overriding(tune, {'scope': 'model', 'alpha': 0.5}) == {'scope': 'model', 'alpha': 0.5, 'min_depth': 0}
+    chosen = {'scope': 'model', 'min_depth': 2}
+    assert overriding(tune, chosen) == chosen
+    assert overriding(tune, {'alpha': 0.5, 'scope': None}) == {'alpha': 0.5, 'scope': None}
+
+
+def test_which_config_is_missing_tells_runs_apart(tune):
+    assert fingerprint(tune, None, tune) == fingerprint(tune, None, tune)
+    assert fingerprint(tune, None, tune) != fingerprint(tune, tune, None)

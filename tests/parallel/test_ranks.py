@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from mmsls.parallel.ranks import jobs_here, portable, raise_first, shared_out
 
 
 @pytest.mark.parametrize('world', [2, pytest.param(3, marks=pytest.mark.long)])
-def test_every_process_gets_all_results_and_the_first_failure(tmp_path, world):
-    worker = Path(__file__).with_name('rank_worker.py')
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(worker), str(tmp_path), str(rank), str(world)],
-            env={**os.environ, 'GLOO_SOCKET_IFNAME': 'lo'},
-        )
-        for rank in range(world)
-    ]
-    assert [process.wait(timeout=120) for process in processes] == [0] * world
-    told = [json.loads((tmp_path / f'{rank}.json').read_text()) for rank in range(world)]
+def test_every_process_gets_all_results_and_the_first_failure(told_by, world):
+    told = told_by('rank_worker.py', world)
     every = [[[item, [item, item**2]] for item in range(count)] for count in (7, 2, 0)]
     assert all(one['results'] == [*every, ["KeyError('one')"]] for one in told)
     # Each did its own part of the first seven.
