@@ -93,6 +93,7 @@ def cfg(monkeypatch):
             'optim_wrapper': {'optimizer': {'type': 'SGD', 'lr': 0.01}},
             'default_hooks': {'checkpoint': {'type': 'CheckpointHook', 'interval': 1, 'max_keep_ckpts': 1}},
             'default_scope': 'mmengine',
+            'visualizer': {'type': 'Visualizer', 'vis_backends': [{'type': 'LocalVisBackend'}], 'name': 'visualizer'},
         }
     )
 
