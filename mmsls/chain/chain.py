@@ -72,7 +72,6 @@ class Chain:
         decision: dict[str, Any] | None = None,
     ) -> None:
         self.decision = decision or {}
-        given = (tune, pruned, baseline)
         pruned = pruned if pruned is not None else without_sls_hook(tune)
         check_decision(tune, self.decision)
         check_configs(tune, pruned, baseline)
@@ -83,7 +82,7 @@ class Chain:
         self.work_dir = self.stages.work_dir
         self.index_path = self.work_dir / INDEX_FILE
         with naming(self.work_dir):
-            self.stages.state.take_over(config_digest(*given))
+            self.stages.state.take_over(config_digest(tune, pruned, baseline))
 
     def run(self, until_score: bool = False) -> list[Row]:
         """Run what is left of the chain and return the table's rows.

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mmsls.chain.chain import Chain
-from mmsls.chain.configs import full_cfg
+from mmsls.chain.configs import full_cfg, without_sls_hook
 from mmsls.deploy.task_folder import read_task
 from mmsls.deploy.task_library import TaskLibrary
 from mmsls.features.scorer import find_backbone
@@ -156,6 +156,13 @@ def test_work_dir_of_another_config_is_refused(tmp_path, tune):
     tune.optim_wrapper.optimizer.lr = 0.5
     with pytest.raises(ValueError, match=r'work_dir .* other configs'):
         Chain(tune, tmp_path / 'chain', Stages())
+
+
+def test_the_config_of_the_retraining_that_is_the_default_anyway_is_no_other_one(tmp_path, tune):
+    Chain(tune, tmp_path / 'chain', Stages()).stages.state.own('tuned')
+    (tmp_path / 'chain/tuned').mkdir()
+    (tmp_path / 'chain/tuned/last_checkpoint').write_text('epoch_1.pth')
+    Chain(tune, tmp_path / 'chain', Stages(), pruned=without_sls_hook(tune))
 
 
 def test_a_folder_in_which_nothing_came_about_is_taken_over(tmp_path, tune):
