@@ -8,8 +8,8 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).resolve().parent
 VERSION = re.search(r"__version__ = '([^']+)'", (ROOT / 'mmsls' / '__init__.py').read_text()).group(1)
 
-# The hosts exist twice under the same import names: the maintained onedl forks and the official distributions. Installing both into one
-# environment breaks both, so neither belongs in install_requires; a user picks one extra.
+# The hosts exist twice under the same import names: the maintained onedl forks and the official distributions.
+# Installing both into one environment breaks both, so neither belongs in install_requires; a user picks one extra.
 ONEDL = [
     'onedl-mmcv>=2.3',
     'onedl-mmengine>=0.10.12',

@@ -2,8 +2,8 @@
 
     python benchmarks/adapters.py configs/camvid/tune.py --pruned configs/camvid/pruned.py
 
-Time and memory are of a training step of the whole model on two training images, in turns in one process. A run that was
-interrupted goes on where it stopped.
+Time and memory are of a training step of the whole model on two training images, in turns in one process. A run that
+was interrupted goes on where it stopped.
 """
 
 from __future__ import annotations

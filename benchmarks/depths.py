@@ -1,12 +1,14 @@
 """Is the depth that SLS picks a good one? The chain of one config, and then every other depth that is asked for.
 
-    python benchmarks/depths.py configs/camvid/tune.py --pruned configs/camvid/pruned.py --baseline configs/camvid/baseline.py \
+    python benchmarks/depths.py configs/camvid/tune.py --pruned configs/camvid/pruned.py --baseline
+    configs/camvid/baseline.py \
         --depths 1 4 7 12 --work-dir work_dirs/camvid
 
-For each depth: the tuned model cut there, the same retrained, and a model of that depth tuned from the base without scoring
-anything. The full depth's retrained model is the control with as many training steps as the others. Then the score curves
-before tuning (frozen base, trained head) and after, and what each `alpha` and `reference` would keep. A run that was
-interrupted goes on where it stopped; a chain that `tools/run_sls.py` ran with the same configs in the same folder is taken over.
+For each depth: the tuned model cut there, the same retrained, and a model of that depth tuned from the base without
+scoring anything. The full depth's retrained model is the control with as many training steps as the others. Then the
+score curves before tuning (frozen base, trained head) and after, and what each `alpha` and `reference` would keep. A
+run that was interrupted goes on where it stopped; a chain that `tools/run_sls.py` ran with the same configs in the same
+folder is taken over.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Does mmsls decide as the published procedure does, taken literally, for alpha 0.1 .. 0.9?
 
-The procedure is written out here without mmsls: block after block, a forward pass of the whole model over all training images, of which
-that block's features are kept, scikit-learn's t-SNE, axes scaled to [0, 1], the silhouette, and the walk down from the top. By default
-the features are the stored ones of ../shared/golden; with --config and --checkpoint they come from a tuned model, and the decisions are
-compared with those of the pruning index that mmsls wrote for it.
+The procedure is written out here without mmsls: block after block, a forward pass of the whole model over all training
+images, of which that block's features are kept, scikit-learn's t-SNE, axes scaled to [0, 1], the silhouette, and the
+walk down from the top. By default the features are the stored ones of ../shared/golden; with --config and --checkpoint
+they come from a tuned model, and the decisions are compared with those of the pruning index that mmsls wrote for it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
     python benchmarks/rule.py work_dirs/camvid/pruning_index.json ...
 
-Reads the stored class tokens of ../shared/golden (frozen, untuned features) and any pruning indices, and trains nothing.
+Reads the stored class tokens of ../shared/golden (frozen, untuned features) and any pruning indices, and trains
+nothing.
 """
 
 from __future__ import annotations

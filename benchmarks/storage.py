@@ -1,7 +1,8 @@
 """What 19 tasks cost to store: SLS (one base, 19 slim files and indices), DepGraph (19 pruned models), full fine-tuning (19 models).
 
-Every file is really written (to a temporary folder) and its size taken. The weights are untrained, which changes no size: what a file holds
-follows from the task's number of classes, the adapter and the depth. DepGraph's models have as many parameters as those of SLS.
+Every file is really written (to a temporary folder) and its size taken. The weights are untrained, which changes no
+size: what a file holds follows from the task's number of classes, the adapter and the depth. DepGraph's models have as
+many parameters as those of SLS.
 """
 
 from __future__ import annotations

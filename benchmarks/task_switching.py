@@ -1,7 +1,7 @@
 """Many tasks on one base: time to switch, and memory of 1, 5 and 20 tasks, against as many models of their own.
 
-Detectors (a small RetinaNet on Swin-T, Convpass) at three kept depths in turns, with random weights. Each row is measured in a process of
-its own, because freed memory does not always go back to the system.
+Detectors (a small RetinaNet on Swin-T, Convpass) at three kept depths in turns, with random weights. Each row is
+measured in a process of its own, because freed memory does not always go back to the system.
 """
 
 from __future__ import annotations

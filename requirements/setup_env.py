@@ -1,10 +1,10 @@
 """Build the project's virtual environment in the one order that works.
 
-Standard library only, because it runs before anything is installed. Every step leaves a stamp in the environment, so an interrupted
-set-up goes on where it stopped, and a step whose requirements changed runs again.
+Standard library only, because it runs before anything is installed. Every step leaves a stamp in the environment, so an
+interrupted set-up goes on where it stopped, and a step whose requirements changed runs again.
 
-Order: torch, then mmcv (compiled against that torch, with its ops), then the rest. With build isolation, or without torch, mmcv builds
-without ops and detection fails only later, at run time.
+Order: torch, then mmcv (compiled against that torch, with its ops), then the rest. With build isolation, or without
+torch, mmcv builds without ops and detection fails only later, at run time.
 """
 
 from __future__ import annotations

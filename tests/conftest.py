@@ -110,7 +110,8 @@ def mmseg_vit() -> Host:
 def mmpretrain_swin() -> Host:
     arch = {key: TINY_SWIN[key] for key in ('embed_dims', 'depths', 'num_heads')}
     rest = {key: TINY_SWIN[key] for key in ('window_size', 'drop_path_rate', 'drop_rate')}
-    # Windows of 4 and maps of 2: padded, as in the dense hosts. Its output norms are all in its bases, or trained where they are not.
+    # Windows of 4 and maps of 2: padded, as in the dense hosts. Its output norms are all in its bases, or trained where
+    # they are not.
     tiny = {'arch': arch, **rest, 'img_size': 64, 'out_indices': (0, 1, 2, 3), 'pad_small_map': True}
     return replace(swin_of('mmpretrain'), tiny=tiny)
 

@@ -1,8 +1,8 @@
 """Run something under DDP, started by torch.distributed.run.
 
-`run CONFIG FOLDER` trains, or tests where there is a load_from, and every process leaves its weights in the folder; `chain CONFIG FOLDER`
-runs the whole chain there; `criteria CONFIG CHECKPOINT FOLDER` leaves what the criteria see and what Taylor makes of it; `tool SCRIPT
-ARGUMENT...` is the script's own command line.
+`run CONFIG FOLDER` trains, or tests where there is a load_from, and every process leaves its weights in the folder;
+`chain CONFIG FOLDER` runs the whole chain there; `criteria CONFIG CHECKPOINT FOLDER` leaves what the criteria see and
+what Taylor makes of it; `tool SCRIPT ARGUMENT...` is the script's own command line.
 """
 
 import os

@@ -1,7 +1,8 @@
 """Compare what configs cost: parameters, multiply-accumulates and latency of one test image, relative to the first config.
 
-No checkpoint is asked for, so heads are untrained: how long a detector's post-processing takes depends on what its head predicts, and is not that of
-a trained model. The base must be there. The image is the first one of the first config's test set.
+No checkpoint is asked for, so heads are untrained: how long a detector's post-processing takes depends on what its head
+predicts, and is not that of a trained model. The base must be there. The image is the first one of the first config's
+test set.
 """
 
 from __future__ import annotations

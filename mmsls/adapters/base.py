@@ -29,9 +29,10 @@ class Adapter(nn.Module):
     | `output`   | `x + adapter(op(h))`                | the new output of `op`    |
     | `stream`   | `adapter(x + op(h))`                | the new residual stream   |
 
-    A subclass names its slots as `'{branch}_{place}'` and gets one instance per slot and block. A new adapter is the identity of the block.
-    Two kinds have other places: `LayerAdapter` sits at a layer of a branch (`norm`, `qkv`, `proj`; `norm`, `fc1`, `fc2`) and changes the
-    weight and bias that it sees; `Selection` has no slots and trains parameters of the base.
+    A subclass names its slots as `'{branch}_{place}'` and gets one instance per slot and block. A new adapter is the
+    identity of the block. Two kinds have other places: `LayerAdapter` sits at a layer of a branch (`norm`, `qkv`,
+    `proj`; `norm`, `fc1`, `fc2`) and changes the weight and bias that it sees; `Selection` has no slots and trains
+    parameters of the base.
 
     Args:
         embed_dims: Width C of the block.
@@ -124,11 +125,12 @@ def config_parameters(cls: type[Adapter]) -> dict[str, inspect.Parameter]:
 def normalise_adapter_cfg(cfg: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Spell an adapter config out: short type name and every argument with its default, JSON-able.
 
-    Besides the method's own arguments it may hold `stages` and `blocks`: which blocks get an adapter, counted from 0, `blocks` within each
-    stage.
+    Besides the method's own arguments it may hold `stages` and `blocks`: which blocks get an adapter, counted from 0,
+    `blocks` within each stage.
 
     Raises:
-        ValueError: If the type is unknown, an argument does not exist, or `stages` or `blocks` hold anything but numbers.
+        ValueError: If the type is unknown, an argument does not exist, or `stages` or `blocks` hold anything but
+            numbers.
 
     Example:
         >>> from mmsls.adapters import normalise_adapter_cfg

@@ -12,8 +12,8 @@ from mmsls.registry import ADAPTERS
 class Convpass(Adapter):
     """Bottleneck with a 3x3 convolution over the token grid, beside the attention and beside the FFN.
 
-    `s * up(dropout(gelu(conv(gelu(down(h))))))` is added to each branch. The class token, where there is one, passes the convolution as
-    an image of 1x1, as in the paper.
+    `s * up(dropout(gelu(conv(gelu(down(h))))))` is added to each branch. The class token, where there is one, passes
+    the convolution as an image of 1x1, as in the paper.
 
     Args:
         embed_dims: Width C of the block.

@@ -12,15 +12,16 @@ from mmsls.adapters.base import Adapter
 class LayerAdapter(Adapter):
     """An adapter that changes what one layer computes by changing the weight and bias that the layer sees.
 
-    Its slots are `attn_norm`, `attn_qkv`, `attn_proj`, `ffn_norm`, `ffn_fc1` and `ffn_fc2`. It folds into the layer exactly: merging writes
-    down what the layer sees anyway.
+    Its slots are `attn_norm`, `attn_qkv`, `attn_proj`, `ffn_norm`, `ffn_fc1` and `ffn_fc2`. It folds into the layer
+    exactly: merging writes down what the layer sees anyway.
 
     Args:
         embed_dims: Width C of the block.
         rank: As in `Adapter`.
         scale: As in `Adapter`.
         slot: Where this instance sits.
-        weight: Weight of that layer, for its shape: (out, in), of a norm (C,); q, k and v are rows of one weight in this order.
+        weight: Weight of that layer, for its shape: (out, in), of a norm (C,); q, k and v are rows of one weight in
+            this order.
         bias: Its bias, or None.
     """
 

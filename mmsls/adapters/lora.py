@@ -20,8 +20,8 @@ QKV = ('q', 'k', 'v')
 class LoRA(LayerAdapter):
     """`W + s B A` in place of the weight W of each target, A (r, in) and B (out, r).
 
-    The update meets the weight, not the tokens: so it works where the host has no linear layer to hook (`nn.MultiheadAttention`), and
-    folds in exactly. The paper's factor alpha / r is `scale`.
+    The update meets the weight, not the tokens: so it works where the host has no linear layer to hook
+    (`nn.MultiheadAttention`), and folds in exactly. The paper's factor alpha / r is `scale`.
 
     Args:
         embed_dims: Width C of the block.

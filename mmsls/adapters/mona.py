@@ -16,8 +16,9 @@ KERNELS = (3, 5, 7)
 class Mona(Adapter):
     """Depth-wise filters of three sizes in a bottleneck, on the residual stream after the attention and after the FFN.
 
-    With `z = down(s1 * LN(x) + s2 * x)`, `z = z + mean of the 3x3, 5x5 and 7x7 filters of z`, `z = z + conv1x1(z)`, the stream becomes
-    `x + scale * up(dropout(gelu(z)))`. A class token, which the paper's Swin has not, passes the filters as an image of 1x1.
+    With `z = down(s1 * LN(x) + s2 * x)`, `z = z + mean of the 3x3, 5x5 and 7x7 filters of z`, `z = z + conv1x1(z)`, the
+    stream becomes `x + scale * up(dropout(gelu(z)))`. A class token, which the paper's Swin has not, passes the filters
+    as an image of 1x1.
 
     Args:
         embed_dims: Width C of the block (the paper's m).

@@ -13,9 +13,9 @@ from mmsls.registry import ADAPTERS
 class SSF(LayerAdapter):
     """`gamma * y + beta`, channel by channel, after each operation y of the block: both norms, qkv, proj, fc1, fc2.
 
-    It is computed on the operation's weight and bias, which is the same and folds in exactly. The paper also scales and shifts after the
-    patch embedding and the final norm, outside the blocks; here these stay as the base has them, except for trainable output norms. A
-    layer without a bias is scaled only.
+    It is computed on the operation's weight and bias, which is the same and folds in exactly. The paper also scales and
+    shifts after the patch embedding and the final norm, outside the blocks; here these stay as the base has them,
+    except for trainable output norms. A layer without a bias is scaled only.
 
     Args:
         embed_dims: Width C of the block.

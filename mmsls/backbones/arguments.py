@@ -42,8 +42,8 @@ def stage_count(arguments: Mapping[str, Any]) -> int:
 def mend_arguments(arguments: MutableMapping[str, Any]) -> None:
     """Mend host arguments in place that mmdet 3.3 and mmseg 1.2 document and stumble over.
 
-    A `mlp_ratio` that is a whole number as a float ends in torch's TypeError, a plain dict as `init_cfg` in an AttributeError, and what
-    `pretrained` names is never loaded.
+    A `mlp_ratio` that is a whole number as a float ends in torch's TypeError, a plain dict as `init_cfg` in an
+    AttributeError, and what `pretrained` names is never loaded.
 
     Example:
         >>> arguments = {'mlp_ratio': 4.0, 'pretrained': 'swin.pth'}

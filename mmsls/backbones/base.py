@@ -26,8 +26,8 @@ from mmsls.backbones.surgery import freeze, resolve_kept_depths, set_mode, trunc
 class PrunedBackbone(FrozenBase):
     """Mixin in front of a host's backbone class: frozen base, adapters, kept depths.
 
-    A family's mixin says where the blocks are and what they are called (`BackboneFamily`); what stands in the state dict, and what the frozen
-    base was, is `FrozenBase`'s. Nothing is assumed of the host beyond that.
+    A family's mixin says where the blocks are and what they are called (`BackboneFamily`); what stands in the state
+    dict, and what the frozen base was, is `FrozenBase`'s. Nothing is assumed of the host beyond that.
     """
 
     _host_arguments: tuple[tuple[Any, ...], dict[str, Any]]
@@ -119,8 +119,8 @@ class PrunedBackbone(FrozenBase):
     def init_weights(self) -> None:
         """Initialise as the host does; with a base there is nothing to do.
 
-        The host's code cannot load a full checkpoint into fewer blocks (mmdet 3.3: KeyError), so a pruned backbone without a base loads
-        through a full-depth copy that is thrown away.
+        The host's code cannot load a full checkpoint into fewer blocks (mmdet 3.3: KeyError), so a pruned backbone
+        without a base loads through a full-depth copy that is thrown away.
         """
         if self.base_sha256 is not None:
             return

@@ -62,7 +62,8 @@ def sha256_of(path: Path) -> str:
 def read_base(location: str) -> tuple[StateDict, str]:
     """Read the tensors of a base checkpoint without running any code that it may carry.
 
-    MMEngine's own checkpoints (`epoch_12.pth`) hold more than tensors: log history and numpy's numbers. Those are passed over.
+    MMEngine's own checkpoints (`epoch_12.pth`) hold more than tensors: log history and numpy's numbers. Those are
+    passed over.
 
     Args:
         location: Path or URL.
@@ -72,7 +73,8 @@ def read_base(location: str) -> tuple[StateDict, str]:
 
     Raises:
         FileNotFoundError: If a local file does not exist.
-        ValueError: If the file is no PyTorch checkpoint, `.safetensors` or `.npz`, holds what could run, or no tensors at all.
+        ValueError: If the file is no PyTorch checkpoint, `.safetensors` or `.npz`, holds what could run, or no tensors
+            at all.
     """
     path = local_path(location)
     container = path.suffix.lower()

@@ -15,8 +15,9 @@ MIXING = -7046029254386353131
 class BaseRecord:
     """Shape, dtype and checksum of every tensor of a base, by state-dict key.
 
-    Neither `requires_grad` nor a tensor's version says whether it is still the base's: what a hook trained for a while is frozen again later,
-    and a change through `.data` leaves no trace. Plain data, so copies and pickles of a backbone carry it along.
+    Neither `requires_grad` nor a tensor's version says whether it is still the base's: what a hook trained for a while
+    is frozen again later, and a change through `.data` leaves no trace. Plain data, so copies and pickles of a backbone
+    carry it along.
     """
 
     def __init__(self) -> None:
@@ -57,8 +58,8 @@ class BaseRecord:
 def checksum(tensor: Tensor) -> int:
     """Return a 64-bit sum over a tensor's bits, each word of 8 bytes mixed and weighted by its place, computed where the tensor lies.
 
-    Any change of one word changes it; other changes do but for chances of about 2^-44. 0.4 s for 88 million float32 on one core. -0.0 counts as 0.0:
-    averaging equal tensors makes one of the other.
+    Any change of one word changes it; other changes do but for chances of about 2^-44. 0.4 s for 88 million float32 on
+    one core. -0.0 counts as 0.0: averaging equal tensors makes one of the other.
 
     Example:
         >>> checksum(torch.tensor([1.0, 2.0])) == checksum(torch.tensor([2.0, 1.0]))
@@ -67,7 +68,8 @@ def checksum(tensor: Tensor) -> int:
     values = tensor.detach().flatten().clone(memory_format=torch.contiguous_format)
     octets = (values.add_(0.0) if values.is_floating_point() else values).view(torch.uint8)
     words = F.pad(octets, (0, -octets.numel() % 8)).view(torch.int64)
-    # Weights alone would not do: to double all of a float64 tensor adds one high bit to each word, which a sum may carry away.
+    # Weights alone would not do: to double all of a float64 tensor adds one high bit to each word, which a sum may
+    # carry away.
     mixed = words ^ (words >> 32)
     mixed.mul_(MIXING)
     mixed ^= mixed >> 29

@@ -31,10 +31,12 @@ def load_base(
         location: Where they came from, for the error.
         optional: Which keys of the module may be missing.
         ignored: Which keys of the state may be left over.
-        hints: Pattern found in a problem, such as `left over x`, to what the user can set; the first that fits ends the error.
+        hints: Pattern found in a problem, such as `left over x`, to what the user can set; the first that fits ends the
+            error.
 
     Raises:
-        ValueError: If a key is missing, left over or misshapen; the first ones are named, with both shapes. Nothing is loaded then.
+        ValueError: If a key is missing, left over or misshapen; the first ones are named, with both shapes. Nothing is
+            loaded then.
     """
     own = module.state_dict()
     state = {
@@ -82,9 +84,9 @@ _SWIN_RENAMES = (
 def swin_keys(state: StateDict) -> StateDict:
     """Translate a Swin base to the hosts' key style.
 
-    OpenMMLab keys stay. Microsoft's and timm's are renamed; timm (0.9 and later) numbers a patch merging by the stage that follows it,
-    Microsoft by the stage before. Both stack the four neighbours of a patch merging as (0,0), (1,0), (0,1), (1,1) per channel block,
-    the hosts' `nn.Unfold` channel by channel, row by row.
+    OpenMMLab keys stay. Microsoft's and timm's are renamed; timm (0.9 and later) numbers a patch merging by the stage
+    that follows it, Microsoft by the stage before. Both stack the four neighbours of a patch merging as (0,0), (1,0),
+    (0,1), (1,1) per channel block, the hosts' `nn.Unfold` channel by channel, row by row.
     """
     if not any(key.startswith('layers.') for key in state):
         return dict(state)

@@ -43,8 +43,8 @@ class LinearLayer:
 class AdaptedBlock(nn.Module):
     """A pre-norm block whose two branches have adapter slots (see `Adapter` for the places).
 
-    The host's children are re-parented under the host's names, so the base's state-dict keys stay as they are; adapters add keys under
-    `adapters.`. A subclass knows one host family: its child names and how its branches are called.
+    The host's children are re-parented under the host's names, so the base's state-dict keys stay as they are; adapters
+    add keys under `adapters.`. A subclass knows one host family: its child names and how its branches are called.
 
     Args:
         block: The host's block.

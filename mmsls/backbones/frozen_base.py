@@ -27,9 +27,10 @@ NAMED_BASE = 'sha256:'
 class FrozenBase(BackboneFamily):
     """A backbone whose base is frozen.
 
-    The state dict of a backbone with a base carries one more tensor, `_extra_state` (uint8, JSON): the base's SHA-256, the kept depths and
-    the adapter. Loading checks it, because `init_detector` and its kin show the model nothing else of a checkpoint. A task stores what it
-    trains and whatever of the base is not the base's any more; the rest comes from the base file (see `loading`).
+    The state dict of a backbone with a base carries one more tensor, `_extra_state` (uint8, JSON): the base's SHA-256,
+    the kept depths and the adapter. Loading checks it, because `init_detector` and its kin show the model nothing else
+    of a checkpoint. A task stores what it trains and whatever of the base is not the base's any more; the rest comes
+    from the base file (see `loading`).
     """
 
     selected: frozenset[str] = frozenset()

@@ -52,7 +52,8 @@ def take_task(backbone: FrozenBase, state: State, prefix: str, theirs: Foundatio
         theirs: Its identity.
 
     Raises:
-        ValueError: If it is of another base, adapter or depth, or a tensor is missing, left over or misshapen; the first ones are named.
+        ValueError: If it is of another base, adapter or depth, or a tensor is missing, left over or misshapen; the
+            first ones are named.
     """
     check_identity(backbone, theirs)
     check_tensors(backbone, state, prefix)

@@ -20,14 +20,16 @@ Folded = dict[tuple[nn.Module, str], Tensor]
 def merge_blocks(blocks: Iterable[tuple[tuple[int, int], nn.Module]]) -> None:
     """Fold the adapters of all blocks into the layers that they sit at, or that follow them, in place; all of them or none.
 
-    A branch that pads its input with zeros (`padded_branches`) must not see its linear layer's bias change, or the padding would, and a
-    layer without a bias must not get one, or the base would no longer fit the host: there the shift goes into the norm before the adapter.
+    A branch that pads its input with zeros (`padded_branches`) must not see its linear layer's bias change, or the
+    padding would, and a layer without a bias must not get one, or the base would no longer fit the host: there the
+    shift goes into the norm before the adapter.
 
     Args:
         blocks: `(stage, block)` and the block; those without adapters stay as they are.
 
     Raises:
-        ValueError: If an adapter has no exact merge, or it, or what it makes of a layer, is not finite; nothing is changed then.
+        ValueError: If an adapter has no exact merge, or it, or what it makes of a layer, is not finite; nothing is
+            changed then.
     """
     adapted = [(where, block) for where, block in blocks if isinstance(block, AdaptedBlock)]
     folded = [(block, slot, folded_in(block, slot, where)) for where, block in adapted for slot in block.adapters]

@@ -39,8 +39,8 @@ def checked_outputs(out_indices: Sequence[int], depth: int, what: str = 'blocks'
 def remapped_outputs(wanted: Sequence[int], kept: int) -> list[int]:
     """Replace removed blocks by the last kept ones; the number of outputs stays, so that the head fits.
 
-    Kept blocks stay where they are. The removed ones share the blocks above the highest of those, the topmost going to the last block;
-    where these are too few, a block comes several times.
+    Kept blocks stay where they are. The removed ones share the blocks above the highest of those, the topmost going to
+    the last block; where these are too few, a block comes several times.
 
     Args:
         wanted: Blocks to put out, 0-based, ascending.

@@ -24,8 +24,9 @@ def recomputed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 def mend_checkpointing(model: nn.Module) -> int:
     """Make MMEngine's activation checkpointing non-reentrant in a model and its parts, in place, and return how many were changed.
 
-    MMEngine 0.10 wraps `forward` in torch's reentrant form. That gives no gradient to a part whose tensor inputs need none, without a word:
-    adapters on a frozen base, a neck behind it. It also takes no keyword arguments, and a copied module would run the original's parameters.
+    MMEngine 0.10 wraps `forward` in torch's reentrant form. That gives no gradient to a part whose tensor inputs need
+    none, without a word: adapters on a frozen base, a neck behind it. It also takes no keyword arguments, and a copied
+    module would run the original's parameters.
     """
     found = [module for module in model.modules() if _is_mmengines(module.__dict__.get('forward'))]
     for module in found:
@@ -33,7 +34,8 @@ def mend_checkpointing(model: nn.Module) -> int:
         while _is_mmengines(forward):  # a part that the config names twice is wrapped twice
             forward = forward.__wrapped__
         if isinstance(module, AdaptedBlock):
-            # It does so itself, and hands the token grid on: the backward pass of a GPU runs in a thread that has noted none.
+            # It does so itself, and hands the token grid on: the backward pass of a GPU runs in a thread that has noted
+            # none.
             del module.forward
             module.with_cp = True
         else:

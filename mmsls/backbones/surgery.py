@@ -78,7 +78,8 @@ def freeze(module: nn.Module, trainable: Iterable[nn.Module]) -> None:
 def set_mode(module: nn.Module, trainable: Iterable[nn.Module], mode: bool) -> None:
     """Put a frozen module in eval mode and its trainable parts in `mode`: no DropPath, no Dropout in what is frozen.
 
-    Call it after the host's own `train`. What that left in eval mode all the same (norms, by `norm_eval=True`) stays so in trained parts too.
+    Call it after the host's own `train`. What that left in eval mode all the same (norms, by `norm_eval=True`) stays so
+    in trained parts too.
     """
     held = [inner for inner in module.modules() if not inner.training] if mode else []
     for child in module.children():

@@ -68,8 +68,8 @@ def read_torch(path: str | Path, stand_ins: bool = False) -> Any:
 
     Args:
         path: The file.
-        stand_ins: Whether objects besides tensors and plain data become `StandIn`s, as in every checkpoint of MMEngine (its log history and
-            numpy's numbers). They are never built, nor their code looked for.
+        stand_ins: Whether objects besides tensors and plain data become `StandIn`s, as in every checkpoint of MMEngine
+            (its log history and numpy's numbers). They are never built, nor their code looked for.
 
     Raises:
         Exception: Of many kinds, as torch's unpickler fails in as many ways; `reason_of` gives the line that says why.

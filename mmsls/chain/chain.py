@@ -42,23 +42,24 @@ class Model:
 class Chain:
     """Tune, score, prune, retrain and evaluate one config.
 
-    Every stage leaves its result under `work_dir` and is skipped when it is there already; an interrupted training resumes, and ends as one
-    that was not interrupted. `chain.json` there records what the chain writes; nothing else is ever replaced or removed. What a config
-    lacks is refused before anything is trained; one without a test part is tested on its validation images (`tested_on`). Whoever goes on
-    from a chain does so with its `stages`.
+    Every stage leaves its result under `work_dir` and is skipped when it is there already; an interrupted training
+    resumes, and ends as one that was not interrupted. `chain.json` there records what the chain writes; nothing else is
+    ever replaced or removed. What a config lacks is refused before anything is trained; one without a test part is
+    tested on its validation images (`tested_on`). Whoever goes on from a chain does so with its `stages`.
 
     Args:
         tune: Config that tunes adapters at full depth on a frozen base.
         work_dir: Where everything goes.
         progress: Who shows how far it is.
         pruned: Config of the retraining; by default `tune` with the index in place of its `SLSHook`.
-        baseline: Config of the frozen backbone with a trained head, for the row `full`; without it that row has no metric.
-        decision: Settings of the rule that override the config's (`alpha`, `scope`, `min_depth`, `reference`); None leaves one as it is.
-            They may change until something was pruned.
+        baseline: Config of the frozen backbone with a trained head, for the row `full`; without it that row has no
+            metric.
+        decision: Settings of the rule that override the config's (`alpha`, `scope`, `min_depth`, `reference`); None
+            leaves one as it is. They may change until something was pruned.
 
     Raises:
-        ValueError: If a setting of the rule is out of range, a config lacks a part, or the work directory holds a run of other configs, or files
-            that no chain wrote.
+        ValueError: If a setting of the rule is out of range, a config lacks a part, or the work directory holds a run
+            of other configs, or files that no chain wrote.
         OSError: If the work directory cannot be written.
     """
 

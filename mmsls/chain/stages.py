@@ -126,7 +126,8 @@ class Stages:
             cfg.randomness = {**randomness, 'seed': self.state.content['seed']}
         cfg.work_dir, cfg.experiment_name = str(self.folder(name)), name
         if cfg.get('visualizer'):
-            # Hosts call theirs 'visualizer', and mmengine 0.10 hands a second runner of that name the first one's files.
+            # Hosts call theirs 'visualizer', and mmengine 0.10 hands a second runner of that name the first one's
+            # files.
             cfg.visualizer.name = f'{name}_{next(_NAMES)}'
         return cfg
 

@@ -67,7 +67,8 @@ def described(checkpoint: Mapping[str, Any]) -> dict[str, Foundation]:
 def check_has_base(model: nn.Module, checkpoint: Mapping[str, Any]) -> None:
     """Refuse a slim checkpoint where nothing else brings its base along; MMEngine would go on with a random one.
 
-    Where in the model the base stands is no matter here: wrappers and teachers move it, and the backbone itself checks what it is given.
+    Where in the model the base stands is no matter here: wrappers and teachers move it, and the backbone itself checks
+    what it is given.
 
     Raises:
         ValueError: If a backbone that the checkpoint left the base out of has none in the model, anywhere.

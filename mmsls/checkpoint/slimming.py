@@ -20,8 +20,8 @@ States = Sequence[tuple[MutableMapping[str, Any], str]]
 def base_keys(model: nn.Module) -> set[str]:
     """Return the state-dict keys that come from base files, which no task stores.
 
-    What is stored is decided by structure and value: all outside a frozen backbone; inside one, adapters, output norms, what has a gradient,
-    and whatever is not the base's any more.
+    What is stored is decided by structure and value: all outside a frozen backbone; inside one, adapters, output norms,
+    what has a gradient, and whatever is not the base's any more.
     """
     keys: set[str] = set()
     for name, backbone in frozen_backbones(model):

@@ -30,7 +30,8 @@ class Row:
         parameters: Total, trained and stored numbers.
         macs: Multiply-accumulates of one test image.
         latency: Median seconds of one test image, all rows in turns in one process; 0 where it was not measured.
-        memory: Bytes that a training step on two images adds to the model's own (`training_bytes`); 0 where it could not be measured.
+        memory: Bytes that a training step on two images adds to the model's own (`training_bytes`); 0 where it could
+            not be measured.
     """
 
     name: str
@@ -49,8 +50,8 @@ def measure(rows: Sequence[Row], models: Sequence[nn.Module], batch: Any, timed:
         rows: To fill in.
         models: One per row.
         batch: What they run on.
-        timed: Names of the rows that get a latency; by default all. How long a detector takes depends on what its head predicts, so the time of
-            one that was never trained says nothing.
+        timed: Names of the rows that get a latency; by default all. How long a detector takes depends on what its head
+            predicts, so the time of one that was never trained says nothing.
     """
     forwards: dict[str, Callable[[], object]] = {}
     for row, model in zip(rows, models, strict=True):

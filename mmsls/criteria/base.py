@@ -24,7 +24,8 @@ class Evidence:
     Attributes:
         model: The tuned model at full depth, in eval mode.
         backbone: Its backbone.
-        batches: The training images again, batch by batch in random order, as the model's `data_preprocessor` takes them.
+        batches: The training images again, batch by batch in random order, as the model's `data_preprocessor` takes
+            them.
         features: Per block, (n, d): what SLS scores.
         labels: (n,).
         seed: Of whatever a criterion draws.
@@ -57,7 +58,8 @@ class Criterion(Protocol):
 class FeatureCriterion:
     """A criterion that looks at the features of one block at a time and at their labels: only `score` is to be written.
 
-    The processes of a run share its blocks. It works through `SLSHook(criterion=...)`, `tools/score.py --criterion`, and in VTAB.
+    The processes of a run share its blocks. It works through `SLSHook(criterion=...)`, `tools/score.py --criterion`,
+    and in VTAB.
 
     Example:
         >>> @CRITERIA.register_module(force=True)
@@ -132,7 +134,8 @@ def kept_blocks(
         criterion: Where the scores come from; its kind decides how they are used.
         scores: Its number for every block.
         count: How many blocks a criterion of kind `'importance'` keeps.
-        **decision: `alpha`, `scope`, `min_depth`, `reference` of the walk, for a criterion of kind `'depth'`, which finds its own depth.
+        **decision: `alpha`, `scope`, `min_depth`, `reference` of the walk, for a criterion of kind `'depth'`, which
+            finds its own depth.
 
     Raises:
         ValueError: If the count is not between 1 and the number of blocks.

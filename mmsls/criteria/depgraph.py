@@ -70,8 +70,8 @@ def torch_pruning() -> Any:
 def depgraph(evidence: Evidence, parameters: int, batches: int = 8) -> Widths:
     """Prune the hidden channels of the FFNs and the channels of the heads until a model has a given size, in place.
 
-    The width of the residual stream stays, so that adapters and head keep their inputs; the same share goes everywhere, as by default in
-    torch-pruning. What is left of the base is no longer the base, and has to be stored with the task.
+    The width of the residual stream stays, so that adapters and head keep their inputs; the same share goes everywhere,
+    as by default in torch-pruning. What is left of the base is no longer the base, and has to be stored with the task.
 
     Args:
         evidence: The tuned model, a ViT or Swin.
@@ -121,7 +121,8 @@ def depgraph(evidence: Evidence, parameters: int, batches: int = 8) -> Widths:
 def run_stages(backbone: Any, tokens: Sequence[Tensor]) -> list[Tensor]:
     """Run each stage's blocks on tokens of its own, without adapters, for tracing.
 
-    torch-pruning follows `chunk`, but not the hosts' indexing of q, k and v; windows and position biases tie no channels together.
+    torch-pruning follows `chunk`, but not the hosts' indexing of q, k and v; windows and position biases tie no
+    channels together.
     """
     outputs = []
     for x, stage in zip(tokens, inner_layers(backbone), strict=True):

@@ -14,9 +14,10 @@ from mmsls.scoring import BlockId
 def influences(evidence: Evidence, similarity: Callable[[np.ndarray, np.ndarray], float]) -> dict[BlockId, float]:
     """Return 1 - similarity of each block's features and those of the block before it.
 
-    What is compared are the features that SLS scores: of a ViT the class token alone, where ShortGPT averages over tokens; of Swin the average
-    token, behind the stage's patch merging where there is one. The first block of a stage is never compared, since the recorder has no
-    feature of its width before it: it counts as indispensable, in every stage of a Swin.
+    What is compared are the features that SLS scores: of a ViT the class token alone, where ShortGPT averages over
+    tokens; of Swin the average token, behind the stage's patch merging where there is one. The first block of a stage
+    is never compared, since the recorder has no feature of its width before it: it counts as indispensable, in every
+    stage of a Swin.
     """
     found = {}
     for (stage, block), features in evidence.features.items():

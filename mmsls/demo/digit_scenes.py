@@ -78,8 +78,8 @@ def make_digit_scenes(root: str | Path, settings: SceneSettings | None = None) -
     """Write a scene set, unless the same one is there already.
 
     The set holds, per split, ``{split}/*.png``, ``semantic/{split}/*.png`` (the class of each pixel, 10 is background)
-    and ``annotations/{split}.json`` (COCO, masks as uncompressed RLE). It is built beside ``root``, in a folder that takes its
-    name at the very end, so an interrupted run leaves nothing half-made and the next one starts again.
+    and ``annotations/{split}.json`` (COCO, masks as uncompressed RLE). It is built beside ``root``, in a folder that
+    takes its name at the very end, so an interrupted run leaves nothing half-made and the next one starts again.
 
     Args:
         root: Folder of the set. A set that was made with other settings is replaced.

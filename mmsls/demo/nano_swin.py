@@ -72,9 +72,9 @@ class _Classifier(nn.Module):
 def pretrain_nano_swin(path: str | Path, settings: PretrainSettings | None = None) -> float:
     """Pre-train a nano Swin on sheets of 2x2 digits, light on dark, unless ``path`` holds the same base already.
 
-    The training digits are those of the training scenes' pool, so no digit of a val or test scene is ever seen. The file is an
-    ordinary OpenMMLab checkpoint: ``state_dict`` holds the backbone alone, without output norms, as ImageNet bases do. It
-    is written to a neighbour and renamed, so it is whole or absent.
+    The training digits are those of the training scenes' pool, so no digit of a val or test scene is ever seen. The
+    file is an ordinary OpenMMLab checkpoint: ``state_dict`` holds the backbone alone, without output norms, as ImageNet
+    bases do. It is written to a neighbour and renamed, so it is whole or absent.
 
     Args:
         path: File of the base.

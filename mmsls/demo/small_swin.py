@@ -75,8 +75,8 @@ def pretrain_small_swin(
 ) -> dict[str, float]:
     """Pre-train a small Swin on digits, sign-language digits and street-scene patches, unless ``path`` holds the same base already.
 
-    One softmax over 31 classes: scikit-learn's bundled digits (10), hands of the Sign Language Digits data set (10), and CamVid patches by
-    their dominant class (11). Training splits only.
+    One softmax over 31 classes: scikit-learn's bundled digits (10), hands of the Sign Language Digits data set (10),
+    and CamVid patches by their dominant class (11). Training splits only.
 
     Args:
         path: File of the base, an ordinary OpenMMLab checkpoint without output norms. It is whole or absent.

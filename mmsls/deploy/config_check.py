@@ -25,8 +25,9 @@ DATASET_KEYS = {'type', 'metainfo', 'pipeline'}
 def checked_config(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> dict[str, Any]:
     """Return a task's config as plain data that builds registered classes only, and import what it lists.
 
-    Every `type`, wherever it stands, is a name that the registries of its scope know; modules are imported from a short list; nothing else in
-    it names a file, an address or a piece of code. `init_cfg` and `pretrained` are dropped, and the log says so.
+    Every `type`, wherever it stands, is a name that the registries of its scope know; modules are imported from a short
+    list; nothing else in it names a file, an address or a piece of code. `init_cfg` and `pretrained` are dropped, and
+    the log says so.
 
     Args:
         config: What the manifest holds, or what `inference_config` made.

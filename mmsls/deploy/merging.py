@@ -44,8 +44,8 @@ class Exported:
 def export(cfg: Config, checkpoint: str | Path, out: str | Path) -> Exported:
     """Write a slim checkpoint as a full one, with a config to match; without mmsls where the adapter merges.
 
-    Whether they need no mmsls is tried, in a process that cannot import it. Where that fails, the config stays one that needs mmsls, and the
-    reason is returned and logged.
+    Whether they need no mmsls is tried, in a process that cannot import it. Where that fails, the config stays one that
+    needs mmsls, and the reason is returned and logged.
 
     Args:
         cfg: Config that the checkpoint was trained (or retrained) with.
@@ -56,7 +56,8 @@ def export(cfg: Config, checkpoint: str | Path, out: str | Path) -> Exported:
         Where they are, and whether they need mmsls.
 
     Raises:
-        ValueError: If the folder exists, the checkpoint was merged before, is not slim, does not fit the config, or holds NaN.
+        ValueError: If the folder exists, the checkpoint was merged before, is not slim, does not fit the config, or
+            holds NaN.
     """
     out, checkpoint = Path(out).expanduser(), Path(checkpoint).expanduser()
     if out.exists():
@@ -135,7 +136,8 @@ def merge_backbone(backbone: PrunedBackbone) -> None:
     """Fold a backbone's adapters into its base, in place; it is an ordinary backbone at its kept depths then.
 
     Raises:
-        ValueError: If it has no frozen base (any more), its adapter has no exact merge, or a value is not finite; nothing is changed then.
+        ValueError: If it has no frozen base (any more), its adapter has no exact merge, or a value is not finite;
+            nothing is changed then.
 
     Example:
         >>> merge_backbone(PrunedBackbone())

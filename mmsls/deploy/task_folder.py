@@ -46,14 +46,15 @@ def pack(
         folder: Where the task goes; must not exist. It is there whole or not at all.
         index: Index file; by default the config's own `pruning_index`.
         name: The task's name; by default the folder's.
-        trusted: Modules of one's own that the config names types of, besides those it imports. Who opens the folder needs and trusts them too.
+        trusted: Modules of one's own that the config names types of, besides those it imports. Who opens the folder
+            needs and trusts them too.
 
     Returns:
         The task.
 
     Raises:
-        ValueError: If the folder exists, the checkpoint is not slim or does not fit the config, the index disagrees with it, or the config
-            names what no task folder may (see `mmsls.deploy.config_check`).
+        ValueError: If the folder exists, the checkpoint is not slim or does not fit the config, the index disagrees
+            with it, or the config names what no task folder may (see `mmsls.deploy.config_check`).
     """
     folder, checkpoint = Path(folder).expanduser(), Path(checkpoint).expanduser()
     if folder.exists():
@@ -104,8 +105,8 @@ def own_modules(config: Mapping[str, Any]) -> tuple[str, ...]:
 def stored_tensors(model: Any) -> dict[str, Tensor]:
     """Return what a task stores of a model: all but the base.
 
-    The model's tensors, not the checkpoint's: a tuned one in a pruned config leaves adapters of removed blocks behind. Copies, since safetensors
-    refuses tensors that share memory, such as tied layers of a head.
+    The model's tensors, not the checkpoint's: a tuned one in a pruned config leaves adapters of removed blocks behind.
+    Copies, since safetensors refuses tensors that share memory, such as tied layers of a head.
     """
     state = dict(model.state_dict())
     slim_states(model, [(state, '')])
@@ -115,8 +116,8 @@ def stored_tensors(model: Any) -> dict[str, Tensor]:
 def read_task(folder: str | Path, trusted: Sequence[str] = ()) -> Task:
     """Read and check a task folder; the weights are read later, by `Task.tensors`.
 
-    Nothing in the folder runs, whoever made it: its config is checked as `mmsls.deploy.config_check` says. The integration of mmsls that it
-    lists is imported, and with it the toolbox.
+    Nothing in the folder runs, whoever made it: its config is checked as `mmsls.deploy.config_check` says. The
+    integration of mmsls that it lists is imported, and with it the toolbox.
 
     Args:
         folder: What `pack` wrote.

@@ -39,15 +39,17 @@ class LibraryMemory:
 class TaskLibrary:
     """Open any number of task folders on one base, and switch between them by name.
 
-    `library['cells']` is an ordinary model in eval mode, with `cfg` and `dataset_meta`, for `inference_detector` and its kin. The memory of
-    all frozen tensors is one, so a further task costs its adapters, heads and what its module objects take. Switching is a look-up: nothing is
-    copied or loaded, and threads may use any tasks at the same time.
+    `library['cells']` is an ordinary model in eval mode, with `cfg` and `dataset_meta`, for `inference_detector` and
+    its kin. The memory of all frozen tensors is one, so a further task costs its adapters, heads and what its module
+    objects take. Switching is a look-up: nothing is copied or loaded, and threads may use any tasks at the same time.
 
-    A model is its task's own: `.half()`, `.to()`, `requires_grad_()`, `load_state_dict` and merging on one leave the others as they are (and
-    what they convert takes memory of its own from then on). Only who writes into a frozen tensor in place, as an optimizer does, writes into all.
+    A model is its task's own: `.half()`, `.to()`, `requires_grad_()`, `load_state_dict` and merging on one leave the
+    others as they are (and what they convert takes memory of its own from then on). Only who writes into a frozen
+    tensor in place, as an optimizer does, writes into all.
 
-    Tasks of different toolboxes can share a base too. Their inference functions build image pipelines in MMEngine's default scope, which is one
-    for the whole process: call `init_default_scope(model.cfg.default_scope)` before another toolbox's.
+    Tasks of different toolboxes can share a base too. Their inference functions build image pipelines in MMEngine's
+    default scope, which is one for the whole process: call `init_default_scope(model.cfg.default_scope)` before another
+    toolbox's.
 
     Args:
         base_checkpoint: Where the base lies; by default where the first task says.
@@ -104,7 +106,8 @@ class TaskLibrary:
 
         Raises:
             FileNotFoundError: If a part of the folder, or the base, is missing.
-            ValueError: If the name is taken, the task stands on another base, or the folder is damaged; the library is as before then.
+            ValueError: If the name is taken, the task stands on another base, or the folder is damaged; the library is
+                as before then.
         """
         task = read_task(folder, trusted)
         name = task.name if name is None else name
@@ -147,8 +150,8 @@ class TaskLibrary:
 class SharedBase:
     """The frozen tensors that the tasks have in common, by state-dict key.
 
-    Every model has its own modules and parameters, and only the memory behind frozen parameters is one: `.half()`, `.to()`, `requires_grad_()`,
-    merging and loading change what a model refers to, not the memory.
+    Every model has its own modules and parameters, and only the memory behind frozen parameters is one: `.half()`,
+    `.to()`, `requires_grad_()`, merging and loading change what a model refers to, not the memory.
     """
 
     def __init__(self) -> None:

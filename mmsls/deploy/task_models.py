@@ -26,7 +26,8 @@ def build_task(task: Task, base_checkpoint: str | None = None, device: str = 'cp
 
     Raises:
         FileNotFoundError: If the base is not there.
-        ValueError: If the base is another one, the config does not build, or a tensor is missing, left over or misshapen.
+        ValueError: If the base is another one, the config does not build, or a tensor is missing, left over or
+            misshapen.
     """
     cfg = Config(checked_config(task.config.to_dict(), task.trusted))
     try:

@@ -13,7 +13,8 @@ import torch
 Shape = tuple[int, int]
 """(height, width)."""
 
-# An image whose brightness is a pixel's distance from the left, or from the top, comes out with every pixel saying where it came from.
+# An image whose brightness is a pixel's distance from the left, or from the top, comes out with every pixel saying
+# where it came from.
 _LEVELS = 250.0
 # Pixels looked at per axis, in the fit.
 _LOOKS = 64

@@ -22,8 +22,8 @@ POOLS = ('auto', 'class_token', 'mean')
 class ImageSampler(DataSampler):
     """Classification: one sample per image, its class as the label.
 
-    The feature is the class token of the block's output, before any norm that follows the last block; where the backbone has none (Swin),
-    the mean of the image tokens, after the stage's patch merging (Han & Tang, ECCV 2024).
+    The feature is the class token of the block's output, before any norm that follows the last block; where the
+    backbone has none (Swin), the mean of the image tokens, after the stage's patch merging (Han & Tang, ECCV 2024).
 
     Args:
         pool: `'auto'` as above; `'class_token'` demands a class token; `'mean'` averages the image tokens always.
@@ -52,7 +52,8 @@ class ImageSampler(DataSampler):
             records: Which records they are.
 
         Raises:
-            ValueError: If an image has no label or several, a demanded class token is absent, or more or fewer than one pass was recorded.
+            ValueError: If an image has no label or several, a demanded class token is absent, or more or fewer than one
+                pass was recorded.
         """
         blocks = single_pass(passes, len(data_samples))
         features = {block: self._pooled(block, tokens) for block, tokens in blocks.items()}

@@ -28,8 +28,8 @@ class InstanceSampler(DataSampler):
     The feature is the mean of a block's tokens inside the box, or inside the mask where there are masks; a box or a
     mask smaller than a token takes the nearest one. Instances marked as ignored are no samples.
 
-    Where there is one class, objects are told apart from background: for every object a box of its size, at a place that no object or ignored
-    instance overlaps, drawn by a hash of the object's key.
+    Where there is one class, objects are told apart from background: for every object a box of its size, at a place
+    that no object or ignored instance overlaps, drawn by a hash of the object's key.
 
     Args:
         use_masks: `'auto'` takes masks where the ground truth has them, True demands them, False takes boxes always.
@@ -55,8 +55,8 @@ class InstanceSampler(DataSampler):
         """Begin with a data set.
 
         Raises:
-            ValueError: If its pipeline mixes images, or moves things in a way that cannot be followed; or background is wanted, and the data
-                set does not name its classes.
+            ValueError: If its pipeline mixes images, or moves things in a way that cannot be followed; or background is
+                wanted, and the data set does not name its classes.
         """
         super().prepare(dataset)
         classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')

@@ -28,9 +28,10 @@ TRUSTED_SIZES = 8
 class PipelineGeometry:
     """What one data set's pipeline does to places.
 
-    Transforms between the image's and the annotations' loading move the image alone, so the ground truth stays in the original frame; those
-    behind move both, so it is in the input's. Which of the two holds is tried out with a box in place of the first record's ground truth.
-    Transforms that move the image alone are run on an image of coordinates, once per image size (once per image, if one is not a toolbox's).
+    Transforms between the image's and the annotations' loading move the image alone, so the ground truth stays in the
+    original frame; those behind move both, so it is in the input's. Which of the two holds is tried out with a box in
+    place of the first record's ground truth. Transforms that move the image alone are run on an image of coordinates,
+    once per image size (once per image, if one is not a toolbox's).
 
     Args:
         leaf: The data set, with its transforms.

@@ -13,7 +13,8 @@ from mmsls.features.leaves import class_names
 from mmsls.features.probe_truth import write_box
 
 HOSTS = ('mmcv', 'mmdet', 'mmseg', 'mmpretrain', 'mmengine')
-# Transforms of the hosts that leave every point in its place; colours that they change would only blur what is measured.
+# Transforms of the hosts that leave every point in its place; colours that they change would only blur what is
+# measured.
 IN_PLACE = {
     *('Normalize', 'PhotoMetricDistortion', 'CLAHE', 'AdjustGamma', 'RGB2Gray', 'Rerange', 'RandomGrayscale'),
     *('ColorTransform', 'Color', 'Brightness', 'Contrast', 'Sharpness', 'Solarize', 'SolarizeAdd', 'Posterize'),

@@ -46,7 +46,8 @@ def read_box(results: dict[str, Any]) -> tuple[np.ndarray | None, Shape | None]:
     """Read the box again.
 
     Returns:
-        (4,) as x1, y1, x2, y2, None if it is gone; (height, width) of the mask or map, None where there are boxes alone.
+        (4,) as x1, y1, x2, y2, None if it is gone; (height, width) of the mask or map, None where there are boxes
+        alone.
     """
     boxes, masks, labels = (results.get(name) for name in TRUTH)
     mask = None

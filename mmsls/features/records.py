@@ -43,9 +43,10 @@ class PaddedRecord(RepeatedRecord):
 class RecordWalk:
     """Say which record every item of a loader's batches is.
 
-    The loader's own batch sampler says which items come in which batch; it must be a function of seed and epoch, as MMEngine's and torch's
-    sequential samplers are. Wrappers that repeat or choose records (`RepeatDataset`, `ClassBalancedDataset`, `Subset`, ...) are looked through,
-    and the records of all processes are compared, so that what comes again, in the padding of a distributed sampler too, is marked.
+    The loader's own batch sampler says which items come in which batch; it must be a function of seed and epoch, as
+    MMEngine's and torch's sequential samplers are. Wrappers that repeat or choose records (`RepeatDataset`,
+    `ClassBalancedDataset`, `Subset`, ...) are looked through, and the records of all processes are compared, so that
+    what comes again, in the padding of a distributed sampler too, is marked.
 
     Build it on every rank, just before the loader is walked.
 
@@ -53,7 +54,8 @@ class RecordWalk:
         dataloader: A torch `DataLoader`, as MMEngine's runner builds it.
 
     Raises:
-        ValueError: On every rank alike, if the order cannot be known: no batch sampler, an `IterableDataset`, a sampler that draws anew each time.
+        ValueError: On every rank alike, if the order cannot be known: no batch sampler, an `IterableDataset`, a sampler
+            that draws anew each time.
     """
 
     def __init__(self, dataloader: Any) -> None:

@@ -25,9 +25,10 @@ Grid = tuple[tuple[int, int], int]
 class RegionSampler(DataSampler):
     """Semantic segmentation: one sample per image and class, the mean of the block's tokens over that class's region.
 
-    Every token weighs by the share of its area that the region covers, which is the mean of the feature map over the region's pixels (masked
-    average pooling, Zhang et al., SG-One, 2018). So every block of a model has the same regions, however coarse its grid. In slide mode the
-    tokens of all crops enter, each by what the region covers of it inside its crop.
+    Every token weighs by the share of its area that the region covers, which is the mean of the feature map over the
+    region's pixels (masked average pooling, Zhang et al., SG-One, 2018). So every block of a model has the same
+    regions, however coarse its grid. In slide mode the tokens of all crops enter, each by what the region covers of it
+    inside its crop.
 
     Args:
         min_tokens: Regions of a smaller area, in tokens of the finest grid, are left out.
@@ -84,14 +85,16 @@ class RegionSampler(DataSampler):
 
         Args:
             passes: What the recorder took: one pass, or one per crop in slide mode.
-            data_samples: The batch's `SegDataSample`s as `val_step` / `test_step` return them, ground truth in the original image's frame.
+            data_samples: The batch's `SegDataSample`s as `val_step` / `test_step` return them, ground truth in the
+                original image's frame.
             records: Which records they are.
 
         Returns:
             Samples in the order of the images and of their classes.
 
         Raises:
-            ValueError: If there is no ground truth, it does not fit the image or the classes, or the passes are not those expected.
+            ValueError: If there is no ground truth, it does not fit the image or the classes, or the passes are not
+                those expected.
         """
         windows = self._windows(passes, data_samples)
         new = self.new(data_samples, records)

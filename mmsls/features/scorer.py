@@ -92,8 +92,8 @@ def settled_criterion(criterion: str | type | Mapping[str, Any], perplexity: flo
 class BlockScorer:
     """Scores every block of a backbone on labelled features of one pass over a data set.
 
-    Call `start(loader)`, then `observe(batch_idx, outputs)` after every iteration, then `finish()`. No forward pass of its own; memory is
-    bounded by `max_samples`.
+    Call `start(loader)`, then `observe(batch_idx, outputs)` after every iteration, then `finish()`. No forward pass of
+    its own; memory is bounded by `max_samples`.
 
     Args:
         model: The (unwrapped) model that the loop runs.
@@ -139,7 +139,8 @@ class BlockScorer:
         """Refuse what cannot be scored, as far as it can be known before anything is run.
 
         Raises:
-            ValueError: In every process alike, if the data set, its class names or a part's first record don't allow it.
+            ValueError: In every process alike, if the data set, its class names or a part's first record don't allow
+                it.
         """
         failure = None
         try:
@@ -171,7 +172,8 @@ class BlockScorer:
             outputs: The data samples that the model returned, ground truth included.
         """
         passes = self.recorder.take()
-        # mmpretrain 1.2's EMAHook may walk the data a second time with the original weights, inside the same validation.
+        # mmpretrain 1.2's EMAHook may walk the data a second time with the original weights, inside the same
+        # validation.
         if batch_idx not in self.batches:
             self.batches.add(batch_idx)
             self.bank.add(self.sampler(passes, outputs, self.walk.of_batch(batch_idx, len(outputs))))
@@ -200,7 +202,8 @@ class BlockScorer:
             warning: A remark on the split that the index shall keep.
 
         Returns:
-            The score of every block, and the index; None on a pruned backbone, whose scores decide nothing. The same in every process.
+            The score of every block, and the index; None on a pruned backbone, whose scores decide nothing. The same in
+            every process.
 
         Raises:
             Exception: In every process alike: a ValueError if the features cannot be scored, or whatever failed.

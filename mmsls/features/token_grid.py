@@ -2,8 +2,8 @@
 
 Two frames meet here. Annotations lie in the **original** image's pixels, since test pipelines load them after
 Resize. The network's **input** shows the original times `scale`, moved by `offset`: a negative scale mirrors, a
-positive offset pads at the left or the top, a negative one crops. Token (i, j) covers rows [i * stride, (i + 1) * stride)
-and columns [j * stride, (j + 1) * stride) of the input.
+positive offset pads at the left or the top, a negative one crops. Token (i, j) covers rows [i * stride, (i + 1) *
+stride) and columns [j * stride, (j + 1) * stride) of the input.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ class NotPlainError(ValueError):
 def plain(value: Any, where: str = 'value') -> Any:
     """Make a nest of containers loadable with `weights_only=True`.
 
-    Numpy values and HistoryBuffers become lists and numbers, sets sorted lists, named tuples tuples, paths text. An entry of a mapping that has
-    no plain form, such as an object of a class, is left out, and a warning names it.
+    Numpy values and HistoryBuffers become lists and numbers, sets sorted lists, named tuples tuples, paths text. An
+    entry of a mapping that has no plain form, such as an object of a class, is left out, and a warning names it.
 
     Args:
         value: Anything.

@@ -16,7 +16,8 @@ from typing import Any
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a path to write to, which takes the place of `path` when the block ends, and is removed if the block fails.
 
-    Whoever reads meanwhile, or after a crash or a power cut, finds the old file or the new one. Folders that are missing are made.
+    Whoever reads meanwhile, or after a crash or a power cut, finds the old file or the new one. Folders that are
+    missing are made.
 
     Args:
         path: The file; the yielded path lies in the same folder and has the same suffix.

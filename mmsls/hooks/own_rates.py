@@ -84,7 +84,8 @@ def rate_of(group: Mapping[str, Any]) -> float:
 def new_tensors(model: nn.Module) -> dict[int, tuple[str, int]]:
     """Return what is trained inside frozen backbones, by identity: each tensor's name in the model, and where in it its own part begins.
 
-    Adapters, output norms and what a `Selection` trains; what was unfrozen by hand is the base's, and is left to the config.
+    Adapters, output norms and what a `Selection` trains; what was unfrozen by hand is the base's, and is left to the
+    config.
     """
     found: dict[int, tuple[str, int]] = {}
     for name, backbone in frozen_backbones(model):
@@ -92,7 +93,8 @@ def new_tensors(model: nn.Module) -> dict[int, tuple[str, int]]:
         parts = backbone.trainable_modules()
         for part, module in parts.items():
             place = len(prefix) + len(part)
-            # 'backbone.norm' in a stock config means all norms, not the new `norm3`; 'blocks.0' is not yet its `adapters`.
+            # 'backbone.norm' in a stock config means all norms, not the new `norm3`; 'blocks.0' is not yet its
+            # `adapters`.
             own = len(prefix) + part.find('adapters') if isinstance(module, Adapter) else place - 1
             found |= {id(p): (f'{prefix}{part}.{leaf}', own) for leaf, p in module.named_parameters()}
         for selected in backbone.selected:
@@ -114,7 +116,8 @@ def batch_ratio(runner: Any) -> float:
 def give_own_rates(model: nn.Module, optimizing: Optimizing, ratio: float = 1.0) -> list[Raised]:
     """Raise new tensors inside frozen backbones to the optimizer's own rate, where the config slows them with the backbone around them.
 
-    A rate that a custom key gives to the adapter by name stays, as do higher rates, weight decay, and what a OneCycle schedule sets absolutely.
+    A rate that a custom key gives to the adapter by name stays, as do higher rates, weight decay, and what a OneCycle
+    schedule sets absolutely.
 
     Args:
         model: The model as the optimizer's constructor saw it, unwrapped.

@@ -34,7 +34,8 @@ class RateSettings:
 
         Args:
             name: The tensor's name in the model.
-            own: Where in the name its own part begins (its adapter's name): a custom key that reaches so far means the tensor itself.
+            own: Where in the name its own part begins (its adapter's name): a custom key that reaches so far means the
+                tensor itself.
         """
         if self.layer_decay is not None:
             return True

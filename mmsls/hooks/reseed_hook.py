@@ -114,9 +114,10 @@ class SeededIterator:
 class ReseedHook(Hook):
     """Seed before every epoch, iteration, batch and validation from the run's seed and their number.
 
-    MMEngine stores no state of a random generator, so a training that is resumed draws other numbers than one that was never broken off.
-    With this hook the two are the same to the last bit, whatever the number of data-loading workers, as long as the config has a seed
-    (`randomness`) and the checkpoint ends an epoch where epochs count. `tools/train.py` and the chain add it to every training.
+    MMEngine stores no state of a random generator, so a training that is resumed draws other numbers than one that was
+    never broken off. With this hook the two are the same to the last bit, whatever the number of data-loading workers,
+    as long as the config has a seed (`randomness`) and the checkpoint ends an epoch where epochs count.
+    `tools/train.py` and the chain add it to every training.
     """
 
     # Before whatever else a hook may draw.

@@ -32,8 +32,8 @@ def unwrapped(runner: Any) -> nn.Module:
 class SlimCheckpointHook(Hook):
     """Leave the frozen base out of every checkpoint, and check what is loaded.
 
-    A slim checkpoint that lacks tensors of the model outside its backbone, such as a head's, is refused where it is tested or resumed; where a
-    training starts from it, other heads are common, and a warning names them.
+    A slim checkpoint that lacks tensors of the model outside its backbone, such as a head's, is refused where it is
+    tested or resumed; where a training starts from it, other heads are common, and a warning names them.
     """
 
     # After EMAHook (NORMAL): it swaps EMA's and the model's tensors key by key and needs them all.

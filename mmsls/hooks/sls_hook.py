@@ -34,13 +34,14 @@ EXTRA_PASS = 'no validation scored the last weights of this training: it is done
 class SLSHook(Hook):
     """Write a pruning index from the features of a validation or test run, with no forward pass of its own.
 
-    In training it scores the last validation, and every `interval`-th one where that is set; in a stand-alone validation or test always.
-    A training that stops before its last validation is scored when it ends, with one more pass over the validation images. On a backbone that
-    is pruned already it logs the scores and writes no index. A test replaces no index of another split: who tests a model does not mean to
-    decide anew.
+    In training it scores the last validation, and every `interval`-th one where that is set; in a stand-alone
+    validation or test always. A training that stops before its last validation is scored when it ends, with one more
+    pass over the validation images. On a backbone that is pruned already it logs the scores and writes no index. A test
+    replaces no index of another split: who tests a model does not mean to decide anew.
 
-    What cannot be scored is refused before a training begins, as far as it can be known. After that nothing here ends a run: whatever fails is
-    said when the metrics are logged and the checkpoints written, with the command that scores what was saved.
+    What cannot be scored is refused before a training begins, as far as it can be known. After that nothing here ends a
+    run: whatever fails is said when the metrics are logged and the checkpoints written, with the command that scores
+    what was saved.
 
     Args:
         max_samples: Most samples kept.
@@ -50,9 +51,10 @@ class SLSHook(Hook):
         seed: Seed of the choice of samples and of t-SNE.
         perplexity: t-SNE's perplexity.
         n_jobs: Blocks that SLS scores at a time; None: one per core.
-        criterion: What scores the blocks: `'sls'`, as published, or the name, class or config of another criterion that rates depths.
-        **rule: Options of `Rule`: `alpha=0.3`, `scope` (by default as the task wants: `'model'` for classification, else `'stage'`), `min_depth`
-            (by default 1 in scope `'stage'`, 0 in scope `'model'`), `reference='top'`.
+        criterion: What scores the blocks: `'sls'`, as published, or the name, class or config of another criterion that
+            rates depths.
+        **rule: Options of `Rule`: `alpha=0.3`, `scope` (by default as the task wants: `'model'` for classification,
+            else `'stage'`), `min_depth` (by default 1 in scope `'stage'`, 0 in scope `'model'`), `reference='top'`.
 
     Raises:
         ValueError: If an argument is out of range.

@@ -28,10 +28,11 @@ class TuningHook(Hook):
     `SlimCheckpointHook` and `SLSHook` add it where a run lists none; list it to turn a part off.
 
     Args:
-        own_lr: Whether adapters, output norms and selected parameters learn at the optimizer's rate where `paramwise_cfg` slows the backbone
-            around them (`lr_mult`, layer-wise decay). A custom key that names the adapter (`adapters`) counts all the same.
-        check: Whether to look, from the first optimizer step on, for trained tensors without a gradient, with a rate of 0 or under a hundredth
-            of the largest of their optimizer, or in no optimizer.
+        own_lr: Whether adapters, output norms and selected parameters learn at the optimizer's rate where
+            `paramwise_cfg` slows the backbone around them (`lr_mult`, layer-wise decay). A custom key that names the
+            adapter (`adapters`) counts all the same.
+        check: Whether to look, from the first optimizer step on, for trained tensors without a gradient, with a rate of
+            0 or under a hundredth of the largest of their optimizer, or in no optimizer.
     """
 
     priority = 'VERY_LOW'

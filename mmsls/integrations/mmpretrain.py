@@ -32,7 +32,8 @@ class PrunedSwinTransformer(PrunedSwinMixin, SwinTransformer):
         return {**found, **{key: value for key, value in state.items() if key.startswith(f'{self._last_norm}.')}}
 
     def _load_from_state_dict(self, state_dict: MutableMapping[str, Any], prefix: str, *args: Any) -> None:
-        # mmpretrain 1.2 does this for checkpoints of its first version, but for its own class only, not for one derived from it.
+        # mmpretrain 1.2 does this for checkpoints of its first version, but for its own class only, not for one derived
+        # from it.
         rename_final_norm(state_dict, prefix, self._last_norm)
         super()._load_from_state_dict(state_dict, prefix, *args)
 

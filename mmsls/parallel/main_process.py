@@ -15,8 +15,8 @@ Result = TypeVar('Result')
 def on_main_process(work: Callable[[], Result]) -> Result:
     """Do work in the main process alone, and return its result in every process. Call it on every rank.
 
-    No process goes on before the work is done, and the work does not begin before every process has come here: all of them have looked at
-    what it is going to change.
+    No process goes on before the work is done, and the work does not begin before every process has come here: all of
+    them have looked at what it is going to change.
 
     Args:
         work: Called in the main process; must not wait for the others. What it returns can be pickled.

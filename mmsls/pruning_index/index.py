@@ -30,11 +30,12 @@ class PruningIndex:
     """A criterion's curve over a backbone's blocks, the rule that read it, and what it decided.
 
     Build one with `create` or `load`: they check every field. An index is not changed; `decide` returns a new one.
-    Options of the rule (`alpha`, ...), parts of the decision (`kept_depths`, `thresholds`, ...), `adapter` and `base_sha256` can be asked of the
-    index directly.
+    Options of the rule (`alpha`, ...), parts of the decision (`kept_depths`, `thresholds`, ...), `adapter` and
+    `base_sha256` can be asked of the index directly.
 
     Attributes:
-        foundation: The scored model's: `type`, `embed_dims` and full `depths` of the backbone, `adapter` and `base_sha256`.
+        foundation: The scored model's: `type`, `embed_dims` and full `depths` of the backbone, `adapter` and
+            `base_sha256`.
         criterion: What made the curve: its `type` and settings.
         curve: Its number for every `(stage, block)`.
         rule: The rule that read it.
@@ -66,7 +67,8 @@ class PruningIndex:
     ) -> PruningIndex:
         """Check the fields and decide the kept depths.
 
-        Where a reference block does not separate the classes nothing is pruned, and `note` names the likely causes: log it.
+        Where a reference block does not separate the classes nothing is pruned, and `note` names the likely causes: log
+            it.
 
         Args:
             scores: The curve; bare numbers are mean silhouettes.
@@ -132,7 +134,8 @@ class PruningIndex:
         """Decide anew from the stored curve: no forward pass, no embedding.
 
         Args:
-            **options: Those of `Rule` (`alpha`, `scope`, `min_depth`, `reference`); what is absent or None stays as stored.
+            **options: Those of `Rule` (`alpha`, `scope`, `min_depth`, `reference`); what is absent or None stays as
+                stored.
 
         Returns:
             A new index; this one stays as it is.
@@ -181,8 +184,9 @@ class PruningIndex:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the file is cut short, of another format or a newer version, lacks a field or has an unknown one, or
-                if a field is wrong or disagrees with another; the message names the file, the field and both values.
+            ValueError: If the file is cut short, of another format or a newer version, lacks a field or has an unknown
+                one, or if a field is wrong or disagrees with another; the message names the file, the field and both
+                values.
         """
         try:
             return cls._from_text(read_text(os.path.expanduser(path), LARGEST))

@@ -29,8 +29,8 @@ HOOKS = ('ReseedHook', 'ResumeHook')
 def whole_checkpoints() -> Iterator[None]:
     """Have MMEngine write files whole or not at all.
 
-    mmengine 0.10's `LocalBackend.put` writes in place, and `CheckpointHook` saves the last checkpoint again after a validation that is the
-    best so far: a kill or a full disk leaves half a file where `last_checkpoint` points.
+    mmengine 0.10's `LocalBackend.put` writes in place, and `CheckpointHook` saves the last checkpoint again after a
+    validation that is the best so far: a kill or a full disk leaves half a file where `last_checkpoint` points.
     """
     original = LocalBackend.put
     LocalBackend.put = put_whole
@@ -94,8 +94,8 @@ def checkpoint_hooks(cfg: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def chosen_checkpoint(runner: Runner) -> tuple[str, bool] | None:
     """Return the checkpoint of a finished training that counts, and whether it is the best one.
 
-    That is what MMEngine's CheckpointHook calls the best, of its first metric where it has several, wherever it lies; else the last one.
-    None if there is neither.
+    That is what MMEngine's CheckpointHook calls the best, of its first metric where it has several, wherever it lies;
+    else the last one. None if there is neither.
     """
     known = runner.message_hub.runtime_info
     for hook in runner.hooks:
@@ -118,8 +118,8 @@ def chosen_checkpoint(runner: Runner) -> tuple[str, bool] | None:
 def last_checkpoint(folder: Path) -> str | None:
     """Return what a training left in its folder to go on from.
 
-    A kill may fall between the removal of an old checkpoint and the writing of the next, or of the name of the last one; what is not whole
-    is passed over.
+    A kill may fall between the removal of an old checkpoint and the writing of the next, or of the name of the last
+    one; what is not whole is passed over.
     """
     pointer = folder / 'last_checkpoint'
     named = pointer.read_text().strip() if pointer.is_file() else ''

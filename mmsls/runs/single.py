@@ -34,8 +34,8 @@ def start_processes(cfg: Config) -> None:
 def train(cfg: Config, prepare: RunnerAction | None = None) -> Runner:
     """Train by config and return the finished runner; `prepare` sees the runner before it starts.
 
-    Checkpoints are written whole or not at all, and a training that is resumed is the same as one that was never broken off
-    (`ReseedHook`, `ResumeHook`).
+    Checkpoints are written whole or not at all, and a training that is resumed is the same as one that was never broken
+    off (`ReseedHook`, `ResumeHook`).
 
     Raises:
         FileNotFoundError: If the config's `load_from` is not there.
@@ -79,8 +79,8 @@ def score(
 ) -> PruningIndex:
     """Score every block on one split with the test transform, and write the index.
 
-    Adapters that can be are merged first, as the method's author does it: that moves features by less than 1e-5, and t-SNE by what such a
-    change moves it. `SLSHook` scores the model as it trains, unmerged.
+    Adapters that can be are merged first, as the method's author does it: that moves features by less than 1e-5, and
+    t-SNE by what such a change moves it. `SLSHook` scores the model as it trains, unmerged.
 
     Args:
         cfg: A config with an mmsls backbone; settings come from its `SLSHook`, if it has one.

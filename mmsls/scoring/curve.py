@@ -21,7 +21,8 @@ class Curve:
 
     Attributes:
         values: Number of every `(stage, block)`, in block order.
-        unit: What it counts: `'silhouette'`, `'points'` (of a metric, in percent), or any other word for a number without bounds.
+        unit: What it counts: `'silhouette'`, `'points'` (of a metric, in percent), or any other word for a number
+            without bounds.
 
     Raises:
         ValueError: If the keys skip a stage or a block, or a value is not finite or out of its unit's bounds.

@@ -76,7 +76,8 @@ def check_layers(
     """Return the features of every block and the labels as `layer_scores` takes them.
 
     Raises:
-        ValueError: If the labels or the features of a block cannot be scored soundly; the first block that is refused is named.
+        ValueError: If the labels or the features of a block cannot be scored soundly; the first block that is refused
+            is named.
     """
     if not features:
         raise ValueError('features is empty; pass one array of shape (samples, features) for every (stage, block)')

@@ -22,7 +22,8 @@ METHODS = {
 }
 """What SLS can be compared with, and the criterion behind each; the last two keep every block.
 
-`full_depth` is the control: nothing is pruned, and the tuned model is trained on for as long as the others are retrained.
+`full_depth` is the control: nothing is pruned, and the tuned model is trained on for as long as the others are
+retrained.
 """
 
 

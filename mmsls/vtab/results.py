@@ -36,7 +36,8 @@ class Result:
         stored_bytes: Size of the files that the task stores.
         macs: Multiply-accumulates of one image.
         throughput: Test images per second in one batch.
-        memory: Bytes that retraining on that batch adds to the model's own (see `mmsls.cost.complexity.training_bytes`).
+        memory: Bytes that retraining on that batch adds to the model's own (see
+            `mmsls.cost.complexity.training_bytes`).
         same_as: Another method that keeps the same blocks and whose run this is, or None.
     """
 
@@ -108,7 +109,8 @@ def cells(results: Sequence[Result]) -> tuple[str, ...]:
 def summary_table(results: Sequence[Result]) -> str:
     """Return the benchmark's table as Markdown: mean accuracy of every group, and the mean of the groups.
 
-    A mean is left open where the method lacks a run that another method has: means over different tasks or seeds don't compare.
+    A mean is left open where the method lacks a run that another method has: means over different tasks or seeds don't
+    compare.
     """
     lines = []
     for group in by_method(results):

@@ -39,9 +39,10 @@ CLASSIFIER = 'ComparisonClassifier'
 class TaskRun:
     """The SLS chain on one task, then every other method from the same tuned model with the same retraining.
 
-    Methods that rank blocks keep as many as SLS keeps, wherever they stand; methods that, like SLS, rate the features of every depth find
-    their own depth by the same walk; DepGraph keeps all blocks, and as many parameters as SLS (it is left out where it cannot go as low);
-    the control `full_depth` keeps everything. A method that chooses the blocks of an earlier one takes its results.
+    Methods that rank blocks keep as many as SLS keeps, wherever they stand; methods that, like SLS, rate the features
+    of every depth find their own depth by the same walk; DepGraph keeps all blocks, and as many parameters as SLS (it
+    is left out where it cannot go as low); the control `full_depth` keeps everything. A method that chooses the blocks
+    of an earlier one takes its results.
 
     Args:
         cfg: Config of the task (see `mmsls.vtab.settings`).

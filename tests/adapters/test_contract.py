@@ -271,7 +271,8 @@ def test_activation_checkpointing_gives_the_same_gradients(column, build, random
         torch.manual_seed(0)
         found.append(gradients(model, image()))
         runs.append(len(calls))
-    # A block without adapters is the host's own, which checkpoints where its input needs a gradient: not under HeadOnly.
+    # A block without adapters is the host's own, which checkpoints where its input needs a gradient: not under
+    # HeadOnly.
     inside = any(model.block_pattern.match(name) for name in found[0])
     assert runs == [1, 2 if inside else 1]
     assert not found[0] or gap(found[0].values(), found[1].values()) < 1e-6

@@ -21,7 +21,8 @@ TINY = {'embed_dims': 8, 'depths': (2, 2, 3, 2), 'num_heads': (1, 2, 2, 4), 'win
 
 def timm_swin(window=4):
     arguments = {'embed_dim': 8, 'depths': TINY['depths'], 'num_heads': TINY['num_heads'], 'window_size': window}
-    # At 256 px the last grid is 8x8. On a grid of one window timm and mmpretrain leave the shift out and mmdet does not.
+    # At 256 px the last grid is 8x8. On a grid of one window timm and mmpretrain leave the shift out and mmdet does
+    # not.
     return TimmSwin(img_size=256, num_classes=5, strict_img_size=False, **arguments).eval()
 
 

@@ -1,6 +1,7 @@
 """Pipelines drawn from the hosts' transforms and some of a user's own: a feature has its object's colour, or scoring refuses a transform by name.
 
-Instance (class) n of an image is painted in channel n alone, on black: a feature from elsewhere lacks it, or has another.
+Instance (class) n of an image is painted in channel n alone, on black: a feature from elsewhere lacks it, or has
+another.
 """
 
 from __future__ import annotations

@@ -51,7 +51,8 @@ def gap(left, right):
     return max((x - y).abs().max().item() for x, y in zip(left, right, strict=True))
 
 
-# 32 x 32: the last stage is one token, smaller than a window. 128 x 128: its grid is exactly one window, and the host does not shift there.
+# 32 x 32: the last stage is one token, smaller than a window. 128 x 128: its grid is exactly one window, and the host
+# does not shift there.
 @pytest.mark.parametrize(
     ('size', 'pad_small_map'), [((128, 128), False), ((160, 128), False), ((128, 128), True), ((67, 33), True)]
 )

@@ -18,13 +18,14 @@ MASKED = -100.0
 class FusedWindowAttention(BaseModule):
     """Drop-in for the host's `ShiftWindowMSA`, with the same children and state-dict keys; MMEngine's `init_weights` goes through it to them.
 
-    The position bias is expanded once and kept where its table is fixed, and the shift mask once per resolution; the host does both in
-    every call. Shift and padding are as in the host (Liu et al., Swin Transformer, ICCV 2021).
+    The position bias is expanded once and kept where its table is fixed, and the shift mask once per resolution; the
+    host does both in every call. Shift and padding are as in the host (Liu et al., Swin Transformer, ICCV 2021).
 
     Args:
         attention: The host's module; its `w_msa` and `drop` are re-parented, not copied.
-        fixed_table: Whether the bias table belongs to a frozen base. `requires_grad` alone does not say so: the teacher of mmdet's
-            MeanTeacherHook and EMA copies have none, and are changed through `.data`, which leaves no trace in the tensor's version.
+        fixed_table: Whether the bias table belongs to a frozen base. `requires_grad` alone does not say so: the teacher
+            of mmdet's MeanTeacherHook and EMA copies have none, and are changed through `.data`, which leaves no trace
+            in the tensor's version.
     """
 
     # The host's own children.
@@ -136,7 +137,8 @@ class FusedWindowAttention(BaseModule):
 def spelled_out() -> bool:
     """Whether attention is to be computed in the host's matrix products, which a counter of FLOPs knows, and not in the fused kernel.
 
-    MMEngine's counter and fvcore's trace the model and pass over the fused kernel; PyTorch's own passes over that of the CPU.
+    MMEngine's counter and fvcore's trace the model and pass over the fused kernel; PyTorch's own passes over that of
+    the CPU.
     """
     if torch.compiler.is_compiling():
         return False

@@ -27,8 +27,8 @@ class PrunedSwinMixin(PrunedBackbone):
     Takes every argument of the host's `SwinTransformer`, and:
 
     Args:
-        base_checkpoint: Path or URL of the pre-trained backbone (OpenMMLab, Microsoft or timm keys). It is loaded here and frozen; the output
-            norms `norm{i}` stay trainable. None: the host's backbone, trainable.
+        base_checkpoint: Path or URL of the pre-trained backbone (OpenMMLab, Microsoft or timm keys). It is loaded here
+            and frozen; the output norms `norm{i}` stay trainable. None: the host's backbone, trainable.
         adapter: Config of an adapter, such as `dict(type='mmsls.Convpass', rank=8)`; needs a base.
         pruning_index: Path of the index file that says how many blocks each stage keeps.
         kept_depths: The same by hand, one number per stage, 0 allowed; not with `pruning_index`.

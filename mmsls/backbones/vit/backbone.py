@@ -29,17 +29,19 @@ class PrunedViTMixin(PrunedBackbone):
     Takes every argument of the host's `VisionTransformer`, and:
 
     Args:
-        base_checkpoint: Path or URL of the pre-trained backbone (OpenMMLab, timm or DeiT keys, or Google's `.npz`). It is loaded here and
-            frozen whole, class token, position embedding and final norm included; only the norm of `out_type='avg_featmap'`, which
-            bases lack, stays trainable. The position embedding is resized to `img_size`. None: the host's backbone, trainable.
+        base_checkpoint: Path or URL of the pre-trained backbone (OpenMMLab, timm or DeiT keys, or Google's `.npz`). It
+            is loaded here and frozen whole, class token, position embedding and final norm included; only the norm of
+            `out_type='avg_featmap'`, which bases lack, stays trainable. The position embedding is resized to
+            `img_size`. None: the host's backbone, trainable.
         adapter: Config of an adapter, such as `dict(type='mmsls.Convpass', rank=8)`; needs a base.
         pruning_index: Path of the index file that says how many blocks are kept.
         kept_depths: The same by hand, a number or a tuple of one; not with `pruning_index`.
-        fused_attention: Compute mmseg's attention with PyTorch's fused kernel (within 1e-4 of the host's, faster, and without its
-            (L, L) weights in memory). mmpretrain's host does so itself. By default the outputs are the host's, bit for bit.
+        fused_attention: Compute mmseg's attention with PyTorch's fused kernel (within 1e-4 of the host's, faster, and
+            without its (L, L) weights in memory). mmpretrain's host does so itself. By default the outputs are the
+            host's, bit for bit.
 
-    After pruning, entries of `out_indices` that were removed become the last kept blocks, as many as before, and the host's final norm
-    follows the new last block.
+    After pruning, entries of `out_indices` that were removed become the last kept blocks, as many as before, and the
+    host's final norm follows the new last block.
 
     Raises:
         ValueError: If an argument is wrong, or the base or the index does not fit; the message names both values.

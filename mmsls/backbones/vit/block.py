@@ -13,9 +13,9 @@ from mmsls.backbones.blocks import AdaptedBlock, LinearLayer
 class TokenGrid:
     """The token grid (H, W) of the forward pass under way.
 
-    The hosts call a ViT block with its tokens alone. So a hook on the patch embedding notes the grid here, and every block reads it.
-    The hook is a bound method, since a copied model (EMA) must note its own grid: a closure would not be copied. Every thread has its own
-    grid, so that one model may serve several.
+    The hosts call a ViT block with its tokens alone. So a hook on the patch embedding notes the grid here, and every
+    block reads it. The hook is a bound method, since a copied model (EMA) must note its own grid: a closure would not
+    be copied. Every thread has its own grid, so that one model may serve several.
     """
 
     def __init__(self) -> None:
