@@ -13,6 +13,7 @@ from torch import nn
 from mmsls.adapters.base import adapter_class, normalise_adapter_cfg
 from mmsls.adapters.placement import PLACEMENT, chosen_blocks
 from mmsls.adapters.selections import Selection, selected_parameters
+from mmsls.backbones.arguments import check_flag
 from mmsls.backbones.base_files import read_base
 from mmsls.backbones.base_record import BaseRecord
 from mmsls.backbones.base_weights import load_base
@@ -42,8 +43,9 @@ class PrunedBackbone(FrozenBase):
         adapter: Mapping[str, Any] | None,
         pruning_index: str | os.PathLike[str] | None,
         kept_depths: int | Sequence[int] | None,
+        bridge: bool = False,
     ) -> None:
-        """Truncate, load and freeze the base, insert adapters. The order matters: a base never meets adapters or removed blocks.
+        """Truncate, load and freeze the base, insert adapters and bridges, in this order: a base meets none of them.
 
         Raises:
             ValueError: If an argument is wrong or does not fit the others, the index or the base.
@@ -63,6 +65,10 @@ class PrunedBackbone(FrozenBase):
             self._load_base(os.fspath(base_checkpoint))
         if self.adapter_cfg is not None:
             self._insert_adapters(self.adapter_cfg)
+        check_flag('bridge', bridge)
+        self.bridge = bridge and self.is_pruned
+        if self.bridge:
+            self.insert_bridges()
         if base_checkpoint is not None:
             freeze(self, self.trainable_modules().values())
             for name in self.selected:
@@ -132,7 +138,7 @@ class PrunedBackbone(FrozenBase):
         full.init_cfg = self.init_cfg
         full.init_weights()
         own = self.state_dict()
-        self.load_state_dict({key: value for key, value in full.state_dict().items() if key in own})
+        self.load_state_dict({**own, **{key: value for key, value in full.state_dict().items() if key in own}})
 
     def train(self, mode: bool = True) -> PrunedBackbone:
         """Set train or eval mode, frozen parts staying in eval mode, and return self (the hosts return None)."""

@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from mmsls.backbones.base_files import StateDict
+from mmsls.backbones.bridge import LinearBridge, is_bridge_key
 from mmsls.backbones.tokens import BlockTokens
 from mmsls.pruning_index.foundation import FINGERPRINT, IDENTITY, Foundation
 from mmsls.scoring import BlockId
@@ -36,6 +37,8 @@ class BackboneFamily(nn.Module):
     base_sha256: str | None = None
     adapter_cfg: dict[str, Any] | None = None
     base_checkpoint: str | None = None
+    bridge: bool = False
+    """Whether linear bridges stand in for the removed blocks that something reads."""
     output_blocks: tuple[int, ...] = ()
     """Which block each output of a ViT comes from, a block several times where pruning left too few; empty where outputs are stages."""
     out_indices: Sequence[int]
@@ -56,6 +59,10 @@ class BackboneFamily(nn.Module):
 
     def adapted(self, block: nn.Module, stage: int, cfg: Mapping[str, Any]) -> nn.Module:
         """Return a block with adapters around the host's block."""
+        raise NotImplementedError
+
+    def insert_bridges(self) -> None:
+        """Put a bridge behind the kept blocks for every removed block whose output something reads."""
         raise NotImplementedError
 
     def base_keys(self, state: StateDict) -> StateDict:
@@ -96,6 +103,7 @@ class BackboneFamily(nn.Module):
             base_sha256=self.base_sha256,
             adapter=self.adapter_cfg,
             name=name,
+            bridge=self.bridge,
         )
 
     def fingerprint(self) -> dict[str, Any]:
@@ -107,10 +115,14 @@ class BackboneFamily(nn.Module):
         return self.foundation().as_dict(IDENTITY)
 
     def iter_blocks(self) -> Iterator[tuple[BlockId, nn.Module]]:
-        """Yield ((stage, block), module), bottom first, both 0-based."""
+        """Yield ((stage, block), module), bottom first, both 0-based; bridges are none."""
         for stage, blocks in enumerate(self.block_lists()):
-            for position, block in enumerate(blocks):
+            for position, block in enumerate(blocks[: self.kept_depths[stage]]):
                 yield (stage, position), block
+
+    def bridges(self) -> dict[str, LinearBridge]:
+        """Return what stands in for removed blocks, by dotted name, bottom first."""
+        return {name: module for name, module in self.named_modules() if isinstance(module, LinearBridge)}
 
     def is_computed(self, key: str) -> bool:
         """Whether a state-dict key (without prefix) belongs to a table that the model computes."""
@@ -122,6 +134,6 @@ class BackboneFamily(nn.Module):
         if match is None:
             return False
         stage, block = int(match.groupdict().get('stage') or 0), int(match['block'])
-        if stage >= len(self.depths) or block >= self.depths[stage]:
+        if stage >= len(self.depths) or block >= self.depths[stage] or is_bridge_key(key[match.end() :]):
             return False
         return block >= self.kept_depths[stage] or not any(True for _ in self.block_lists()[stage][block].parameters())

@@ -45,9 +45,9 @@ class FrozenBase(BackboneFamily):
     # What is trained.
 
     def trainable_modules(self) -> dict[str, nn.Module]:
-        """Return the parts that are trained and stored on a frozen base, by name: adapters and output norms."""
+        """Return the parts that are trained and stored on a frozen base, by name: adapters, bridges, output norms."""
         adapters = {name: module for name, module in self.named_modules() if isinstance(module, Adapter)}
-        return {**adapters, **self.output_norms()}
+        return {**adapters, **self.bridges(), **self.output_norms()}
 
     def unfrozen(self) -> set[str]:
         """Return the names of the parameters that have a gradient now."""

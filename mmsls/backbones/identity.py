@@ -33,7 +33,7 @@ def pack(identity: Mapping[str, Any]) -> Tensor:
 
 def pack_identity(foundation: Foundation) -> Tensor:
     """Write what a checkpoint says of a backbone, with the tensors of the base that it holds, if any."""
-    return pack(foundation.as_dict((*IDENTITY, 'changed') if foundation.changed else IDENTITY))
+    return pack(foundation.as_dict(IDENTITY))
 
 
 def unpack(packed: object) -> dict[str, Any]:
@@ -54,14 +54,17 @@ def unpack(packed: object) -> dict[str, Any]:
 
 
 def unpack_identity(packed: object) -> Foundation:
-    """Read what `pack_identity` wrote: base, kept depths, adapter and the keys of tensors of the base that the checkpoint holds.
+    """Read what `pack_identity` wrote.
+
+    That is: base, kept depths, adapter, the keys of tensors of the base that the checkpoint holds, and whether bridges
+    stand in for removed blocks.
 
     Raises:
         ValueError: If it is anything else; the message names the field.
     """
     content = unpack(packed)
     try:
-        return Foundation.of({'changed': [], **content}, (*IDENTITY, 'changed'), EXTRA_STATE)
+        return Foundation.of(content, IDENTITY, EXTRA_STATE)
     except ValueError as error:
         raise ValueError(f'{DAMAGED} ({error})') from error
 

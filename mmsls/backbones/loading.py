@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+import torch
 from mmengine.logging import print_log
 
 from mmsls.backbones.base_weights import SHOWN
@@ -38,6 +39,11 @@ def check_identity(backbone: FrozenBase, theirs: Foundation) -> None:
         raise ValueError(
             f"kept_depths: this checkpoint holds {kept} blocks per stage, fewer than the model's {backbone.kept_depths}"
         )
+    if theirs.bridge and (not backbone.bridge or kept != backbone.kept_depths):
+        raise ValueError(
+            f'bridge: this checkpoint bridges what was removed above kept_depths {kept}, the model has bridge={backbone.bridge} at '
+            f'{backbone.kept_depths}: set bridge=True at those depths, or fit a bridge of its own from the unbridged checkpoint'
+        )
 
 
 def take_task(backbone: FrozenBase, state: State, prefix: str, theirs: Foundation) -> None:
@@ -66,6 +72,8 @@ def take_task(backbone: FrozenBase, state: State, prefix: str, theirs: Foundatio
         del state[prefix + key]
     refuse('holds tensors that the model lacks', backbone, [key for key in surplus if key not in idle])
     check_brings_base(backbone, state, prefix, own)
+    if backbone.bridge and not theirs.bridge:
+        begin_bridges(backbone, state, prefix)
     changed = [key for key in theirs.changed if not backbone.is_removed(key)]
     needed = [key for key in own if key not in backbone.base_record or key in backbone.selected]
     refuse(
@@ -96,6 +104,15 @@ def check_brings_base(backbone: FrozenBase, state: State, prefix: str, own: Coll
             f'base_checkpoint={backbone.base_checkpoint!r} names no file, and this checkpoint does not hold the base '
             f'({", ".join(missing[:SHOWN])} missing): set base_checkpoint to the file, or load the full checkpoint first'
         )
+
+
+def begin_bridges(backbone: FrozenBase, state: State, prefix: str) -> None:
+    """Let bridges that a checkpoint knows nothing of change nothing, in place."""
+    new = [f'{name}.{key}' for name, bridge in backbone.bridges().items() for key in bridge.state_dict()]
+    own = tensors_of(backbone)
+    for key in new:
+        state[prefix + key] = torch.zeros_like(own[key])
+    say(backbone, 'tensors of bridges are not in this checkpoint and begin as zeros: fit them (tools/bridge.py)', new)
 
 
 def refit(backbone: FrozenBase, state: State, prefix: str) -> None:

@@ -126,6 +126,8 @@ def why_not_stock(backbone: PrunedBackbone, cfg: Config) -> str:
 
     Pruning may leave one block as several outputs. A head can be told to take one output several times, a neck cannot.
     """
+    if backbone.bridge:
+        return 'bridges stand in for its removed blocks, and the host has none'
     blocks = backbone.output_blocks
     if len(set(blocks)) < len(blocks) and (cfg.model.get('neck') or not cfg.model.get('decode_head')):
         return f'out_indices became {blocks} by pruning, and neither the host nor a neck takes a block twice'

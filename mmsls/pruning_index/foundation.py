@@ -12,12 +12,14 @@ from mmsls.scoring.curve import is_int
 
 FINGERPRINT = ('type', 'embed_dims', 'depths')
 """What tells one kind of backbone from another."""
-IDENTITY = ('base_sha256', 'kept_depths', 'adapter')
+IDENTITY = ('base_sha256', 'kept_depths', 'adapter', 'changed', 'bridge')
 """What a backbone writes into its state dict."""
-DESCRIPTION = ('base_checkpoint', 'base_sha256', 'adapter', 'depths', 'kept_depths')
+DESCRIPTION = ('base_checkpoint', 'base_sha256', 'adapter', 'depths', 'kept_depths', 'bridge')
 """What the `meta` of a slim checkpoint says."""
 NAMED = ('name', *DESCRIPTION)
 """What the manifest of a task folder and the `meta` of a merged checkpoint say."""
+OPTIONAL = {'changed': (), 'bridge': False}
+"""Fields that a file leaves out where there is nothing to say, and what holds then."""
 LONGEST = 1000
 """Characters of a name or a path."""
 MOST_BLOCKS = 10**6
@@ -40,6 +42,7 @@ class Foundation:
         adapter: Adapter config, or None.
         changed: State-dict keys of the base whose tensors are the task's.
         name: Dotted name of the backbone in the model.
+        bridge: Whether linear bridges stand in for the removed blocks.
     """
 
     type: str = ''
@@ -51,6 +54,7 @@ class Foundation:
     adapter: dict[str, Any] | None = None
     changed: tuple[str, ...] = ()
     name: str = ''
+    bridge: bool = False
 
     def as_dict(self, fields: Sequence[str]) -> dict[str, Any]:
         """Return some fields as files hold them, tuples as lists.
@@ -60,6 +64,7 @@ class Foundation:
             {'type': 'ViT', 'embed_dims': 192, 'depths': [12]}
         """
         found = {name: getattr(self, name) for name in fields}
+        found = {name: value for name, value in found.items() if name not in OPTIONAL or value != OPTIONAL[name]}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
 
     @classmethod
@@ -82,10 +87,10 @@ class Foundation:
         """
         if not isinstance(content, Mapping):
             raise ValueError(f'{where} is {repr(content)[:100]}; it must have the fields {", ".join(fields)}')
-        missing = sorted(set(fields) - set(content))
+        missing = sorted(set(fields) - set(content) - set(OPTIONAL))
         if missing:
             raise ValueError(f'{where} lacks {", ".join(missing)}')
-        return cls(**{name: checked(name, content[name], f'{where}.{name}') for name in fields})
+        return cls(**{name: checked(name, content[name], f'{where}.{name}') for name in fields if name in content})
 
 
 def fingerprinted(fingerprint: Any) -> Foundation:
@@ -146,5 +151,6 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     'adapter': (lambda value: value is None or isinstance(value, Mapping), 'a mapping of names to plain values'),
     'changed': (_are_texts, 'a list of state-dict keys'),
     'name': _TEXT,
+    'bridge': (lambda value: isinstance(value, bool), 'true or false'),
 }
 """What every field must be."""

@@ -14,6 +14,7 @@ from mmsls.adapters.base import build_adapters
 from mmsls.backbones.arguments import check_flag, ignore_arguments, ignore_init_cfg, mend_arguments, stage_count
 from mmsls.backbones.base import PrunedBackbone
 from mmsls.backbones.base_weights import StateDict, swin_keys
+from mmsls.backbones.bridge import LinearBridge
 from mmsls.backbones.outputs import checked_outputs
 from mmsls.backbones.swin.attention import FusedWindowAttention
 from mmsls.backbones.swin.block import AdaptedSwinBlock
@@ -33,6 +34,7 @@ class PrunedSwinMixin(PrunedBackbone):
         pruning_index: Path of the index file that says how many blocks each stage keeps.
         kept_depths: The same by hand, one number per stage, 0 allowed; not with `pruning_index`.
         fused_attention: Compute window attention with PyTorch's fused kernel (within 1e-4 of the host's).
+        bridge: Put an affine map in the place of the removed blocks of every stage (see `LinearBridge`).
 
     Raises:
         ValueError: If an argument is wrong, or the base or the index does not fit; the message names both values.
@@ -56,6 +58,7 @@ class PrunedSwinMixin(PrunedBackbone):
         pruning_index: str | os.PathLike[str] | None = None,
         kept_depths: Sequence[int] | None = None,
         fused_attention: bool = True,
+        bridge: bool = False,
         **kwargs: Any,
     ) -> None:
         if base_checkpoint is not None:
@@ -72,7 +75,7 @@ class PrunedSwinMixin(PrunedBackbone):
             for stage in self.stages:
                 for block in stage.blocks:
                     block.attn = FusedWindowAttention(block.attn, fixed_table=base_checkpoint is not None)
-        self.set_up(base_checkpoint, adapter, pruning_index, kept_depths)
+        self.set_up(base_checkpoint, adapter, pruning_index, kept_depths, bridge)
         read = max(self.out_indices) + 1
         kept = tuple(depth if stage < read else 0 for stage, depth in enumerate(self.kept_depths))
         self._freeze_unread(self.stages[read:], f'kept_depths={kept}')
@@ -80,6 +83,13 @@ class PrunedSwinMixin(PrunedBackbone):
     def block_lists(self) -> list[nn.ModuleList]:
         """Return each stage's list of blocks, bottom first."""
         return [stage.blocks for stage in self.stages]
+
+    def insert_bridges(self) -> None:
+        """Put a bridge at the top of every stage that lost blocks and that some output depends on."""
+        for stage in range(max(self.out_indices) + 1):
+            if self.kept_depths[stage] < self.depths[stage]:
+                bridge = LinearBridge(self.base_width() * 2**stage, (stage, self.depths[stage] - 1))
+                self.stages[stage].blocks.append(bridge)
 
     def base_width(self) -> int:
         """Return the width C of the first stage."""

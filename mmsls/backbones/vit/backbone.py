@@ -15,6 +15,7 @@ from mmsls.adapters.base import build_adapters, split_extra_tokens
 from mmsls.backbones.arguments import check_flag, ignore_arguments, ignore_init_cfg
 from mmsls.backbones.base import PrunedBackbone
 from mmsls.backbones.base_files import StateDict
+from mmsls.backbones.bridge import LinearBridge
 from mmsls.backbones.outputs import BlockOutputs, checked_outputs, remapped_outputs
 from mmsls.backbones.tokens import BlockTokens
 from mmsls.backbones.vit.attention import FusedSelfAttention
@@ -39,9 +40,10 @@ class PrunedViTMixin(PrunedBackbone):
         fused_attention: Compute mmseg's attention with PyTorch's fused kernel (within 1e-4 of the host's, faster, and
             without its (L, L) weights in memory). mmpretrain's host does so itself. By default the outputs are the
             host's, bit for bit.
+        bridge: Put an affine map in the place of every removed block that `out_indices` names (see `LinearBridge`).
 
     After pruning, entries of `out_indices` that were removed become the last kept blocks, as many as before, and the
-    host's final norm follows the new last block.
+    host's final norm follows the new last block; with `bridge` they become the bridges.
 
     Raises:
         ValueError: If an argument is wrong, or the base or the index does not fit; the message names both values.
@@ -56,6 +58,7 @@ class PrunedViTMixin(PrunedBackbone):
     img_size: Sequence[int]
     interpolate_mode: str
     out_indices: Sequence[int]
+    with_cls_token: bool
     block_pattern = re.compile(r'layers\.(?P<block>\d+)\.')
     not_in_base = re.compile(r'^ln2\.')
     never_loaded = re.compile(r'^(head|head_dist|pre_logits)\.')
@@ -78,6 +81,7 @@ class PrunedViTMixin(PrunedBackbone):
         pruning_index: str | os.PathLike[str] | None = None,
         kept_depths: int | Sequence[int] | None = None,
         fused_attention: bool = False,
+        bridge: bool = False,
         **kwargs: Any,
     ) -> None:
         if base_checkpoint is not None:
@@ -91,8 +95,8 @@ class PrunedViTMixin(PrunedBackbone):
         self.patch_embed.register_forward_hook(self._grid.note)
         if fused_attention:
             self._fuse_attention()
-        wanted = checked_outputs(self.out_indices, len(self.layers), 'blocks')
-        self.set_up(base_checkpoint, adapter, pruning_index, kept_depths)
+        wanted = self._wanted = checked_outputs(self.out_indices, len(self.layers), 'blocks')
+        self.set_up(base_checkpoint, adapter, pruning_index, kept_depths, bridge)
         self._map_outputs(wanted)
 
     def _fuse_attention(self) -> None:
@@ -103,6 +107,9 @@ class PrunedViTMixin(PrunedBackbone):
     def _map_outputs(self, wanted: Sequence[int]) -> None:
         """Have the host put out the distinct blocks that are left of `wanted`; `forward` repeats those that are wanted more often."""
         blocks = remapped_outputs(wanted, len(self.layers))
+        if self.bridge:
+            kept, bridged = self.kept_depths[0], [bridge.target[1] for bridge in self.bridges().values()]
+            blocks = [kept + bridged.index(block) if block in bridged else block for block in wanted]
         self.out_indices = sorted(set(blocks))
         self.output_blocks = tuple(blocks)
         if blocks[-1] + 1 < len(self.layers):
@@ -112,7 +119,7 @@ class PrunedViTMixin(PrunedBackbone):
             return
         if blocks != list(wanted):
             print_log(f'{type(self).__name__}: out_indices {tuple(wanted)} became {tuple(blocks)}', 'current')
-        if getattr(self, 'final_norm', False):
+        if getattr(self, 'final_norm', False) and not self.bridge:
             print_log(f'{type(self).__name__}: the final norm now follows block {len(self.layers) - 1}', 'current')
 
     def forward(self, *args: Any, **kwargs: Any) -> BlockOutputs:
@@ -121,6 +128,16 @@ class PrunedViTMixin(PrunedBackbone):
         ahead = len(outs) - len(self.out_indices)  # mmseg's out_origin puts the embedded patches first
         repeated = [outs[ahead + self.out_indices.index(block)] for block in self.output_blocks]
         return BlockOutputs([*outs[:ahead], *repeated], self.output_blocks)
+
+    def insert_bridges(self) -> None:
+        """Put a bridge behind the kept blocks for every removed block that is an output, each on what is below it."""
+        top = self.depths[0] - 1
+        targets = [block for block in self._wanted if block >= self.kept_depths[0]]
+        for block in targets:
+            grid = self._grid if self.with_cls_token else None
+            self.layers.append(LinearBridge(self.base_width(), (0, block), grid))
+        if targets and targets[-1] != top:
+            self.layers.append(nn.Identity())  # the host's final norm, which no output passes, follows the last
 
     def block_lists(self) -> list[nn.ModuleList]:
         """Return the list of blocks: a ViT is one stage."""

@@ -1,0 +1,85 @@
+"""What stands in for removed blocks: an affine map of the tokens that the last kept block gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from mmsls.adapters.base import split_extra_tokens
+from mmsls.scoring import BlockId
+
+BRIDGE = 'bridge'
+"""Starts the names of a bridge's parameters, behind the place of the block that it stands for."""
+
+
+class Grid(Protocol):
+    """Who knows the token grid of the pass under way."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The grid (H, W)."""
+
+
+class LinearBridge(nn.Module):
+    """`x + W x + b` on every token, in the place of a run of blocks; zeros until it is fitted, which changes nothing.
+
+    An extra token (a class token) takes part of all others: `e + W' [e, mean of the tokens] + b'`. Fitted by least
+    squares on unlabelled images (`mmsls.runs.fit_bridges`); a relative of ReplaceMe (arXiv 2505.02819), which does so
+    for language models.
+
+    Args:
+        embed_dims: Width C of the tokens.
+        target: `(stage, block)` whose output it stands for, at full depth.
+        grid: Knows the token grid where extra tokens come first; None where none do.
+    """
+
+    def __init__(self, embed_dims: int, target: BlockId, grid: Grid | None = None) -> None:
+        super().__init__()
+        self.target, self.grid = target, grid
+        self.bridge = nn.Linear(embed_dims, embed_dims)
+        self.bridge_extra = None if grid is None else nn.Linear(2 * embed_dims, embed_dims)
+        self.reset()
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Let it change nothing."""
+        for parameter in self.parameters():
+            parameter.zero_()
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Split tokens (B, K + L, C) into what the maps take: extra tokens with the mean of the others, and the others.
+
+        Returns:
+            (B, K, 2C), K being 0 where there are none, and (B, L, C).
+        """
+        if self.grid is None:
+            return x.new_zeros((x.shape[0], 0, 2 * x.shape[2])), x
+        extra, tokens = split_extra_tokens(x, self.grid.shape)
+        mean = tokens.mean(dim=1, keepdim=True).expand(-1, extra.shape[1], -1)
+        return torch.cat([extra, mean], dim=2), tokens
+
+    def forward(self, x: Tensor, *_: Any) -> Tensor:
+        """Return tokens (B, K + L, C) for tokens of the same shape; hosts may hand the token grid along."""
+        extra, tokens = self.split(x)
+        bridged = self.bridge(tokens)
+        if self.bridge_extra is not None:
+            bridged = torch.cat([self.bridge_extra(extra), bridged], dim=1)
+        return x + bridged
+
+    def maps(self) -> Mapping[str, nn.Linear]:
+        """Return the maps by what they take: `'tokens'`, and `'extra'` where there are extra tokens."""
+        found = {'tokens': self.bridge, 'extra': self.bridge_extra}
+        return {name: linear for name, linear in found.items() if linear is not None}
+
+
+def is_bridge_key(rest: str) -> bool:
+    """Whether what follows a block's place in a state-dict key is a bridge's parameter.
+
+    Example:
+        >>> is_bridge_key('bridge.weight'), is_bridge_key('attn.proj.weight')
+        (True, False)
+    """
+    return rest.startswith(BRIDGE)

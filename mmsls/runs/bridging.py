@@ -1,0 +1,146 @@
+"""Bridges fitted by least squares: from the tokens of a cut model to those that the full model has there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import Any
+
+import torch
+from mmengine.dist import all_gather_object
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from mmsls.backbones.bridge import LinearBridge
+from mmsls.features.scorer import find_backbone
+from mmsls.scoring import BlockId
+from mmsls.scoring.bridge import BridgeMap, BridgeSums
+
+
+@dataclass(frozen=True)
+class FittedBridge:
+    """How well a bridge stands in for what it replaces.
+
+    Attributes:
+        target: `(stage, block)` that it stands for.
+        r2: Share of what the removed blocks change in a token that it explains, on images it was not fitted on.
+        ridge: Regularisation that was chosen, relative to the mean variance of a channel.
+        tokens: How many tokens it was fitted on.
+    """
+
+    target: BlockId
+    r2: float
+    ridge: float
+    tokens: int
+
+
+class _Enough(Exception):
+    """Ends a forward pass whose wanted part is there."""
+
+
+@torch.no_grad()
+def fit_bridges(
+    full: nn.Module, cut: nn.Module, loader: Iterable[Any], on_batch: Callable[[int, int], None] | None = None
+) -> list[FittedBridge]:
+    """Fit the bridges of a cut model in place, bottom first, each on what the bridges below it give.
+
+    No labels are used. One pass over the images per bridge; what is kept of them are sums (`BridgeSums`), added up over
+    all processes.
+
+    Args:
+        full: The model at full depth, with the weights that the cut one was cut from.
+        cut: The model with bridges.
+        loader: Batches as `test_step` takes them, the same for each pass; every process walks its share.
+        on_batch: Called with (batches done, batches in all).
+
+    Returns:
+        What was fitted, bottom first; empty where nothing that is read was removed.
+
+    Raises:
+        ValueError: If the models don't belong together, there are no images, or features are not finite.
+    """
+    ours, theirs = find_backbone(cut), find_backbone(full)
+    if theirs.is_pruned or theirs.depths != ours.depths:
+        raise ValueError(
+            f'bridge: the full model keeps {theirs.kept_depths} of {theirs.depths} blocks, the cut one {ours.kept_depths} of '
+            f'{ours.depths}; fit bridges against the same model at full depth'
+        )
+    targets = dict(theirs.iter_blocks())
+    bridges = list(ours.bridges().values())
+    fitted = []
+    for number, bridge in enumerate(bridges):
+        sums: dict[str, BridgeSums] = {name: BridgeSums() for name in bridge.maps()}
+        tokens = 0
+        for done, batch in enumerate(loader, 1):
+            wanted = tokens_at(full, targets[bridge.target], batch, after=True)
+            given = tokens_at(cut, bridge, batch, after=False)
+            for x, y in zip(given, wanted, strict=True):
+                tokens += add_tokens(bridge, sums, x, y)
+            if on_batch:
+                on_batch(number * len(loader) + done, len(bridges) * len(loader))  # type: ignore[arg-type]
+        whole = {name: reduce(add, all_gather_object(part)) for name, part in sums.items()}
+        solved = {name: part.solve() for name, part in whole.items()}
+        for name, linear in bridge.maps().items():
+            take(linear, solved[name])
+        fitted.append(
+            FittedBridge(bridge.target, solved['tokens'].r2, solved['tokens'].ridge, sum(all_gather_object(tokens)))
+        )
+        print_log(describe(fitted[-1]), 'current')
+    return fitted
+
+
+def tokens_at(model: Any, module: nn.Module, batch: Any, after: bool) -> list[Tensor]:
+    """Return the tokens (B, K + L, C) before or after a module in every pass of the backbone over a batch.
+
+    Nothing above the module is run, unless the model sees an image in several crops.
+    """
+    found: list[Tensor] = []
+    several = getattr(model, 'test_cfg', None) and model.test_cfg.get('mode') == 'slide'
+
+    def note(tokens: Tensor) -> None:
+        found.append(tokens)
+        if not several:
+            raise _Enough
+
+    handle = (
+        module.register_forward_hook(lambda _, __, output: note(output))
+        if after
+        else module.register_forward_pre_hook(lambda _, inputs: note(inputs[0]))
+    )
+    try:
+        model.test_step(deepcopy(batch))
+    except _Enough:
+        pass
+    finally:
+        handle.remove()
+    return found
+
+
+def add_tokens(bridge: LinearBridge, sums: dict[str, BridgeSums], x: Tensor, y: Tensor) -> int:
+    """Add what a bridge shall learn of one pass: from tokens x the change to y. Return how many tokens these are."""
+    extra, tokens = bridge.split(x)
+    change = y - x
+    ahead = extra.shape[1]
+    parts = {'tokens': (tokens, change[:, ahead:]), 'extra': (extra, change[:, :ahead])}
+    for name, part in sums.items():
+        part.add(*(values.flatten(0, 1).double().cpu().numpy() for values in parts[name]))
+    return tokens.shape[0] * tokens.shape[1]
+
+
+def take(linear: nn.Linear, fitted: BridgeMap) -> None:
+    """Write a fitted map into a layer, in place."""
+    weight, bias = fitted.matrix[:-1].T, fitted.matrix[-1]
+    linear.weight.copy_(torch.from_numpy(weight.copy()))
+    linear.bias.copy_(torch.from_numpy(bias.copy()))
+
+
+def describe(fitted: FittedBridge) -> str:
+    """Say how well a bridge stands in for what it replaces."""
+    stage, block = fitted.target
+    return (
+        f'bridge to stage {stage}, block {block}: {100 * fitted.r2:.1f} % of what the removed blocks change is linear '
+        f'({fitted.tokens} tokens, ridge {fitted.ridge:g})'
+    )

@@ -1,0 +1,46 @@
+"""The map that stands in for removed blocks, on a map that is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mmsls.scoring.bridge import BridgeSums
+
+
+def test_a_known_map_is_found_from_batches() -> None:
+    rng = np.random.default_rng(0)
+    matrix, shift = rng.normal(size=(5, 3)), rng.normal(size=3)
+    sums = BridgeSums()
+    for _ in range(12):
+        x = rng.normal(size=(40, 5)) + 2
+        sums.add(x, x @ matrix + shift + 0.01 * rng.normal(size=(40, 3)))
+    fitted = sums.solve()
+    found = fitted.matrix
+    np.testing.assert_allclose(found[:-1], matrix, atol=5e-3)
+    np.testing.assert_allclose(found[-1], shift, atol=2e-2)
+    assert fitted.ridge == 1e-4
+    assert 0.999 < fitted.r2 < 1
+
+
+def test_one_batch_is_enough_and_none_is_said() -> None:
+    sums = BridgeSums()
+    with pytest.raises(ValueError, match='no tokens'):
+        sums.solve()
+    sums.add(np.random.default_rng(0).normal(size=(30, 4)), np.ones((30, 2)))
+    fitted = sums.solve()
+    assert np.isnan(fitted.r2)
+    np.testing.assert_allclose(fitted.matrix, np.concatenate([np.zeros((4, 2)), np.ones((1, 2))]), atol=1e-9)
+
+
+def test_sums_of_two_processes_are_those_of_one() -> None:
+    rng = np.random.default_rng(0)
+    batches = [(x, x[:, :2] + rng.normal(size=(20, 2))) for x in rng.normal(size=(8, 20, 3))]
+    whole, parts = BridgeSums(), (BridgeSums(), BridgeSums())
+    for number, batch in enumerate(batches):
+        whole.add(*batch)
+        parts[number // 4].add(*batch)
+    together = parts[0] + parts[1]
+    assert together.added == whole.added == 8
+    np.testing.assert_allclose(together.solve([1.0]).matrix, whole.solve([1.0]).matrix, atol=1e-12)
+    assert (BridgeSums() + whole).solve().r2 == whole.solve().r2
