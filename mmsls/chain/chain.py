@@ -16,7 +16,7 @@ from mmengine.logging import print_log
 
 from mmsls import runs
 from mmsls.chain.checks import check_all_build, check_configs, with_test
-from mmsls.chain.configs import check_decision, config_digest, full_cfg, overriding, without_sls_hook
+from mmsls.chain.configs import check_decision, config_digest, full_cfg, overriding, without_bridge, without_sls_hook
 from mmsls.chain.stages import Progress, RunnerObserver, Stages
 from mmsls.chain.state import CURVE_FILE, INDEX_FILE, RESULTS, TASK
 from mmsls.chain.task import replace_task
@@ -37,6 +37,10 @@ class Model:
     row: Row
     cfg: Config
     checkpoint: str | None = None
+
+
+BRIDGED = 'bridged.pth'
+"""Checkpoint of the cut model with its bridges fitted."""
 
 
 class Chain:
@@ -100,8 +104,7 @@ class Chain:
             models = [self._full(), self._trained('tuned', self.tune)]
             index = self._scored()
             if index.kept_depths != tuple(index.backbone['depths']) and not until_score:
-                cfg = self.pruned_cfg()
-                models += [self._tested('pruned', cfg, cfg.load_from), self._trained('retrained', cfg)]
+                models += self._cut()
             self._measure(models)
             if not until_score:
                 on_main_process(partial(self._leave, models))
@@ -128,6 +131,26 @@ class Chain:
 
     def _trained(self, name: str, cfg: Config) -> Model:
         return self._tested(name, cfg, self.stages.train(name, cfg))
+
+    def _cut(self) -> list[Model]:
+        """Return the models at the kept depths: as they were cut, bridged where the config says so, and retrained."""
+        cfg = self.pruned_cfg()
+        models = [self._tested('pruned', without_bridge(cfg), cfg.load_from)]
+        if cfg.model.backbone.get('bridge'):
+            models.append(self._tested('bridged', cfg, self._bridged(cfg)))
+            cfg = deepcopy(cfg)
+            cfg.load_from = models[-1].checkpoint
+        return [*models, self._trained('retrained', cfg)]
+
+    def _bridged(self, cfg: Config) -> str:
+        self.stages.state.own('bridged')
+        path = self.stages.folder('bridged') / BRIDGED
+
+        def work(observer: RunnerObserver) -> None:
+            runs.bridge(cfg, cfg.load_from, path, on_batch=observer.on_batch)
+
+        self.stages.once('bridge', path, work)
+        return str(path)
 
     def _tested(self, name: str, cfg: Config, checkpoint: str) -> Model:
         metrics = self.stages.test(name, without_sls_hook(cfg), checkpoint)

@@ -67,8 +67,16 @@ def without_sls_hook(cfg: Config) -> Config:
     return cfg
 
 
+def without_bridge(cfg: Config) -> Config:
+    """Return a copy of a config whose backbone is cut and nothing else."""
+    cfg = deepcopy(cfg)
+    cfg.model.backbone.pop('bridge', None)
+    return cfg
+
+
 def full_cfg(cfg: Config) -> Config:
     """Return a copy of a config with the frozen backbone at full depth and no adapter."""
     cfg = without_sls_hook(cfg)
-    cfg.model.backbone.pop('adapter', None)
+    for name in ('adapter', 'bridge'):
+        cfg.model.backbone.pop(name, None)
     return cfg

@@ -14,7 +14,7 @@ from mmsls.parallel.main_process import on_main_process
 
 STATE_FILE, INDEX_FILE, CURVE_FILE = 'chain.json', 'pruning_index.json', 'score_curve.png'
 RESULTS = ('results.json', 'results.md')
-STAGES = ('full', 'tuned', 'score', 'pruned', 'retrained')
+STAGES = ('full', 'tuned', 'score', 'pruned', 'bridged', 'retrained')
 TASK = 'task'
 DONE_FILE, METRICS_FILE = 'done.json', 'metrics.json'
 MARKS = (DONE_FILE, METRICS_FILE, 'last_checkpoint')
@@ -119,10 +119,10 @@ class ChainState:
             ValueError: If a model was pruned and retrained to other depths here.
         """
         pruned_to = tuple(self.content.get('pruned_to', stored))
-        if pruned_to != kept and any((self.work_dir / name).exists() for name in ('pruned', 'retrained')):
+        if pruned_to != kept and any((self.work_dir / name).exists() for name in ('pruned', 'bridged', 'retrained')):
             raise ValueError(
                 f'work_dir {str(self.work_dir)!r} holds a model pruned to {pruned_to}, these settings keep {kept}; remove its '
-                "folders 'pruned' and 'retrained', or copy the rest of it to another work_dir"
+                "folders 'pruned', 'bridged' and 'retrained', or copy the rest of it to another work_dir"
             )
         self.save(pruned_to=list(kept))
 

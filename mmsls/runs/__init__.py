@@ -1,5 +1,6 @@
 """What every tool and the chain do with a config: read it, build its model, train, test, score."""
 
+from mmsls.runs.bridging import bridge, fit_bridges
 from mmsls.runs.building import build_model, export_base, merge_adapters
 from mmsls.runs.configs import (
     check_checkpoint,
@@ -13,10 +14,12 @@ from mmsls.runs.configs import (
 from mmsls.runs.single import score, start_processes, test, train
 
 __all__ = [
+    'bridge',
     'build_model',
     'check_checkpoint',
     'default_split',
     'export_base',
+    'fit_bridges',
     'load_config',
     'merge_adapters',
     'score',

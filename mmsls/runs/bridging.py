@@ -5,17 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from operator import add
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.dist import all_gather_object
 from mmengine.logging import print_log
+from mmengine.runner import Runner
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
 
 from mmsls.backbones.bridge import LinearBridge
+from mmsls.checkpoint.reading import read_checkpoint
+from mmsls.checkpoint.slimming import slim
 from mmsls.features.scorer import find_backbone
+from mmsls.files.writing import whole_file
+from mmsls.parallel.main_process import on_main_process
+from mmsls.runs.building import build_model
+from mmsls.runs.configs import check_checkpoint, split_dataloader
 from mmsls.scoring import BlockId
 from mmsls.scoring.bridge import BridgeMap, BridgeSums
 
@@ -35,6 +47,85 @@ class FittedBridge:
     r2: float
     ridge: float
     tokens: int
+
+
+def bridge(
+    cfg: Config,
+    checkpoint: str,
+    out_file: str | Path,
+    images: int = 1000,
+    on_batch: Callable[[int, int], None] | None = None,
+) -> list[FittedBridge]:
+    """Cut a tuned model to the depths of its config, fit its bridges on training images, and write its checkpoint.
+
+    The images pass the test transform; their labels are not used.
+
+    Args:
+        cfg: Config of the cut model, with a `pruning_index` or `kept_depths`; `bridge=True` is set here.
+        checkpoint: The model tuned at full depth.
+        out_file: Where the bridged model's checkpoint goes, slim where there is a frozen base.
+        images: Most training images that are looked at, drawn evenly at random from all.
+        on_batch: Called with (batches done, batches in all).
+
+    Returns:
+        What was fitted, bottom first.
+
+    Raises:
+        ValueError: If nothing was removed that something reads, there are no training images, or features are not
+            finite.
+        FileNotFoundError: If the checkpoint is not there.
+    """
+    checkpoint = check_checkpoint(checkpoint)
+    cut = build_model(bridged_cfg(cfg), checkpoint)
+    if not find_backbone(cut).bridges():
+        raise ValueError(
+            f'bridge: kept_depths {find_backbone(cut).kept_depths} of {find_backbone(cut).depths} removes nothing that an '
+            'output depends on; name fewer blocks, or a pruning_index that keeps fewer'
+        )
+    full = build_model(unpruned_cfg(cfg), checkpoint)
+    for model in (full, cut):
+        model.to(get_device())
+    fitted = fit_bridges(full, cut, training_images(cfg, images), on_batch)
+    on_main_process(partial(write_checkpoint, cut.cpu(), checkpoint, Path(out_file)))
+    return fitted
+
+
+def bridged_cfg(cfg: Config) -> Config:
+    """Return a copy of a config whose backbone has bridges."""
+    cfg = deepcopy(cfg)
+    cfg.model.backbone.bridge = True
+    return cfg
+
+
+def unpruned_cfg(cfg: Config) -> Config:
+    """Return a copy of a config whose backbone stands at full depth."""
+    cfg = deepcopy(cfg)
+    for name in ('pruning_index', 'kept_depths', 'bridge'):
+        cfg.model.backbone.pop(name, None)
+    return cfg
+
+
+def training_images(cfg: Config, images: int) -> DataLoader:
+    """Return a loader of at most so many training images, with the test transform."""
+    loader_cfg = split_dataloader(cfg, 'train')
+    loader = Runner.build_dataloader(loader_cfg, seed=0)
+    if images < 1:
+        raise ValueError(f'images is {images}; it must be at least 1')
+    if len(loader.dataset) <= images:
+        return loader
+    drawn = np.random.default_rng(0).choice(len(loader.dataset), images, replace=False)
+    loader_cfg['dataset'] = Subset(loader.dataset, sorted(drawn.tolist()))
+    return Runner.build_dataloader(loader_cfg, seed=0)
+
+
+def write_checkpoint(model: nn.Module, source: str, path: Path) -> None:
+    """Write a model's weights as a checkpoint that `load_from` takes, with the class names of another one."""
+    meta = read_checkpoint(source)['meta'] if Path(source).is_file() else {}
+    content = {'meta': {'dataset_meta': meta.get('dataset_meta')}, 'state_dict': dict(model.state_dict())}
+    slim(model, content)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as partial_file, partial_file.open('wb') as file:
+        torch.save(content, file)
 
 
 class _Enough(Exception):
