@@ -27,7 +27,10 @@ def inference_cfg(cfg: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def pack(identity: Mapping[str, Any]) -> Tensor:
-    """Write a small JSON-able mapping as a uint8 tensor, the only form that passes MMEngine's checkpoint code, EMA and `weights_only`."""
+    """Write a small JSON-able mapping as a uint8 tensor.
+
+    Only that form passes MMEngine's checkpoint code, EMA and `weights_only`.
+    """
     return torch.frombuffer(bytearray(json.dumps(identity, sort_keys=True).encode()), dtype=torch.uint8).clone()
 
 
@@ -54,7 +57,7 @@ def unpack(packed: object) -> dict[str, Any]:
 
 
 def unpack_identity(packed: object) -> Foundation:
-    """Read what `pack_identity` wrote: base, kept depths, adapter and the keys of tensors of the base that the checkpoint holds.
+    """Read what `pack_identity` wrote: base, kept depths, adapter and keys of the base that the checkpoint holds.
 
     Raises:
         ValueError: If it is anything else; the message names the field.

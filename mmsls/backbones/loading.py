@@ -32,7 +32,8 @@ def check_identity(backbone: FrozenBase, theirs: Foundation) -> None:
     kept = theirs.kept_depths
     if len(kept) != len(backbone.kept_depths):
         raise ValueError(
-            f'kept_depths: this checkpoint holds {kept[:12]}, {len(kept)} stages; the model has {len(backbone.kept_depths)} stages'
+            f'kept_depths: this checkpoint holds {kept[:12]}, {len(kept)} stages; the model has '
+            f'{len(backbone.kept_depths)} stages'
         )
     if any(ours > stored for ours, stored in zip(backbone.kept_depths, kept, strict=True)):
         raise ValueError(
@@ -94,12 +95,13 @@ def check_brings_base(backbone: FrozenBase, state: State, prefix: str, own: Coll
     if missing:
         raise ValueError(
             f'base_checkpoint={backbone.base_checkpoint!r} names no file, and this checkpoint does not hold the base '
-            f'({", ".join(missing[:SHOWN])} missing): set base_checkpoint to the file, or load the full checkpoint first'
+            f'({", ".join(missing[:SHOWN])} missing): set base_checkpoint to the file, or load the full checkpoint '
+            'first'
         )
 
 
 def refit(backbone: FrozenBase, state: State, prefix: str) -> None:
-    """Fit tensors of the base that were stored at another image or window size, as the base itself is fitted; in place."""
+    """Fit tensors of the base that were stored at another image or window size, as the base is fitted; in place."""
     own = tensors_of(backbone)
     other = {
         key: state[prefix + key]
