@@ -132,9 +132,9 @@ class RegionSampler(DataSampler):
         windows = self.slide.windows(shape)
         if len(passes) != len(windows):
             raise ValueError(
-                f'test_cfg.mode=slide cuts an input of {shape} into {len(windows)} crops, but the backbone ran {len(passes)} times: score '
-                'without --tta (tta_model, tta_pipeline), or test without SLSHook; and crop_size and crop_stride of the sampler, where set, must '
-                'be those that the model runs with'
+                f'test_cfg.mode=slide cuts an input of {shape} into {len(windows)} crops, but the backbone ran '
+                f'{len(passes)} times: score without --tta (tta_model, tta_pipeline), or test without SLSHook; and '
+                'crop_size and crop_stride of the sampler, where set, must be those that the model runs with'
             )
         for one, window in zip(passes, windows, strict=True):
             single_pass([one], len(data_samples))
@@ -219,6 +219,7 @@ def check_grids(blocks: BlockPass, window: Window) -> None:
         for count, length in zip(recorded.hw_shape, (y2 - y1, x2 - x1), strict=True):
             if abs(count * recorded.stride - length) >= recorded.stride:
                 raise ValueError(
-                    f'block {block} gave a grid of {recorded.hw_shape} tokens of {recorded.stride} pixels for a crop of {(y2 - y1, x2 - x1)}: '
-                    'crop_size and crop_stride of the sampler must be those that the model runs with'
+                    f'block {block} gave a grid of {recorded.hw_shape} tokens of {recorded.stride} pixels for a crop '
+                    f'of {(y2 - y1, x2 - x1)}: crop_size and crop_stride of the sampler must be those that the model '
+                    'runs with'
                 )

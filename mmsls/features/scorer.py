@@ -271,7 +271,7 @@ def walk(
 
 
 def gathered_counts(sampler: Any, kept: int) -> Any:
-    """Return what a sampler counted in all processes, for a bank that keeps `kept` in all; None if it does not count."""
+    """Return what a sampler counted in all processes, for a bank that keeps `kept` in all; None if it counts none."""
     counts = [part for part in all_gather_object(getattr(sampler, 'counts', None)) if part is not None]
     return reduce(add, counts).capped(kept) if counts else None
 
