@@ -403,7 +403,7 @@ _RUNS = itertools.count()
 
 @pytest.fixture(scope='session')
 def build_runner() -> Callable[[Mapping[str, Any]], Runner]:
-    """A function that builds a runner from a config. MMEngine keys loggers and message hubs by experiment name and second."""
+    """A function that builds a runner from a config. MMEngine keys loggers and hubs by experiment name and second."""
 
     def run(cfg: Mapping[str, Any]) -> Runner:
         from mmdet.utils import register_all_modules

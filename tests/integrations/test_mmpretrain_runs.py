@@ -1,4 +1,4 @@
-"""Whole (tiny) classification runs in MMPretrain: EMA, AMP, resume, slim checkpoints, scoring, and both doors of inference."""
+"""Whole (tiny) classification runs in MMPretrain: EMA, AMP, resume, slim checkpoints, scoring, both inferences."""
 
 from __future__ import annotations
 
