@@ -1,4 +1,4 @@
-"""Compare what configs cost: parameters, multiply-accumulates and latency of one test image, against the first's.
+"""Compare what configs cost: parameters, MACs and latency of one test image, relative to the first config.
 
 No checkpoint is asked for, so heads are untrained: how long a detector's post-processing takes depends on what its head
 predicts, and is not that of a trained model. The base must be there. The image is the first one of the first config's

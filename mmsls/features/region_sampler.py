@@ -58,7 +58,8 @@ class RegionSampler(DataSampler):
         super().__init__()
         self.scores_one_class = num_classes is not None and num_classes > 1  # a data set may name the foreground alone
         self.min_tokens, self.ignore_index, self.num_classes = min_tokens, ignore_index, num_classes
-        self.slide = None if crop_size is None else SlidingWindow(tuple(crop_size), tuple(crop_stride or ()))  # type: ignore[arg-type]
+        crop = None if crop_size is None else (tuple(crop_size), tuple(crop_stride or ()))
+        self.slide = None if crop is None else SlidingWindow(*crop)  # type: ignore[arg-type]
 
     @staticmethod
     def settings_of(model: nn.Module) -> dict[str, Any]:
