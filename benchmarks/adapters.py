@@ -1,4 +1,6 @@
-"""Every adapter method on one task under one budget: the whole chain (tune, score, prune, retrain), trained parameters, step time, memory.
+"""Every adapter method on one task under one budget: the whole chain, trained parameters, step time, memory.
+
+The chain is tune, score, prune, retrain.
 
     python benchmarks/adapters.py configs/camvid/tune.py --pruned configs/camvid/pruned.py
 

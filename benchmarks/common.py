@@ -27,7 +27,10 @@ def processor() -> str:
 def machine() -> str:
     """Return one line: device, cores used, versions."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f'{processor()}, {os.cpu_count()} cores'
-    versions = f'torch {torch.__version__}, mmcv {mmcv.__version__}, mmdet {mmdet.__version__}, mmengine {mmengine.__version__}'
+    versions = (
+        f'torch {torch.__version__}, mmcv {mmcv.__version__}, mmdet {mmdet.__version__}, '
+        f'mmengine {mmengine.__version__}'
+    )
     return f'{device}; {torch.get_num_threads()} threads; {versions}'
 
 

@@ -69,7 +69,7 @@ def golden(path: Path) -> bool:
 
 
 class PlainPasses:
-    """A tuned ViT or Swin of mmpretrain, RepAdapter merged by mmsls, and its training images; every call walks over all of them anew."""
+    """A tuned ViT or Swin of mmpretrain, RepAdapter merged by mmsls; every call walks over its training images anew."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         cfg = for_machine(for_task(runs.load_config(args.config), args.task, args.data_root), workers=0)
@@ -103,7 +103,7 @@ class PlainPasses:
 
 
 def feature(stage: Any, inputs: tuple, out: torch.Tensor) -> torch.Tensor:
-    """Return what the author takes of a block: a ViT's class token; the average of Swin's tokens, after the stage's patch merging."""
+    """Return what the author takes of a block: a ViT's class token; Swin's average token, after patch merging."""
     if not hasattr(stage, 'blocks'):
         return out[:, 0]
     tokens = out if stage.downsample is None else stage.downsample(out, inputs[1])[0]

@@ -1,4 +1,4 @@
-"""Fused window attention against the host's: Swin-T of MMDetection, same weights, eval mode, both in turns in one process."""
+"""Fused window attention against the host's: Swin-T of MMDetection, same weights, eval mode, in turns, one process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIZES = ((1, 224, 224), (1, 480, 640), (2, 320, 320), (1, 800, 1216))
 
 @torch.no_grad()
 def linear_share(model: torch.nn.Module, image: torch.Tensor) -> float:
-    """Return which part of a forward pass on the CPU its linear layers take, 0 to 1: no attention kernel can touch it."""
+    """Return the part of a CPU forward pass that linear layers take, 0 to 1: no attention kernel can touch it."""
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         model(image)
     events = {event.key: event for event in profiler.key_averages()}

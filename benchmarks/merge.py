@@ -1,4 +1,4 @@
-"""What an adapter costs at inference, and what is left of it once it is merged: Swin-T and ViT-S, all in turns in one process."""
+"""What an adapter costs at inference, and what is left once it is merged: Swin-T and ViT-S, in turns, one process."""
 
 from __future__ import annotations
 

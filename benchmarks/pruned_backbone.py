@@ -1,4 +1,4 @@
-"""Is a pruned backbone as much faster as its multiply-accumulates say? Swin-T at several kept depths, in turns in one process."""
+"""Is a pruned backbone as much faster as its MACs say? Swin-T at several kept depths, in turns in one process."""
 
 from __future__ import annotations
 

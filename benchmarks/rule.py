@@ -1,4 +1,4 @@
-"""What the rule keeps for each alpha, with its threshold relative to the top block's score (as published) or to the best block's.
+"""What the rule keeps for each alpha, its threshold relative to the top block's score (as published) or the best's.
 
     python benchmarks/rule.py work_dirs/camvid/pruning_index.json ...
 

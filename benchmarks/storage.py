@@ -1,4 +1,4 @@
-"""What 19 tasks cost to store: SLS (one base, 19 slim files and indices), DepGraph (19 pruned models), full fine-tuning (19 models).
+"""What 19 tasks cost to store: SLS (a base, 19 slim files and indices), DepGraph (19 pruned models), 19 full models.
 
 Every file is really written (to a temporary folder) and its size taken. The weights are untrained, which changes no
 size: what a file holds follows from the task's number of classes, the adapter and the depth. DepGraph's models have as

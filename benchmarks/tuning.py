@@ -1,4 +1,6 @@
-"""One training step of adapters on a frozen base against full fine-tuning: time and peak memory of activations and gradients.
+"""One training step of adapters on a frozen base against full fine-tuning: time and peak memory.
+
+The memory is of activations and gradients.
 
 Swin-T backbone alone, the sum of its outputs as the loss, in turns in one process.
 """

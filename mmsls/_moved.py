@@ -1,4 +1,4 @@
-"""Names under which earlier releases had modules that have a room of their own now; importing one still works, and warns."""
+"""Names under which earlier releases had modules that have moved since; importing one still works, and warns."""
 
 from __future__ import annotations
 

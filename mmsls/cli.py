@@ -60,7 +60,7 @@ def path_argument(text: str) -> str:
 
 @contextmanager
 def one_line_errors(go_on: str = '') -> Iterator[None]:
-    """End the program with one line where mmsls refused an input or the system refused a file, and where it was interrupted.
+    """End the program with one line where mmsls refused an input, the system refused a file, or it was interrupted.
 
     Any other error keeps its traceback.
 

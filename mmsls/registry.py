@@ -16,7 +16,7 @@ ADAPTERS = Registry('adapter', scope='mmsls', locations=['mmsls.adapters'])
 
 
 def names_class(value: Any, name: str) -> bool:
-    """Whether a config's `type` means the mmsls class of a name, however it is written: short, with scope, dotted path or the class itself.
+    """Whether a config's `type` means the mmsls class of a name: short, with scope, dotted path or the class itself.
 
     Nothing is imported: MMEngine's own look-up would import whatever module a dotted name points at.
 

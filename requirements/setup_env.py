@@ -34,7 +34,8 @@ def check_python() -> None:
     version = sys.version_info[:2]
     if not MIN_PYTHON <= version <= MAX_PYTHON:
         stop(
-            f'Python {version[0]}.{version[1]} is not supported; run `make PYTHON=python3.11 ...` with Python 3.10, 3.11 or 3.12'
+            f'Python {version[0]}.{version[1]} is not supported; run `make PYTHON=python3.11 ...` with Python 3.10, '
+            '3.11 or 3.12'
         )
 
 
@@ -43,7 +44,8 @@ def check_compiler() -> None:
     candidates = [os.environ.get('CXX', ''), 'c++', 'g++', 'clang++']
     if not any(name and shutil.which(name.split()[0]) for name in candidates):
         stop(
-            'no C++ compiler found (looked for $CXX, c++, g++, clang++); mmcv is compiled once. Install one, e.g. `apt-get install g++`'
+            'no C++ compiler found (looked for $CXX, c++, g++, clang++); mmcv is compiled once. Install one, e.g. '
+            '`apt-get install g++`'
         )
 
 
@@ -52,7 +54,8 @@ def check_disk(folder: Path) -> None:
     free = shutil.disk_usage(folder).free / 2**30
     if free < DISK_GIB:
         stop(
-            f'{free:.1f} GiB free in {folder}, {DISK_GIB:.0f} GiB needed (torch alone takes about 5); free some and run again'
+            f'{free:.1f} GiB free in {folder}, {DISK_GIB:.0f} GiB needed (torch alone takes about 5); free some and '
+            'run again'
         )
 
 
@@ -77,8 +80,8 @@ class Environment:
         )
         if made.returncode or not self.has_pip():
             stop(
-                f'`{sys.executable} -m venv` failed; Debian and Ubuntu need `apt-get install python3-venv` for it, a broken {self.folder} must be '
-                f'removed. It said: {(made.stdout + made.stderr).strip()[-300:]}'
+                f'`{sys.executable} -m venv` failed; Debian and Ubuntu need `apt-get install python3-venv` for it, a '
+                f'broken {self.folder} must be removed. It said: {(made.stdout + made.stderr).strip()[-300:]}'
             )
 
     def has_pip(self) -> bool:
@@ -103,7 +106,8 @@ class Environment:
         code = subprocess.run(command, env={**os.environ, **env}).returncode
         if code:
             stop(
-                f'`pip install {" ".join(args)}` failed (exit {code}); the lines above say why. Run the same command again to go on from here'
+                f'`pip install {" ".join(args)}` failed (exit {code}); the lines above say why. Run the same command '
+                'again to go on from here'
             )
 
     def once(
@@ -155,7 +159,8 @@ def main() -> None:
         code = subprocess.run([str(env.python), '-c', 'import mmcv.ops'], capture_output=True, text=True)
         if code.returncode:
             stop(
-                f'mmcv was built without its ops: {code.stderr.strip().splitlines()[-1]}. Run `pip cache remove onedl_mmcv` and try again'
+                f'mmcv was built without its ops: {code.stderr.strip().splitlines()[-1]}. Run `pip cache remove '
+                'onedl_mmcv` and try again'
             )
 
     if not env.is_done('mmcv'):

@@ -403,12 +403,13 @@ _RUNS = itertools.count()
 
 @pytest.fixture(scope='session')
 def build_runner() -> Callable[[Mapping[str, Any]], Runner]:
-    """A function that builds a runner from a config. MMEngine keys loggers and message hubs by experiment name and second."""
+    """A function that builds a runner from a config. MMEngine keys loggers and hubs by experiment name and second."""
 
     def run(cfg: Mapping[str, Any]) -> Runner:
         from mmdet.utils import register_all_modules
 
-        import mmsls.integrations.mmdet  # noqa: F401 (a config file's custom_imports do it; this config is built in memory)
+        # A config file's custom_imports do it; this config is built in memory.
+        import mmsls.integrations.mmdet  # noqa: F401
 
         register_all_modules(init_default_scope=False)
         return Runner.from_cfg(Config({**cfg, 'experiment_name': f'test_{next(_RUNS)}'}))

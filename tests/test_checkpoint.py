@@ -98,7 +98,7 @@ def test_what_was_unfrozen_by_hand_is_kept(tuned):
 
 
 def test_names_that_look_like_adapters_decide_nothing(tuned):
-    """The choice is by structure and value: what the base does not hold is the task's, whatever it is called and frozen or not."""
+    """The choice is by structure and value: what the base does not hold is the task's, of any name, frozen or not."""
     model = Net(backbone=tuned(), stages=nn.Linear(2, 2))
     model.backbone.stages[0].adapter_norm0 = nn.Linear(2, 2).requires_grad_(False)
     model.backbone.adapters_of_mine = model.backbone.patch_embed

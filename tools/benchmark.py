@@ -1,4 +1,4 @@
-"""Compare what configs cost: parameters, multiply-accumulates and latency of one test image, relative to the first config.
+"""Compare what configs cost: parameters, MACs and latency of one test image, relative to the first config.
 
 No checkpoint is asked for, so heads are untrained: how long a detector's post-processing takes depends on what its head
 predicts, and is not that of a trained model. The base must be there. The image is the first one of the first config's
@@ -47,7 +47,8 @@ def main() -> None:
     scopes = sorted({str(cfg.get('default_scope')) for cfg in cfgs.values()})
     if len(scopes) > 1:
         sys.exit(
-            f'error: configs: they are for {" and ".join(scopes)}, whose images are not alike; compare those of one toolbox'
+            f'error: configs: they are for {" and ".join(scopes)}, whose images are not alike; compare those of one '
+            'toolbox'
         )
     models = [runs.build_model(cfg).to(get_device()) for cfg in cfgs.values()]
     rows = [Row(path, kept_depths(model)) for path, model in zip(cfgs, models, strict=True)]

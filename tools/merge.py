@@ -1,4 +1,4 @@
-"""Write a slim checkpoint as an ordinary full one, with a config that runs without mmsls where the adapter merges into the base."""
+"""Write a slim checkpoint as an ordinary full one, with a config that runs without mmsls where the adapter merges."""
 
 from __future__ import annotations
 

@@ -47,7 +47,8 @@ NO_TEST = 'Metrics are of the validation images, which chose the checkpoints too
 def summary(index: PruningIndex) -> str:
     """Say in one or two lines what was decided, and how sure that is."""
     lines = [
-        f'kept {index.kept_depths} of {tuple(index.backbone["depths"])} blocks at alpha {index.alpha}, scope {index.scope}'
+        f'kept {index.kept_depths} of {tuple(index.backbone["depths"])} blocks at alpha {index.alpha}, scope '
+        f'{index.scope}'
     ]
     if index.borderline:
         lines.append(
@@ -61,7 +62,10 @@ def written(work_dir: Path, until: str | None) -> str:
     """Say where things are, and how to go on."""
     files = f'In {work_dir}: results.md, {CURVE_FILE}, console.log'
     if until:
-        return f'{files}; run again without --until to prune and retrain, with another --alpha, --reference or --min-depth if you like'
+        return (
+            f'{files}; run again without --until to prune and retrain, with another --alpha, --reference or '
+            '--min-depth if you like'
+        )
     if (work_dir / 'task').exists():
         return f'{files}, task/ (what one task stores; tools/unpack.py, TaskLibrary)'
     return f'{files}; no task/, since it is made of checkpoints that SlimCheckpointHook slimmed'

@@ -1,5 +1,5 @@
-# The runtime of mmseg's own configs, counted in iterations, and our registrations. Written out here, as every base of a segmentation config is:
-# under the maintained forks `_base_ = 'mmseg::...'` finds no distribution of that name.
+# The runtime of mmseg's own configs, counted in iterations, and our registrations. Written out here, as every base of a
+# segmentation config is: under the maintained forks `_base_ = 'mmseg::...'` finds no distribution of that name.
 default_scope = 'mmseg'
 custom_imports = dict(imports=['mmsls.integrations.mmseg'], allow_failed_imports=False)
 env_cfg = dict(

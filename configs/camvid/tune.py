@@ -1,4 +1,5 @@
-# CamVid road scenes: tune adapters on DeiT-Tiny; the last validation writes the pruning index. The whole chain is in README.md; this part alone:
+# CamVid road scenes: tune adapters on DeiT-Tiny; the last validation writes the pruning index. The whole chain is in
+# README.md; this part alone:
 # python tools/train.py configs/camvid/tune.py
 _base_ = [
     *['../_base_/' + part for part in ('seg_runtime.py', 'models/segformer_head_small.py', 'datasets/camvid.py')],

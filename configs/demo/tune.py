@@ -22,7 +22,8 @@ model = dict(
         anchor_generator=dict(octave_base_scale=3, scales_per_octave=2, ratios=[1.5], strides=[8, 16, 32]),
     ),
 )
-# Minutes on two cores: many small steps at a high rate; the adapters start at zero output and learn three times as fast.
+# Minutes on two cores: many small steps at a high rate; the adapters start at zero output and learn three times as
+# fast.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=14, val_interval=14)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -1,4 +1,5 @@
-# Digit scenes by pixel: tune Convpass in the demo's frozen nano Swin under an all-MLP head. `make demo-seg` runs it, with its data and base; alone:
+# Digit scenes by pixel: tune Convpass in the demo's frozen nano Swin under an all-MLP head. `make demo-seg` runs it,
+# with its data and base; alone:
 # python -m mmsls.demo && python tools/train.py configs/demo_seg/tune.py
 _base_ = [
     *['../_base_/' + part for part in ('seg_runtime.py', 'models/segformer_head_small.py', 'adapters/convpass.py')],

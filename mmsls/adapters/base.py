@@ -103,7 +103,9 @@ class Adapter(nn.Module):
 
 
 def adapter_class(cfg: Mapping[str, Any]) -> type[Adapter]:
-    """Look up the class that `cfg['type']` means: the class itself, its name, with scope or not, or its dotted path. Nothing is imported.
+    """Look up the class that `cfg['type']` means; nothing is imported.
+
+    The type is the class itself, its name, with scope or not, or its dotted path.
 
     Raises:
         ValueError: If the type is absent or unknown; the message lists the known ones.

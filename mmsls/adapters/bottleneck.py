@@ -31,7 +31,7 @@ class Bottleneck(Adapter):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Small normal down as published; up starts at zero instead of near it, so that the block is exactly the base's."""
+        """Small normal down as published; up starts at zero, not near it, so that the block is exactly the base's."""
         nn.init.trunc_normal_(self.down.weight, std=0.01, a=-0.02, b=0.02)
         for zero in (self.down.bias, self.up.weight, self.up.bias):
             nn.init.zeros_(zero)

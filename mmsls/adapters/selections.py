@@ -13,7 +13,7 @@ NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
 
 class Selection(Adapter):
-    """A method that adds nothing and trains some parameters of the base, in the whole backbone or in the chosen blocks."""
+    """A method that adds nothing and trains some parameters of the base, in the whole backbone or chosen blocks."""
 
     mergeable = True
 

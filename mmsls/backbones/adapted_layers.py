@@ -11,7 +11,7 @@ ADAPTER = '_mmsls_adapter'
 
 
 def see_through(module: nn.Module, names: tuple[str, str], adapter: Any) -> None:
-    """Let a module compute with what an adapter makes of its weight and bias; its parameters and state-dict keys stay as they are.
+    """Let a module compute with what an adapter makes of its weight and bias; parameters and state-dict keys stay.
 
     Whatever code reads the two attributes gets the adapted tensors: `nn.Linear`, the fused attentions, and
     `nn.MultiheadAttention`, which never calls a module for its q, k and v. Nothing is swapped during a forward pass, so

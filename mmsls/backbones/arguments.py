@@ -21,7 +21,7 @@ def check_flag(name: str, value: Any) -> None:
 
 
 def ignore_init_cfg(arguments: MutableMapping[str, Any]) -> None:
-    """Remove an inherited `init_cfg` or `pretrained`: with a base, the weights come from `base_checkpoint` in the constructor."""
+    """Remove an inherited `init_cfg` or `pretrained`: with a base, the weights come from `base_checkpoint`."""
     ignore_arguments(arguments, {'init_cfg': None, 'pretrained': None})
 
 
@@ -34,7 +34,7 @@ def ignore_arguments(arguments: MutableMapping[str, Any], idle: Mapping[str, Any
 
 
 def stage_count(arguments: Mapping[str, Any]) -> int:
-    """Return how many stages host arguments ask for: by `depths`, by mmpretrain's `arch`, else the four of the published models."""
+    """Return how many stages host arguments ask for: by `depths`, by mmpretrain's `arch`, else the published four."""
     arch = arguments.get('arch')
     return len(arguments.get('depths') or (arch['depths'] if isinstance(arch, Mapping) else range(4)))
 

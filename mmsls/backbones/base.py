@@ -45,7 +45,13 @@ class PrunedBackbone(FrozenBase):
         kept_depths: int | Sequence[int] | None,
         bridge: bool = False,
     ) -> None:
+<<<<<<< HEAD
         """Truncate, load and freeze the base, insert adapters and bridges, in this order: a base meets none of them.
+=======
+        """Truncate, load and freeze the base, then insert adapters.
+
+        The order matters: a base never meets adapters or removed blocks.
+>>>>>>> h12/lines
 
         Raises:
             ValueError: If an argument is wrong or does not fit the others, the index or the base.
@@ -88,8 +94,8 @@ class PrunedBackbone(FrozenBase):
         state, sha256 = read_base(location)
         if any(key.endswith(EXTRA_STATE) for key in state):
             raise ValueError(
-                f'base_checkpoint: {location!r} is a checkpoint that mmsls wrote for a task, not a base; its adapters load through load_from, '
-                'and base_checkpoint names the pre-trained file that it was tuned on'
+                f'base_checkpoint: {location!r} is a checkpoint that mmsls wrote for a task, not a base; its adapters '
+                'load through load_from, and base_checkpoint names the pre-trained file that it was tuned on'
             )
         state = self.base_keys(state)
         load_base(self, state, location, self.not_in_base.search, self.is_removed, self.base_hints)
@@ -114,8 +120,8 @@ class PrunedBackbone(FrozenBase):
         for parameter in idle:
             parameter.requires_grad_(False)
         print_log(
-            f'{type(self).__name__}: no output of out_indices {tuple(self.out_indices)} depends on what comes after the last of them, so the '
-            f'{len(idle)} adapter tensors there stay as they are; leave it out with {mend}',
+            f'{type(self).__name__}: no output of out_indices {tuple(self.out_indices)} depends on what comes after '
+            f'the last of them, so the {len(idle)} adapter tensors there stay as they are; leave it out with {mend}',
             'current',
             logging.WARNING,
         )
@@ -149,7 +155,7 @@ class PrunedBackbone(FrozenBase):
         return self
 
     def _added_modules(self) -> list[nn.Module]:
-        """Return the children that a subclass of one's own added and that are trained: nothing in them is the base's."""
+        """Return the trained children that a subclass of one's own added: nothing in them is the base's."""
         of_base = {key.split('.')[0] for key in self.base_record}
         return [
             child

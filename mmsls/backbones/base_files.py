@@ -38,8 +38,8 @@ def local_path(location: str) -> Path:
                 torch.hub.download_url_to_file(location, str(path))
             except OSError as error:  # urllib's errors are OSErrors
                 raise FileNotFoundError(
-                    f'base_checkpoint: {location!r} cannot be fetched ({error}); check the URL and the network, or fetch it by other means and '
-                    'give its path'
+                    f'base_checkpoint: {location!r} cannot be fetched ({error}); check the URL and the network, or '
+                    'fetch it by other means and give its path'
                 ) from error
         return path
     path = Path(location).expanduser()
@@ -92,7 +92,8 @@ def read_base(location: str) -> tuple[StateDict, str]:
     except Exception as error:  # any bytes may stand in the file, and the unpickler fails on them in as many ways
         means, mend = HOW.get(container, HOW_TORCH)
         raise ValueError(
-            f'base_checkpoint: {location!r} does not load {means} ({reason_of(error)}); it is damaged or holds more than tensors. {mend}'
+            f'base_checkpoint: {location!r} does not load {means} ({reason_of(error)}); it is damaged or holds more '
+            f'than tensors. {mend}'
         ) from error
     return tensors, sha256_of(path)
 
@@ -102,7 +103,7 @@ class NoTensors(ValueError):
 
 
 def unwrap(content: object, location: str) -> dict[str, Any]:
-    """Find the backbone's tensors in a loaded checkpoint: inside `state_dict` or `model`, after `module.` and `backbone.`."""
+    """Find a checkpoint's backbone tensors: inside `state_dict` or `model`, after `module.` and `backbone.`."""
     for key in ('state_dict', 'model'):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]

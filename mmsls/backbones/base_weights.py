@@ -61,7 +61,10 @@ def load_base(
 
 
 def fit(value: Tensor, own: Tensor) -> Tensor:
-    """Resize a position-bias table, ((2 s - 1)^2, heads), to the model's window size; return one that can't be as it is."""
+    """Resize a position-bias table, ((2 s - 1)^2, heads), to the model's window size.
+
+    One that can't be resized is returned as it is.
+    """
     square = value.dim() == own.dim() == 2 and value.shape[1] == own.shape[1] and value.shape[0] != own.shape[0]
     sides = [round(tensor.shape[0] ** 0.5) for tensor in (value, own)] if square else []
     if not square or any(side**2 != tensor.shape[0] for side, tensor in zip(sides, (value, own), strict=True)):
@@ -104,7 +107,7 @@ def swin_keys(state: StateDict) -> StateDict:
 
 
 def unfold_order(value: Tensor) -> Tensor:
-    """Reorder the last axis, 4 neighbours x C channels, of a patch-merging tensor to `nn.Unfold`'s C channels x 4 neighbours."""
+    """Reorder a patch-merging tensor's last axis, 4 neighbours x C channels, to `nn.Unfold`'s C x 4."""
     channels = value.shape[-1] // 4
     neighbours = value.reshape(*value.shape[:-1], 4, channels)[..., [0, 2, 1, 3], :]
     return neighbours.transpose(-1, -2).reshape(value.shape).contiguous()

@@ -80,7 +80,10 @@ class AdaptedBlock(nn.Module):
         raise NotImplementedError
 
     def layers(self) -> dict[str, LinearLayer]:
-        """Return the slots of `LayerAdapter`: `attn_norm`, `attn_qkv` (rows in this order), `attn_proj`, `ffn_norm`, `ffn_fc1`, `ffn_fc2`."""
+        """Return the layer at each slot of `LayerAdapter`.
+
+        They are `attn_norm`, `attn_qkv` (rows in this order), `attn_proj`, `ffn_norm`, `ffn_fc1` and `ffn_fc2`.
+        """
         raise NotImplementedError
 
     def input_linear(self, branch: str) -> LinearLayer:

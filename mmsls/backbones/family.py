@@ -40,7 +40,10 @@ class BackboneFamily(nn.Module):
     bridge: bool = False
     """Whether linear bridges stand in for the removed blocks that something reads."""
     output_blocks: tuple[int, ...] = ()
-    """Which block each output of a ViT comes from, a block several times where pruning left too few; empty where outputs are stages."""
+    """Which block each output of a ViT comes from; empty where outputs are stages.
+
+    A block stands several times where pruning left too few.
+    """
     out_indices: Sequence[int]
 
     # What a family provides.
@@ -129,7 +132,7 @@ class BackboneFamily(nn.Module):
         return bool(self.computed.search(key))
 
     def is_removed(self, key: str) -> bool:
-        """Whether a key (without prefix) belongs to a block that was pruned here, or taken out singly for a comparison."""
+        """Whether a key (without prefix) belongs to a block that was pruned, or taken out for a comparison."""
         match = self.block_pattern.match(key)
         if match is None:
             return False

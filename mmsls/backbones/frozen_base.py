@@ -1,4 +1,4 @@
-"""A backbone on a frozen base: what of it is trained and stored, how its state dict is written and read, and what the base was."""
+"""A backbone on a frozen base: what is trained and stored, how its state dict is written and read, which base it is."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mmsls.backbones.plain_loading import take_plain
 from mmsls.backbones.state import tensors_of
 
 NAMED_BASE = 'sha256:'
-"""Starts a `base_checkpoint` that names the base without a file: its weights come with a full checkpoint (tools/merge.py)."""
+"""Starts a `base_checkpoint` that names no file: the base's weights come with a full checkpoint (tools/merge.py)."""
 
 
 class FrozenBase(BackboneFamily):
@@ -103,7 +103,7 @@ class FrozenBase(BackboneFamily):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _note_base(self, state: Mapping[str, Tensor], prefix: str, changed: Collection[str] = ()) -> None:
-        """Record the base, from a state that holds it whole; what is known to differ from the base is left out, and so always stored."""
+        """Record the base, from a state that holds it whole; what is known to differ is left out, so always stored."""
         prefixes = tuple(f'{name}.' for name in self.trainable_modules())
         self.base_record = BaseRecord()
         for key in tensors_of(self):
@@ -114,7 +114,8 @@ class FrozenBase(BackboneFamily):
     def _refuse_without_base(self, *_: Any) -> None:
         if self.awaits_base:
             raise RuntimeError(
-                f'base_checkpoint={self.base_checkpoint!r} names no file: load the full checkpoint before using the model'
+                f'base_checkpoint={self.base_checkpoint!r} names no file: load the full checkpoint before using the '
+                'model'
             )
 
     # The base, as it was.
@@ -142,7 +143,7 @@ class FrozenBase(BackboneFamily):
         return self.as_base(state) if sha256 == self.base_sha256 else {}
 
     def as_base(self, state: StateDict) -> StateDict:
-        """Return a backbone's tensors as this one's base has them: host's keys, position tables fitted, no removed blocks."""
+        """Return a backbone's tensors as this base has them: host's keys, fitted position tables, no removed blocks."""
         own = tensors_of(self)
         state = {key: value for key, value in self.base_keys(state).items() if not self.is_removed(key)}
         return {k: fit(v, own[k]) if k in own and k.endswith(POSITION_TABLE) else v for k, v in state.items()}

@@ -27,7 +27,10 @@ def inference_cfg(cfg: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def pack(identity: Mapping[str, Any]) -> Tensor:
-    """Write a small JSON-able mapping as a uint8 tensor, the only form that passes MMEngine's checkpoint code, EMA and `weights_only`."""
+    """Write a small JSON-able mapping as a uint8 tensor.
+
+    Only that form passes MMEngine's checkpoint code, EMA and `weights_only`.
+    """
     return torch.frombuffer(bytearray(json.dumps(identity, sort_keys=True).encode()), dtype=torch.uint8).clone()
 
 

@@ -33,7 +33,8 @@ def check_identity(backbone: FrozenBase, theirs: Foundation) -> None:
     kept = theirs.kept_depths
     if len(kept) != len(backbone.kept_depths):
         raise ValueError(
-            f'kept_depths: this checkpoint holds {kept[:12]}, {len(kept)} stages; the model has {len(backbone.kept_depths)} stages'
+            f'kept_depths: this checkpoint holds {kept[:12]}, {len(kept)} stages; the model has '
+            f'{len(backbone.kept_depths)} stages'
         )
     if any(ours > stored for ours, stored in zip(backbone.kept_depths, kept, strict=True)):
         raise ValueError(
@@ -41,8 +42,9 @@ def check_identity(backbone: FrozenBase, theirs: Foundation) -> None:
         )
     if theirs.bridge and (not backbone.bridge or kept != backbone.kept_depths):
         raise ValueError(
-            f'bridge: this checkpoint bridges what was removed above kept_depths {kept}, the model has bridge={backbone.bridge} at '
-            f'{backbone.kept_depths}: set bridge=True at those depths, or fit a bridge of its own from the unbridged checkpoint'
+            f'bridge: this checkpoint bridges what was removed above kept_depths {kept}, the model has '
+            f'bridge={backbone.bridge} at {backbone.kept_depths}: set bridge=True at those depths, or fit a bridge of its '
+            'own from the unbridged checkpoint'
         )
 
 
@@ -102,7 +104,8 @@ def check_brings_base(backbone: FrozenBase, state: State, prefix: str, own: Coll
     if missing:
         raise ValueError(
             f'base_checkpoint={backbone.base_checkpoint!r} names no file, and this checkpoint does not hold the base '
-            f'({", ".join(missing[:SHOWN])} missing): set base_checkpoint to the file, or load the full checkpoint first'
+            f'({", ".join(missing[:SHOWN])} missing): set base_checkpoint to the file, or load the full checkpoint '
+            'first'
         )
 
 
@@ -116,7 +119,7 @@ def begin_bridges(backbone: FrozenBase, state: State, prefix: str) -> None:
 
 
 def refit(backbone: FrozenBase, state: State, prefix: str) -> None:
-    """Fit tensors of the base that were stored at another image or window size, as the base itself is fitted; in place."""
+    """Fit tensors of the base that were stored at another image or window size, as the base is fitted; in place."""
     own = tensors_of(backbone)
     other = {
         key: state[prefix + key]

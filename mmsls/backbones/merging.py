@@ -18,7 +18,7 @@ Folded = dict[tuple[nn.Module, str], Tensor]
 
 
 def merge_blocks(blocks: Iterable[tuple[tuple[int, int], nn.Module]]) -> None:
-    """Fold the adapters of all blocks into the layers that they sit at, or that follow them, in place; all of them or none.
+    """Fold the adapters of all blocks, or none, into the layers that they sit at or that follow them; in place.
 
     A branch that pads its input with zeros (`padded_branches`) must not see its linear layer's bias change, or the
     padding would, and a layer without a bias must not get one, or the base would no longer fit the host: there the
@@ -60,15 +60,17 @@ def folded_in(block: AdaptedBlock, slot: str, where: tuple[int, int]) -> Folded:
         narrow[module, name] = value.to(module._parameters[name].dtype)  # type: ignore[union-attr]
         if not narrow[module, name].isfinite().all():
             raise ValueError(
-                f'{place}: folded in, {name} of {type(module).__name__} holds NaN or infinite values (in {narrow[module, name].dtype}); merge in a '
-                'wider type, and look at the base and the adapter'
+                f'{place}: folded in, {name} of {type(module).__name__} holds NaN or infinite values (in '
+                f'{narrow[module, name].dtype}); merge in a wider type, and look at the base and the adapter'
             )
     return narrow
 
 
 @torch.no_grad()
 def merged_tensors(block: AdaptedBlock, slot: str) -> Folded:
-    """Return what parameters become when the adapter of a slot is folded in, in float64: half precision would lose what the merge must keep.
+    """Return what parameters become when the adapter of a slot is folded in.
+
+    They are in float64: half precision would lose what the merge must keep.
 
     Raises:
         ValueError: If there is no exact merge.

@@ -11,7 +11,7 @@ from mmsls.backbones.base import PrunedBackbone
 
 
 def checked_outputs(out_indices: Sequence[int], depth: int, what: str = 'blocks') -> list[int]:
-    """Return the distinct blocks (of a ViT) or stages (of Swin) of `out_indices` in ascending order, as the hosts put them out.
+    """Return the distinct blocks (ViT) or stages (Swin) of `out_indices`, ascending, as the hosts put them out.
 
     The hosts' ViT drops an index that is no block without a word, and the head then fails on a missing feature.
 
@@ -91,7 +91,9 @@ class BlockOutputs(tuple):
 
 
 def check_readers(model: nn.Module) -> None:
-    """See that a model's backbone gives as many features as its neck takes; the hosts' necks stop with a bare AssertionError.
+    """See that a model's backbone gives as many features as its neck takes.
+
+    The hosts' necks stop with a bare AssertionError.
 
     Raises:
         ValueError: If it gives fewer.
@@ -104,6 +106,7 @@ def check_readers(model: nn.Module) -> None:
     takes = getattr(first, 'rescales', None) or getattr(first, 'in_channels', None)
     if isinstance(takes, Sequence) and len(takes) > backbone.output_count():
         raise ValueError(
-            f'model.neck: {type(first).__name__} takes {len(takes)} features, and the backbone gives {backbone.output_count()}: set out_indices, '
-            f'now {tuple(getattr(backbone, "out_indices", ()))}, to as many blocks or stages as the neck takes'
+            f'model.neck: {type(first).__name__} takes {len(takes)} features, and the backbone gives '
+            f'{backbone.output_count()}: set out_indices, now {tuple(getattr(backbone, "out_indices", ()))}, to as '
+            'many blocks or stages as the neck takes'
         )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def take_plain(
     backbone: FrozenBase, state: State, prefix: str, missing: MutableSequence[str], unexpected: Collection[str]
 ) -> None:
-    """Let a checkpoint that mmsls did not write bring heads, and output norms, to a backbone that stands on the same base; in place.
+    """Let a checkpoint that mmsls did not write bring heads and output norms to a backbone on its base; in place.
 
     Args:
         backbone: On its base.
@@ -61,20 +61,21 @@ def refuse_nameless_task(
     elsewhere = None if theirs else moved_to(backbone, unexpected)
     if elsewhere is not None:
         raise ValueError(
-            f'this checkpoint holds its frozen backbone at {elsewhere!r}, the model at {prefix!r}: rename the keys of its state_dict '
-            f'(revise_keys of the loader: [(r"^{elsewhere}", "{prefix}")]), or load it into the model that it was trained in'
+            f'this checkpoint holds its frozen backbone at {elsewhere!r}, the model at {prefix!r}: rename the keys of '
+            f'its state_dict (revise_keys of the loader: [(r"^{elsewhere}", "{prefix}")]), or load it into the model '
+            'that it was trained in'
         )
     adapters = adapter_keys(backbone)
     found = [key for key in theirs if key in adapters or '.adapters.' in key]
     if found:
         raise ValueError(
-            f'this checkpoint holds adapters ({", ".join(found[:SHOWN])}), but {prefix}{EXTRA_STATE}, which names the base it was trained on, was '
-            'taken out: load the file as SlimCheckpointHook wrote it'
+            f'this checkpoint holds adapters ({", ".join(found[:SHOWN])}), but {prefix}{EXTRA_STATE}, which names the '
+            'base it was trained on, was taken out: load the file as SlimCheckpointHook wrote it'
         )
     if backbone.awaits_base:
         raise ValueError(
-            f'base_checkpoint={backbone.base_checkpoint!r} names no file, and this checkpoint does not name the base it was trained on: '
-            'set base_checkpoint to the file, or load the full checkpoint first'
+            f'base_checkpoint={backbone.base_checkpoint!r} names no file, and this checkpoint does not name the base '
+            'it was trained on: set base_checkpoint to the file, or load the full checkpoint first'
         )
 
 
@@ -85,9 +86,10 @@ def check_same_backbone(backbone: FrozenBase, theirs: Mapping[str, Tensor], own:
         ValueError: Naming the first tensors, and what to do.
     """
     mend = (
-        f'base_checkpoint={backbone.base_checkpoint!r} is frozen, and nothing of another backbone can be loaded into it. '
-        "Name that same file as base_checkpoint too, load its neck and head alone (a checkpoint without the backbone's keys, or "
-        "init_cfg=dict(type='Pretrained', checkpoint=..., prefix='neck.') of the neck), or set base_checkpoint=None to train or test it as a whole"
+        f'base_checkpoint={backbone.base_checkpoint!r} is frozen, and nothing of another backbone can be loaded into '
+        'it. Name that same file as base_checkpoint too, load its neck and head alone (a checkpoint without the '
+        "backbone's keys, or init_cfg=dict(type='Pretrained', checkpoint=..., prefix='neck.') of the neck), or set "
+        'base_checkpoint=None to train or test it as a whole'
     )
     unfit = [
         f'{key} {shape_of(value)}, in the model {shape_of(own.get(key))}'
@@ -96,14 +98,14 @@ def check_same_backbone(backbone: FrozenBase, theirs: Mapping[str, Tensor], own:
     ]
     if unfit:
         raise ValueError(
-            f'this checkpoint does not name the base it was trained on, and its backbone is of another width, depth or kind: '
-            f'{"; ".join(unfit[:SHOWN])}. {mend}'
+            'this checkpoint does not name the base it was trained on, and its backbone is of another width, depth or '
+            f'kind: {"; ".join(unfit[:SHOWN])}. {mend}'
         )
     other = [key for key, value in theirs.items() if key in backbone.base_record and not backbone.is_base(key, value)]
     if other:
         raise ValueError(
-            f'this checkpoint does not name the base it was trained on, and its backbone is not that base: {len(other)} of {len(theirs)} tensors '
-            f'differ, the first is {other[0]}. {mend}'
+            'this checkpoint does not name the base it was trained on, and its backbone is not that base: '
+            f'{len(other)} of {len(theirs)} tensors differ, the first is {other[0]}. {mend}'
         )
 
 
@@ -113,15 +115,15 @@ def say_plain(backbone: FrozenBase, base: int, norms: int) -> None:
     holds = f'has the backbone of the base ({base} tensors)' if base else 'holds nothing of the base'
     begins = f'; its {adapters} adapter tensors are not in it and stay as they are, new unless loaded before'
     print_log(
-        f'{type(backbone).__name__}: this checkpoint, which mmsls did not write, {holds} and brings {norms} tensors of output norms'
-        + (begins if adapters else ''),
+        f'{type(backbone).__name__}: this checkpoint, which mmsls did not write, {holds} and brings {norms} tensors of '
+        'output norms' + (begins if adapters else ''),
         'current',
         logging.WARNING if adapters else logging.INFO,
     )
 
 
 def moved_to(backbone: nn.Module, unexpected: Iterable[str]) -> str | None:
-    """Return under which prefix a checkpoint holds this kind of backbone where the model has no place for it, or None."""
+    """Return the prefix under which a checkpoint holds such a backbone where the model has no place for it, or None."""
     keys = set(unexpected)
     own = tensors_of(backbone)
     stems = [key.removesuffix(EXTRA_STATE) for key in keys if key.endswith(EXTRA_STATE)]

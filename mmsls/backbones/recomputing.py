@@ -1,4 +1,4 @@
-"""Activation checkpointing as MMEngine's `activation_checkpointing=[...]` asks for it, made to train adapters on a frozen base."""
+"""MMEngine's activation checkpointing (`activation_checkpointing=[...]`), made to train adapters on a frozen base."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from mmsls.backbones.blocks import AdaptedBlock
 
 
 def recomputed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Run a forward pass whose activations are computed again in the backward pass; parameters inside get gradients whatever the input is."""
+    """Run a forward pass whose activations are computed again in the backward pass.
+
+    Parameters inside get gradients whatever the input is.
+    """
     if not torch.is_grad_enabled():
         return forward(*args, **kwargs)
     return checkpoint(forward, *args, use_reentrant=False, **kwargs)
 
 
 def mend_checkpointing(model: nn.Module) -> int:
-    """Make MMEngine's activation checkpointing non-reentrant in a model and its parts, in place, and return how many were changed.
+    """Make MMEngine's activation checkpointing non-reentrant in a model's parts, in place; return how many changed.
 
     MMEngine 0.10 wraps `forward` in torch's reentrant form. That gives no gradient to a part whose tensor inputs need
     none, without a word: adapters on a frozen base, a neck behind it. It also takes no keyword arguments, and a copied

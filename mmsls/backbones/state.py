@@ -32,8 +32,9 @@ def complete(backbone: FrozenBase, state: State, prefix: str) -> None:
     lost = [key for key in strayed if key not in base]
     if lost:
         raise ValueError(
-            f"{type(backbone).__name__}: {', '.join(lost[:SHOWN])} of this model is not the base's any more, this checkpoint means the base's, and "
-            f'base_checkpoint={backbone.base_checkpoint!r} cannot be read again: load the checkpoint into a newly built model'
+            f"{type(backbone).__name__}: {', '.join(lost[:SHOWN])} of this model is not the base's any more, this "
+            f"checkpoint means the base's, and base_checkpoint={backbone.base_checkpoint!r} cannot be read again: load "
+            'the checkpoint into a newly built model'
         )
     for key in absent:
         state[prefix + key] = base[key].to(own[key].dtype) if key in strayed else own[key]

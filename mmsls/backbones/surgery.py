@@ -47,7 +47,8 @@ def resolve_kept_depths(
     )
     if not fits or sum(kept) == 0:
         raise ValueError(
-            f'kept_depths must hold one number per stage, each from 0 to the depth of its stage {full} and not all 0, got {kept}'
+            f'kept_depths must hold one number per stage, each from 0 to the depth of its stage {full} and not all 0, '
+            f'got {kept}'
         )
     return tuple(int(k) for k in kept), None
 

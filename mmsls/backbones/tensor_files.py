@@ -1,4 +1,4 @@
-"""Reading files of tensors that anyone may have written: nothing in them runs, and none takes more memory than it has bytes for."""
+"""Reading files of tensors from anyone: nothing in them runs, and none takes more memory than it has bytes for."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _STAND_INS = Lock()
 
 
 class StandIn:
-    """Takes the place of an object that was pickled with the tensors; it takes whatever it is given and does nothing."""
+    """Takes the place of an object that was pickled with the tensors; takes whatever it is given, does nothing."""
 
     def __new__(cls, *_: Any, **__: Any) -> StandIn:
         """Ignore the arguments."""
@@ -89,7 +89,10 @@ def read_torch(path: str | Path, stand_ins: bool = False) -> Any:
 
 
 def unknown_names(path: str | Path) -> list[str]:
-    """Return the classes and functions that a checkpoint names besides torch's own, found without running it; none if it has another form."""
+    """Return what a checkpoint names besides torch's own classes and functions, found without running it.
+
+    There are none if it has another form.
+    """
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
     except Exception:  # damaged, or not a zip archive: the caller has torch's own error to raise
@@ -97,11 +100,15 @@ def unknown_names(path: str | Path) -> list[str]:
 
 
 def is_harmless(name: str) -> bool:
-    """Whether a file may name this and be read all the same; what starts processes or finds code is no part of any checkpoint.
+    """Whether a file may name this and be read all the same.
+
+    What starts processes or finds code is no part of any checkpoint.
 
     Example:
-        >>> is_harmless('mmengine.logging.history_buffer.HistoryBuffer'), is_harmless('posix.system'), is_harmless('builtins.eval')
-        (True, False, False)
+        >>> is_harmless('mmengine.logging.history_buffer.HistoryBuffer')
+        True
+        >>> is_harmless('posix.system'), is_harmless('builtins.eval')
+        (False, False)
     """
     module, _, last = name.partition('.')
     return last not in BLOCKED_BUILTINS if module in ('builtins', '__builtin__') else module not in BLOCKED

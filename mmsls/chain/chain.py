@@ -111,7 +111,7 @@ class Chain:
         return [model.row for model in models]
 
     def pruned_cfg(self) -> Config:
-        """Return the config of the retraining, which starts from the tuned weights at the depths that the index keeps."""
+        """Return the config of the retraining, from the tuned weights at the depths that the index keeps."""
         cfg = deepcopy(self.pruned)
         cfg.model.backbone.pruning_index = str(self.index_path)
         cfg.load_from = self.stages.checkpoint('tuned')
@@ -194,7 +194,10 @@ class Chain:
         measure_training(rows, built, first_images(self.tune, 'train', 2))
 
     def _leave(self, models: Sequence[Model]) -> None:
-        """Write the table, and what one task stores as a folder that `TaskLibrary` opens; a complete checkpoint has no such part."""
+        """Write the table, and what one task stores as a folder that `TaskLibrary` opens.
+
+        A complete checkpoint has no such part.
+        """
         write_json([asdict(model.row) for model in models], self.work_dir / RESULTS[0])
         folder, last, name = self.work_dir / TASK, models[-1], self.work_dir.resolve().name or TASK
         assert last.checkpoint is not None

@@ -31,8 +31,8 @@ def with_test(cfg: Config) -> Config:
         return cfg
     if not has(cfg, 'val'):
         raise ValueError(
-            'config: it has neither a test part (test_dataloader, test_cfg, test_evaluator) nor a val part; the chain needs one to compare '
-            'models on'
+            'config: it has neither a test part (test_dataloader, test_cfg, test_evaluator) nor a val part; the chain '
+            'needs one to compare models on'
         )
     cfg = deepcopy(cfg)
     cfg.test_dataloader, cfg.test_evaluator = deepcopy(cfg.val_dataloader), deepcopy(cfg.val_evaluator)
@@ -100,7 +100,7 @@ def check_all_build(cfgs: Sequence[Config]) -> None:
 
 
 def check_builds(cfg: Config) -> None:
-    """Build what a training of hours would be followed by, so that what is not there is missed now: the test's data set and evaluator.
+    """Build the test's data set and evaluator, so that what is not there is missed before hours of training.
 
     Raises:
         Exception: Whatever the host raises.

@@ -24,7 +24,7 @@ def check_decision(tune: Config, decision: Mapping[str, Any]) -> None:
 
 
 def overriding(tune: Config, decision: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of the rule that override an index's; a scope brings its own `min_depth` along, as it does everywhere else."""
+    """Return the settings of the rule that override an index's; a scope brings its own `min_depth`, as elsewhere."""
     if decision.get('scope') is None:
         return dict(decision)
     return {**decision, 'min_depth': runs.scoring_options(tune, decision)['rule'].min_depth}
@@ -38,7 +38,10 @@ def config_digest(*cfgs: Config | None) -> str:
 
 
 def essential_text(cfg: Config) -> str:
-    """Return a config's text without what changes no result: launcher, work directory, how data are brought in and how their folder is spelled."""
+    """Return a config's text without what changes no result.
+
+    That is the launcher, the work directory, how data are brought in and how their folder is spelled.
+    """
     cfg = deepcopy(cfg)
     for name in ('launcher', 'work_dir'):
         cfg.pop(name, None)

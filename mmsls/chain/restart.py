@@ -44,18 +44,19 @@ def forget(work_dir: Path) -> list[Path]:
         if not work_dir.exists() or {path.name for path in work_dir.iterdir()} <= {CONSOLE_LOG}:
             return []
         raise ValueError(
-            f'--restart: work_dir {str(work_dir)!r} holds no {STATE_FILE}, so no chain wrote what lies there, and nothing was removed; '
-            'give another work_dir, or leave --restart out'
+            f'--restart: work_dir {str(work_dir)!r} holds no {STATE_FILE}, so no chain wrote what lies there, and '
+            'nothing was removed; give another work_dir, or leave --restart out'
         )
     if 'wrote' not in state.content:
         raise ValueError(
-            f'--restart: {str(state.path)!r} is of an earlier release and does not say what was written, so nothing was removed; give '
-            'another work_dir'
+            f'--restart: {str(state.path)!r} is of an earlier release and does not say what was written, so nothing '
+            'was removed; give another work_dir'
         )
     links = [name for name in state.wrote if (work_dir / name).is_symlink()]
     if links:
         raise ValueError(
-            f'--restart: in work_dir {str(work_dir)!r}, {", ".join(links)} became a link, and nothing was removed; remove or move it yourself'
+            f'--restart: in work_dir {str(work_dir)!r}, {", ".join(links)} became a link, and nothing was removed; '
+            'remove or move it yourself'
         )
     state.save(forgetting=True)
     return on_main_process(partial(remove_written, state))

@@ -1,4 +1,4 @@
-"""Trainings, tests and other work, each done once in a folder of its own: what is there is taken over, what was broken off goes on."""
+"""Trainings, tests and other work, each done once in its own folder: what is there is kept, what broke off goes on."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Stages:
         return read_json(path)
 
     def settled(self, name: str, cfg: Config) -> Config:
-        """Return a copy of a config that works in its stage's folder, under a name of its own, with the common seed where it has none.
+        """Return a copy of a config that works in its stage's folder, under its own name, seeded where it is not.
 
         Raises:
             ValueError: If the folder holds what was not written here.
@@ -161,8 +161,8 @@ class Stages:
             path = str(self.folder(name) / Path(path).name)
         if path not in self.seen and done.get('sha256') and digest_of(path) not in (None, done['sha256']):
             raise ValueError(
-                f'{path!r} is not the file that the training {name!r} of work_dir {str(self.work_dir)!r} left; was it written over (the same '
-                'out_dir of CheckpointHook)?'
+                f'{path!r} is not the file that the training {name!r} of work_dir {str(self.work_dir)!r} left; was it '
+                'written over (the same out_dir of CheckpointHook)?'
             )
         self.seen.add(path)
         return path

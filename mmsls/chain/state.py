@@ -54,7 +54,9 @@ class ChainState:
         on_main_process(partial(write_json, self.content, self.path))
 
     def take_over(self, configs: str) -> None:
-        """Make the work directory that of some configs, with one seed for all its runs; where nothing came of an earlier run, it is taken over.
+        """Make the work directory that of some configs, with one seed for all its runs.
+
+        Where nothing came of an earlier run, it is taken over.
 
         Args:
             configs: What tells configs apart (`fingerprint`).
@@ -64,8 +66,8 @@ class ChainState:
         """
         if self._has_results() and self.content.get('configs', configs) != configs:
             raise ValueError(
-                f'work_dir {str(self.work_dir)!r} holds a run of other configs; give another one, or remove it (run_sls.py '
-                '--restart)'
+                f'work_dir {str(self.work_dir)!r} holds a run of other configs; give another one, or remove it '
+                '(run_sls.py --restart)'
             )
         self.check_unowned()
         on_main_process(partial(self.work_dir.mkdir, parents=True, exist_ok=True))
@@ -85,7 +87,10 @@ class ChainState:
             self.save(wrote=[*self.wrote, *new])
 
     def own_file(self, *names: str) -> None:
-        """Record files that are replaced whatever lies there: a config that MMEngine dumps, an index that somebody put there for the chain."""
+        """Record files that are replaced whatever lies there.
+
+        They are a config that MMEngine dumps, an index that somebody put there for the chain.
+        """
         new = [name for name in names if name not in self]
         if new:
             self.save(wrote=[*self.wrote, *new])
@@ -121,8 +126,8 @@ class ChainState:
         pruned_to = tuple(self.content.get('pruned_to', stored))
         if pruned_to != kept and any((self.work_dir / name).exists() for name in ('pruned', 'bridged', 'retrained')):
             raise ValueError(
-                f'work_dir {str(self.work_dir)!r} holds a model pruned to {pruned_to}, these settings keep {kept}; remove its '
-                "folders 'pruned', 'bridged' and 'retrained', or copy the rest of it to another work_dir"
+                f'work_dir {str(self.work_dir)!r} holds a model pruned to {pruned_to}, these settings keep {kept}; '
+                "remove its folders 'pruned', 'bridged' and 'retrained', or copy the rest of it to another work_dir"
             )
         self.save(pruned_to=list(kept))
 
@@ -134,7 +139,8 @@ class ChainState:
         path = self.work_dir / name
         if name not in self and (path.is_symlink() or (path.exists() and not is_empty(path))):
             raise ValueError(
-                f'work_dir {str(self.work_dir)!r} holds a {name} that this chain did not write; give another one, or move that away'
+                f'work_dir {str(self.work_dir)!r} holds a {name} that this chain did not write; give another one, or '
+                'move that away'
             )
 
     def _is_of_a_chain(self, name: str) -> bool:

@@ -79,8 +79,9 @@ def check_has_base(model: nn.Module, checkpoint: Mapping[str, Any]) -> None:
         if name not in ours and of.base_sha256 not in bases:
             found = type(model.get_submodule(name)).__name__ if name in dict(model.named_modules()) else 'nothing'
             raise ValueError(
-                f'load_from: this slim checkpoint leaves the base of model.{name} out ({of.base_checkpoint}), and the model has '
-                f'{found} without one there: set its type, base_checkpoint and adapter as in the training config'
+                f'load_from: this slim checkpoint leaves the base of model.{name} out ({of.base_checkpoint}), and the '
+                f'model has {found} without one there: set its type, base_checkpoint and adapter as in the training '
+                'config'
             )
 
 
@@ -94,6 +95,6 @@ def check_resume(model: nn.Module, checkpoint: Mapping[str, Any]) -> None:
     for name, backbone in frozen_backbones(model):
         if name in stored and stored[name].kept_depths != backbone.kept_depths:
             raise ValueError(
-                f'resume: the checkpoint was saved with kept_depths {stored[name].kept_depths}, the model has {backbone.kept_depths}; '
-                'to go on from its weights at other depths use load_from instead of resume'
+                f'resume: the checkpoint was saved with kept_depths {stored[name].kept_depths}, the model has '
+                f'{backbone.kept_depths}; to go on from its weights at other depths use load_from instead of resume'
             )

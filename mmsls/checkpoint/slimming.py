@@ -31,7 +31,7 @@ def base_keys(model: nn.Module) -> set[str]:
 
 
 def slim(model: nn.Module, checkpoint: MutableMapping[str, Any]) -> dict[str, int]:
-    """Take the base out of an MMEngine checkpoint and describe it in `meta`, in place; whatever else it holds becomes plain data.
+    """Take the base out of an MMEngine checkpoint and describe it in `meta`, in place; the rest becomes plain data.
 
     Args:
         model: The model (unwrapped) that the checkpoint was taken of.

@@ -59,14 +59,17 @@ def summary_line(counts: ParameterCounts) -> str:
 
 @torch.no_grad()
 def count_macs(forward: Callable[[], object]) -> int:
-    """Count the multiply-accumulates of one call (what the hosts' papers call FLOPs): matrix products, convolutions, attention."""
+    """Count the multiply-accumulates of one call: matrix products, convolutions, attention.
+
+    The hosts' papers call them FLOPs.
+    """
     with FlopCounterMode(display=False) as counter, spelled_out_attention():
         forward()
     return counter.get_total_flops() // 2
 
 
 def spelled_out_attention() -> AbstractContextManager:
-    """Return a context in which attention is matrix products, which the counter of multiply-accumulates knows on every device."""
+    """Return a context in which attention is matrix products, which the counter knows on every device."""
     try:
         from torch.nn.attention import SDPBackend, sdpa_kernel
     except ImportError:  # torch < 2.3
@@ -75,7 +78,9 @@ def spelled_out_attention() -> AbstractContextManager:
 
 
 def training_bytes(model: nn.Module, forward: Callable[[], object]) -> int:
-    """Return the bytes that training adds to a model's own: what autograd keeps of one forward pass, gradients, AdamW's two moments.
+    """Return the bytes that training adds to a model's own.
+
+    They are what autograd keeps of one forward pass, gradients, and AdamW's two moments.
 
     Args:
         model: The model, in train mode.
@@ -86,7 +91,7 @@ def training_bytes(model: nn.Module, forward: Callable[[], object]) -> int:
 
     Example:
         >>> layer = torch.nn.Linear(3, 2)
-        >>> training_bytes(layer, lambda: layer(torch.ones(5, 3)))  # 8 parameters x 12 bytes, and the input of 5 x 3 x 4
+        >>> training_bytes(layer, lambda: layer(torch.ones(5, 3)))  # 8 parameters x 12 bytes, the input of 5 x 3 x 4
         156
     """
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
@@ -126,7 +131,7 @@ def latencies(forwards: Mapping[str, Callable[[], object]], repeats: int = 10, w
 
 
 def timed(forward: Callable[[], object]) -> float:
-    """Return the seconds of one call, the device's queue emptied before and after; gradients are the caller's business."""
+    """Return the seconds of one call, the device's queue emptied before and after; gradients are the caller's."""
     synchronise()
     start = time.perf_counter()
     forward()

@@ -44,7 +44,7 @@ class Row:
 
 
 def measure(rows: Sequence[Row], models: Sequence[nn.Module], batch: Any, timed: Collection[str] | None = None) -> None:
-    """Fill in what each row's model costs: parameters, and multiply-accumulates and latency on a batch, all models in turns.
+    """Fill in what each row's model costs: parameters, multiply-accumulates and latency on a batch, models in turns.
 
     Args:
         rows: To fill in.
@@ -64,7 +64,7 @@ def measure(rows: Sequence[Row], models: Sequence[nn.Module], batch: Any, timed:
 
 
 def measure_training(rows: Sequence[Row], models: Sequence[nn.Module], batch: Any) -> None:
-    """Fill in the memory that a training step of each row's model takes on a batch; normalisation layers see that batch."""
+    """Fill in the memory of a training step of each row's model on a batch; normalisation layers see that batch."""
     for row, model in zip(rows, models, strict=True):
         try:
             row.memory = training_bytes(model.train(), partial(losses, model, batch))

@@ -1,4 +1,7 @@
-"""DepGraph (Fang et al., CVPR 2023): structural pruning of a tuned ViT or Swin with group Taylor importance, by the package torch-pruning."""
+"""DepGraph (Fang et al., CVPR 2023) on a tuned ViT or Swin: structural pruning by group Taylor importance.
+
+The package torch-pruning does it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ Widths = list[tuple[int, int]]
 
 @dataclass(frozen=True)
 class InnerLayers:
-    """The parts of a block, in mmpretrain; inside its two branches it can be narrowed while the residual stream keeps its width.
+    """The parts of a block, in mmpretrain.
+
+    Inside its two branches it can be narrowed while the residual stream keeps its width.
 
     Attributes:
         attn_norm: Before the attention.
@@ -144,8 +149,8 @@ def inner_layers(backbone: Any) -> list[list[InnerLayers]]:
     stages = [[_parts(block) for block in blocks] for blocks in lists if len(blocks)]
     if not stages or not all(isinstance(getattr(layer.attn, 'qkv', None), nn.Linear) for layer in chain(*stages)):
         raise ValueError(
-            f"methods: 'depgraph' is built for PrunedVisionTransformer and PrunedSwinTransformer (fused_attention=True) of mmpretrain, "
-            f'not for this {type(backbone).__name__}; leave it out'
+            "methods: 'depgraph' is built for PrunedVisionTransformer and PrunedSwinTransformer "
+            f'(fused_attention=True) of mmpretrain, not for this {type(backbone).__name__}; leave it out'
         )
     return stages
 
@@ -169,7 +174,8 @@ def share_to_prune(model: nn.Module, layers: Iterable[InnerLayers], parameters: 
     share = (total - parameters) / inner
     if not 0 < share <= 0.95:
         raise SizeError(
-            f'depgraph: {parameters} parameters cannot be had by pruning inner channels alone: the model has {total}, {inner} of them inside'
+            f'depgraph: {parameters} parameters cannot be had by pruning inner channels alone: the model has {total}, '
+            f'{inner} of them inside'
         )
     return share
 
@@ -180,7 +186,7 @@ def widths_of(layers: Iterable[InnerLayers]) -> Widths:
 
 
 def shrink(backbone: Any, widths: Sequence[Sequence[int]]) -> None:
-    """Give a backbone the widths of a pruned one, in place, its values to be loaded; it stands on no base file any more.
+    """Give a backbone a pruned one's widths, in place, its values to be loaded; it stands on no base file any more.
 
     Raises:
         ValueError: If there is not one pair of widths per block, or the backbone is neither ViT nor Swin of mmpretrain.
@@ -205,7 +211,10 @@ def _resized(linear: nn.Linear, into: int | None = None, out: int | None = None)
 
 
 def _settle_attention(layer: InnerLayers, old: int) -> None:
-    """Tell the attention its new widths. A ViT's scales by the head's width, so queries make up for the change; Swin's keeps its scale."""
+    """Tell the attention its new widths.
+
+    A ViT's scales by the head's width, so queries make up for the change; Swin's keeps its scale.
+    """
     _tell_widths(layer)
     if hasattr(layer.attn, 'scale'):
         return
@@ -215,7 +224,7 @@ def _settle_attention(layer: InnerLayers, old: int) -> None:
 
 
 def _tell_widths(layer: InnerLayers) -> None:
-    """Bring up to date what mmpretrain's ViT attention keeps of its widths; Swin's fused attention looks at the layers."""
+    """Bring up to date the widths that mmpretrain's ViT attention keeps; Swin's fused attention reads its layers."""
     if hasattr(layer.attn, 'head_dims'):
         layer.attn.head_dims, layer.attn.embed_dims = layer.head_width, layer.head_width * layer.attn.num_heads
 

@@ -28,7 +28,7 @@ def influences(evidence: Evidence, similarity: Callable[[np.ndarray, np.ndarray]
 
 @CRITERIA.register_module()
 class BlockInfluence:
-    """One minus the mean cosine of a block's input and output features (ShortGPT's block influence: Men et al., arXiv 2403.03853)."""
+    """One minus the mean cosine of a block's input and output (ShortGPT's influence: Men et al., arXiv 2403.03853)."""
 
     kind = 'importance'
     unit = 'one minus cosine'
@@ -62,7 +62,7 @@ def mean_cosine(left: np.ndarray, right: np.ndarray) -> float:
 
 
 def linear_cka(left: np.ndarray, right: np.ndarray) -> float:
-    """Return the linear centred kernel alignment of two arrays of n rows, in [0, 1]; rotation and scale make no difference.
+    """Return the linear centred kernel alignment of two arrays of n rows, in [0, 1], whatever rotation and scale.
 
     Example:
         >>> points = np.random.default_rng(0).normal(size=(20, 3))

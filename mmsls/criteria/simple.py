@@ -10,7 +10,7 @@ from mmsls.scoring import BlockId
 
 @CRITERIA.register_module()
 class Magnitude:
-    """Mean absolute weight of a block's matrices and kernels, adapters included (as magnitude pruning of filters: Li et al., ICLR 2017)."""
+    """Mean absolute weight of a block's matrices and kernels, adapters included (Li et al., ICLR 2017, of filters)."""
 
     kind = 'importance'
     unit = 'mean absolute weight'

@@ -12,7 +12,9 @@ from mmsls.scoring import BlockId
 
 @CRITERIA.register_module()
 class Taylor:
-    """Sum of |gradient x weight| over a block's parameters: the first-order term of Molchanov et al., CVPR 2019, who square it per weight.
+    """Sum of |gradient x weight| over a block's parameters.
+
+    It is the first-order term of Molchanov et al., CVPR 2019, who square it per weight.
 
     Args:
         batches: Most batches whose gradients are added up.
@@ -36,7 +38,7 @@ class Taylor:
 
 @contextmanager
 def gradients_of(evidence: Evidence, batches: int) -> Iterator[None]:
-    """Give every parameter of the model, frozen ones too, the gradient of the loss over some batches; take it away afterwards.
+    """Give every parameter, frozen ones too, the gradient of the loss over some batches; take it away afterwards.
 
     Args:
         evidence: The model and its batches.

@@ -1,4 +1,4 @@
-"""Make what the demo's configs need: `python -m mmsls.demo` draws the scenes and pre-trains the base, unless they are there."""
+"""Make what the demo's configs need: `python -m mmsls.demo` draws the scenes and pre-trains the base, once."""
 
 from __future__ import annotations
 

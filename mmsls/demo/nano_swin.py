@@ -1,4 +1,4 @@
-"""A nano Swin, pre-trained on sheets of handwritten digits without clutter: the demo's stand-in for an ImageNet base."""
+"""A nano Swin, pre-trained on sheets of handwritten digits without clutter: the demo's stand-in for ImageNet's."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class _Classifier(nn.Module):
         self.heads = nn.ModuleList(nn.Linear(self.backbone.num_features[stage], 10) for stage in _STAGES)
 
     def forward(self, sheets: Tensor, boxes: Tensor) -> Tensor:
-        """Classify the digits of sheets (n, 3, H, W) in boxes (n, 4, H, W), 1 inside and 0 outside: (stages, n * 4, 10)."""
+        """Classify digits of sheets (n, 3, H, W) in boxes (n, 4, H, W), 1 inside, 0 outside: (stages, n * 4, 10)."""
         logits = []
         for head, tokens in zip(self.heads, self.backbone(sheets), strict=True):
             share = F.adaptive_avg_pool2d(boxes, tokens.shape[-2:])

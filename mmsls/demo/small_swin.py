@@ -73,7 +73,7 @@ class _Classifier(nn.Module):
 def pretrain_small_swin(
     path: str | Path, data_root: str | Path, settings: SmallSwinSettings | None = None
 ) -> dict[str, float]:
-    """Pre-train a small Swin on digits, sign-language digits and street-scene patches, unless ``path`` holds the same base already.
+    """Pre-train a small Swin on digits, sign-language digits and street-scene patches, unless ``path`` holds it.
 
     One softmax over 31 classes: scikit-learn's bundled digits (10), hands of the Sign Language Digits data set (10),
     and CamVid patches by their dominant class (11). Training splits only.

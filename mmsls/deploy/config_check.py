@@ -1,4 +1,4 @@
-"""A config from a stranger is data: what in it could run, import or read something else is refused by name, or dropped."""
+"""A config from a stranger is data: what in it could run, import or read is refused by name, or dropped."""
 
 from __future__ import annotations
 
@@ -81,7 +81,10 @@ def import_listed(listed: Any, known: KnownTypes) -> None:
         raise ValueError(refusal(place, listed, 'allow_failed_imports is no bool'))
     for number, name in enumerate(names):
         if not known.may_import(name):
-            means = 'neither an integration of mmsls nor of a toolbox; importing it would run it. If you know what it does, '
+            means = (
+                'neither an integration of mmsls nor of a toolbox; importing it would run it. If you know what it '
+                'does, '
+            )
             module = str(name).split('.')[0][:100]
             raise ValueError(
                 refusal(f'{place}.imports[{number}]', name, f'{means}pass trusted=({module!r},) (--trust {module})')

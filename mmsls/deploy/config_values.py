@@ -1,4 +1,4 @@
-"""The values of a config from a stranger: each is plain data that names no code, no file and no address, or is refused."""
+"""The values of a config from a stranger: each is plain data that names no code, file or address, or is refused."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ class PartCheck:
                 refusal(
                     f'{place}.type',
                     name,
-                    f'which no registry of scope {scope!r} knows; register it in a module that custom_imports lists (and, if '
-                    'it is your own, pass its name in trusted=, --trust), and write its registered name',
+                    f'which no registry of scope {scope!r} knows; register it in a module that custom_imports lists '
+                    '(and, if it is your own, pass its name in trusted=, --trust), and write its registered name',
                 )
             )
         return found
@@ -148,7 +148,7 @@ def kinds_inside(key: Any, kinds: Sequence[str]) -> Sequence[str]:
 
 
 def check_writable(text: str, place: str) -> None:
-    """Refuse text that MMEngine would replace when it reads a config file (`{{ fileDirname }}`), or that no file can hold.
+    """Refuse text that MMEngine would replace in a config file (`{{ fileDirname }}`), or that no file can hold.
 
     Raises:
         ValueError: That names the place.

@@ -19,11 +19,11 @@ from mmsls.registry import DATASETS, HOOKS, short_name
 
 OURS = ('base_checkpoint', 'adapter', 'pruning_index', 'kept_depths', 'fused_attention', 'bridge')
 FORGOTTEN = ('init_cfg', 'pretrained', 'frozen_stages', 'frozen_exclude')
-"""Arguments that would load other weights over the merged ones, or freeze layers that are gone; nothing is left to train."""
+"""Arguments that would load weights over the merged ones, or freeze layers that are gone; nothing is left to train."""
 
 
 def exported_config(cfg: Config, foundation: Foundation, backbone: PrunedBackbone, stock: bool) -> Config:
-    """Return the config of the full checkpoint: the given one without adapters and base, without mmsls where `stock`."""
+    """Return the full checkpoint's config: the given one without adapters and base, without mmsls if `stock`."""
     plain = deepcopy(cfg.to_dict())
     own = backbone_config(plain, foundation.name)
     ours = {key: own.pop(key) for key in OURS if key in own}
@@ -60,7 +60,7 @@ def stock_arguments(backbone: Any, our_type: Any) -> dict[str, Any]:
 
 
 def remap_heads(model: dict[str, Any], blocks: Sequence[int]) -> None:
-    """Let MMSegmentation's heads take an output several times, in place, where pruning left one block as several outputs."""
+    """Let MMSegmentation's heads take an output several times where pruning left one block as several; in place."""
     distinct = sorted(set(blocks))
     if len(distinct) == len(blocks):
         return

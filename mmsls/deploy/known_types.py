@@ -1,4 +1,7 @@
-"""Which names a config may build from, and modules it may import: what the hosts' registries hold, looked up without importing anything else."""
+"""Which names a config may build from, and modules it may import: what the hosts' registries hold.
+
+They are looked up without importing anything else.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ WORDS = {
     'roi_layer': ('RoIAlign', 'RoIAlignRotated', 'RoIPool', 'DeformRoIPoolPack', 'ModulatedDeformRoIPoolPack'),
     'adapt_cfg': ('dilation', 'offset'),
 }
-"""Types that are in no registry, by the argument they stand in: mmcv's `batched_nms` evaluates its own, mmdet looks RoI layers up in `mmcv.ops`."""
+"""Types that are in no registry, by the argument they stand in.
+
+mmcv's `batched_nms` evaluates its own, mmdet looks RoI layers up in `mmcv.ops`.
+"""
 
 
 class KnownTypes:
@@ -76,7 +82,10 @@ class KnownTypes:
         return self._by_path(name, kinds, scope)
 
     def _by_path(self, path: str, kinds: Sequence[str], scope: str) -> str | None:
-        """Return the registered name of a class that is written as a path (new-style configs): it must be that very class, or of its package."""
+        """Return the registered name of a class that is written as a path (new-style configs).
+
+        It must be that very class, or of its package.
+        """
         package, last = path.split('.')[0], path.rsplit('.', 1)[1]
         for place in dict.fromkeys((scope, 'mmengine', package)):
             for registry in registries((place,) if self.is_scope(place) else (), kinds):

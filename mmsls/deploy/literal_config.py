@@ -16,7 +16,7 @@ WIDTH = 110
 
 
 def write_literals(values: Mapping[str, Any], path: str | Path) -> None:
-    """Write plain data as a Python config, one assignment a name, after checking that it reads back as the very same data.
+    """Write plain data as a Python config, one assignment a name, after checking that it reads back the same.
 
     Args:
         values: Names of variables to nests of dicts, lists, tuples, texts, numbers, bools and None.

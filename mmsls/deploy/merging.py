@@ -1,4 +1,4 @@
-"""The way out: adapters folded into the base, and an ordinary checkpoint with a config that needs as little of mmsls as possible."""
+"""The way out: adapters folded into the base, an ordinary checkpoint, a config with as little of mmsls as possible."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def export(cfg: Config, checkpoint: str | Path, out: str | Path) -> Exported:
 
 
 def try_stock(cfg: Config, foundation: Foundation, backbone: PrunedBackbone, folder: Path) -> str:
-    """Write the config of the host's own model, try it where mmsls is missing, and say why it needs mmsls; an empty string if it does not."""
+    """Write the config of the host's own model, try it without mmsls, and say why that fails ('' if it does not)."""
     stock = exported_config(cfg, foundation, backbone, stock=True)
     named = names_of_mmsls(stock.to_dict())
     if named:

@@ -39,7 +39,7 @@ assert 'mmsls' not in sys.modules
 
 
 def why_not_alone(config: Path, checkpoint: Path) -> str:
-    """Build a config's model without mmsls, load a checkpoint strictly, and say why that fails; an empty string if it does not.
+    """Build a config's model without mmsls, load a checkpoint strictly, and say why that fails ('' if it does not).
 
     Args:
         config: The written config.

@@ -26,7 +26,8 @@ library_name: mmsls
 | blocks kept | {list(foundation.kept_depths)} of {list(foundation.depths)} |
 | classes | {', '.join(map(str, classes))} |
 
-The folder holds what this task adds to the base: adapters, heads, index. `tools/unpack.py` turns it into a config and a checkpoint.
+The folder holds what this task adds to the base: adapters, heads, index. `tools/unpack.py` turns it into a config and \
+a checkpoint.
 
 - Data:
 - Metric:

@@ -60,7 +60,7 @@ def backbone_config(cfg: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def to_json(value: Any) -> Any:
-    """Write a config as JSON values; tuples, which the hosts tell from lists, are marked, and so are keys that are no strings.
+    """Write a config as JSON values; tuples, which the hosts tell from lists, and keys not strings are marked.
 
     Raises:
         ValueError: If a value is no plain data, such as a class of a lazy config.

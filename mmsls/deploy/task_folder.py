@@ -1,4 +1,4 @@
-"""A task as a folder to copy, zip or publish: slim weights as safetensors, pruning index, and what it takes to build the model."""
+"""A task as a folder to copy, zip or publish: slim weights as safetensors, pruning index, what builds the model."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def pack(
 
 
 def own_modules(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the modules of one's own that a config imports, and warn: a folder that names them opens only where they are trusted."""
+    """Return a config's imports of one's own modules, and warn: such a folder opens only where they are trusted."""
     listed = (config.get('custom_imports') or {}).get('imports') or ()
     known = KnownTypes()
     found = tuple(name for name in ([listed] if isinstance(listed, str) else listed) if not known.may_import(name))
@@ -184,7 +184,7 @@ def card_of(task: Task) -> str:
 
 
 def agreeing(index: PruningIndex, foundation: Foundation) -> PruningIndex:
-    """Return the index, or raise a ValueError if it is of another backbone, or the checkpoint does not stand at its depths."""
+    """Return the index; raise a ValueError if it is of another backbone, or the checkpoint is not at its depths."""
     index.check_backbone(foundation.as_dict(FINGERPRINT))
     if index.kept_depths != foundation.kept_depths:
         raise ValueError(

@@ -143,7 +143,8 @@ class TaskLibrary:
         theirs = task.foundation.base_sha256
         if self.base_sha256 not in (None, theirs):
             raise ValueError(
-                f'task {name!r} stands on the base with sha256 {theirs}, this library on {self.base_sha256}; open it in a library of its own'
+                f'task {name!r} stands on the base with sha256 {theirs}, this library on {self.base_sha256}; open it '
+                'in a library of its own'
             )
 
 

@@ -76,7 +76,7 @@ def load_whole(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> 
 
 
 def with_imports(cfg: Config) -> Config:
-    """Import what a config asks for (a config file's loader does it, but this one may not come from a file) and return it."""
+    """Import what a config asks for, and return it; only a config file's loader does so by itself."""
     if cfg.get('custom_imports'):
         import_modules_from_strings(**cfg.custom_imports)
     return cfg

@@ -89,7 +89,7 @@ class FeatureBank:
                 self._insert(label, key, features)
 
     def to_arrays(self) -> tuple[Features, np.ndarray, list[Key]]:
-        """Return the samples as arrays, one row per sample, in the order of the data set: by data set, record and instance.
+        """Return the samples as arrays, one row per sample, ordered by data set, record and instance.
 
         Returns:
             Features per block, (n, C) C-contiguous float32; labels, (n,) int64; keys of the rows.

@@ -38,7 +38,7 @@ class AxisMap:
         return np.concatenate([corners.min(0), corners.max(0)])
 
     def agrees(self, other: AxisMap, shape: Shape, tolerance: float = 0.5) -> bool:
-        """Whether two maps take the corners of an image (height, width) to the same places, within a part of a pixel."""
+        """Whether two maps take the corners of an image (height, width) to the same places, within part of a pixel."""
         image = np.array([0, 0, shape[1], shape[0]], dtype=float).reshape(2, 2)
         ends = [image * one.scale + one.offset for one in (self, other)]
         return bool((np.abs(ends[0] - ends[1]) <= tolerance).all())

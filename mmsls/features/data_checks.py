@@ -30,8 +30,8 @@ def check_class_list(dataset: Any, max_samples: int, one_class: bool = False) ->
     name = type(dataset).__name__
     if isinstance(classes, str):
         raise ValueError(
-            f'metainfo.classes of {name} is the text {classes!r}, each of whose {len(classes)} letters would be a class: write '
-            f'classes=({classes!r},), with the comma'
+            f'metainfo.classes of {name} is the text {classes!r}, each of whose {len(classes)} letters would be a '
+            f'class: write classes=({classes!r},), with the comma'
         )
     if len(classes) < 2 and not one_class:
         raise ValueError(
@@ -40,8 +40,8 @@ def check_class_list(dataset: Any, max_samples: int, one_class: bool = False) ->
         )
     if max_samples < 2 * len(classes):
         raise ValueError(
-            f'max_samples={max_samples} leaves fewer than two samples for some of the {len(classes)} classes of {name}: raise max_samples '
-            f'to at least {2 * len(classes)}, better ten times that'
+            f'max_samples={max_samples} leaves fewer than two samples for some of the {len(classes)} classes of '
+            f'{name}: raise max_samples to at least {2 * len(classes)}, better ten times that'
         )
 
 
@@ -70,7 +70,7 @@ def check_first_records(dataset: Any, sampler: Any) -> None:
 
 
 def labelled(data_batch: Any) -> list[Any]:
-    """Return a batch's data samples; nothing under test-time augmentation, whose lists of lists the samplers refuse later."""
+    """Return a batch's data samples; none under test-time augmentation, whose lists of lists samplers refuse later."""
     samples = data_batch.get('data_samples') if isinstance(data_batch, Mapping) else None
     return [sample for sample in samples or () if hasattr(sample, 'metainfo')]
 

@@ -65,8 +65,8 @@ class DataView:
             if info.get(name) is not None and metainfo.get(name) is not None:
                 if str(info[name]) != str(metainfo[name]):
                     raise ValueError(
-                        f'record {record[1]} of data set {record[0]} ({type(dataset).__name__}) has {name}={info[name]!r}, but the image that came '
-                        f'has {metainfo[name]!r}: the pipeline gave nothing and another record was drawn in its place; set test_mode=True, or '
-                        'mend the record'
+                        f'record {record[1]} of data set {record[0]} ({type(dataset).__name__}) has '
+                        f'{name}={info[name]!r}, but the image that came has {metainfo[name]!r}: the pipeline gave '
+                        'nothing and another record was drawn in its place; set test_mode=True, or mend the record'
                     )
                 return

@@ -66,9 +66,9 @@ def read_instances(
     instances = data_sample.get('gt_instances')
     if instances is None or 'labels' not in instances:
         raise ValueError(
-            f'{image_name(data_sample.metainfo, record)} comes without ground truth: the pipeline that is scored loads none '
-            "(add dict(type='LoadAnnotations', with_bbox=True) behind Resize), or the data set is a test set without "
-            'annotations (score another split)'
+            f'{image_name(data_sample.metainfo, record)} comes without ground truth: the pipeline that is scored loads '
+            "none (add dict(type='LoadAnnotations', with_bbox=True) behind Resize), or the data set is a test set "
+            'without annotations (score another split)'
         )
     labels = instances.labels.tolist()
     boxes = _boxes(instances.bboxes) if 'bboxes' in instances else None
@@ -117,17 +117,18 @@ def read_semantic_map(
     name = image_name(data_sample.metainfo, record)
     if truth is None:
         raise ValueError(
-            f"{name} comes without ground truth: the pipeline that is scored loads none (add dict(type='LoadAnnotations') behind Resize), or the "
-            'data set is a test set without annotations (score another split)'
+            f'{name} comes without ground truth: the pipeline that is scored loads none (add '
+            "dict(type='LoadAnnotations') behind Resize), or the data set is a test set without annotations (score "
+            'another split)'
         )
     labels = truth.data.detach().cpu().numpy()
     check_shapes(data_sample.metainfo)
     shape = int(data_sample.ori_shape[0]), int(data_sample.ori_shape[1])
     if labels.shape != (1, *shape):
         raise ValueError(
-            f'the ground-truth map of {name} is {labels.shape[-2:] if labels.shape[0] == 1 else labels.shape}, the original image is '
-            f'{shape} (height, width): load annotations behind Resize, as in every test pipeline of MMSegmentation, from one-channel '
-            'files of the same size as the images'
+            f'the ground-truth map of {name} is {labels.shape[-2:] if labels.shape[0] == 1 else labels.shape}, the '
+            f'original image is {shape} (height, width): load annotations behind Resize, as in every test pipeline of '
+            'MMSegmentation, from one-channel files of the same size as the images'
         )
     check_classes(data_sample, num_classes, ignore_index, record)
     return labels[0]
@@ -147,9 +148,10 @@ def check_classes(
         unknown &= labels != ignore_index
     if unknown.any():
         raise ValueError(
-            f'the ground-truth map of {image_name(data_sample.metainfo, record)} has the labels {labels[unknown].unique().tolist()}; the model knows '
-            f'{num_classes} classes (from 0) and ignore_index={ignore_index}: set ignore_index of decode_head, or reduce_zero_label of the data '
-            'set, as its labels are'
+            f'the ground-truth map of {image_name(data_sample.metainfo, record)} has the labels '
+            f'{labels[unknown].unique().tolist()}; the model knows {num_classes} classes (from 0) and '
+            f'ignore_index={ignore_index}: set ignore_index of decode_head, or reduce_zero_label of the data set, as '
+            'its labels are'
         )
 
 

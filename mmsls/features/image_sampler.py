@@ -97,7 +97,7 @@ def label_of(data_sample: Any, record: Record | None = None) -> int:
     if label is None or label.numel() != 1:
         found = 'no gt_label' if label is None else f'{label.numel()} labels'
         raise ValueError(
-            f'{image_name(data_sample.metainfo, record)} comes with {found}; scoring needs exactly one class per image: '
-            'score a labelled split of a single-label data set'
+            f'{image_name(data_sample.metainfo, record)} comes with {found}; scoring needs exactly one class per '
+            'image: score a labelled split of a single-label data set'
         )
     return int(label)

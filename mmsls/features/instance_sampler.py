@@ -62,7 +62,8 @@ class InstanceSampler(DataSampler):
         classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
         if self.background is True and classes is None:
             raise ValueError(
-                f'background=True, but {type(dataset).__name__} has no classes in its meta information, so the number of background is unknown'
+                f'background=True, but {type(dataset).__name__} has no classes in its meta information, so the number '
+                'of background is unknown'
             )
         wanted = self.background is True or (
             self.background == 'auto' and classes is not None and not isinstance(classes, str) and len(classes) == 1
@@ -154,10 +155,10 @@ class InstanceSampler(DataSampler):
         if count and not self._warned:
             self._warned = True
             print_log(
-                f'{count} ground-truth instances of {image_name(data_sample.metainfo, record)} lie outside the image and are '
-                'left out of the scores (said once; how many in all stands in the index). If the annotations are right, the pipeline crops '
-                'them away, or takes them for those of another frame: LoadAnnotations belongs behind Resize, as in every test pipeline of '
-                'MMDetection',
+                f'{count} ground-truth instances of {image_name(data_sample.metainfo, record)} lie outside the image '
+                'and are left out of the scores (said once; how many in all stands in the index). If the annotations '
+                'are right, the pipeline crops them away, or takes them for those of another frame: LoadAnnotations '
+                'belongs behind Resize, as in every test pipeline of MMDetection',
                 logger='current',
                 level=logging.WARNING,
             )

@@ -48,7 +48,8 @@ def find_leaves(dataset: Any) -> list[Leaf]:
             leaves[key] = Leaf(inner, None if own is None else (*own, *outer), key)
             if hasattr(inner, 'dataset') or hasattr(inner, 'datasets'):
                 print_log(
-                    f'SLS: {type(inner).__name__} is a wrapper of an unknown kind: every item of it counts as an image of its own',
+                    f'SLS: {type(inner).__name__} is a wrapper of an unknown kind: every item of it counts as an image '
+                    'of its own',
                     'current',
                     logging.WARNING,
                 )
@@ -78,8 +79,8 @@ def check_unmixed(dataset: Any) -> None:
         mixes = hasattr(transform, 'get_indexes') or hasattr(transform, 'get_indices')
         if mixes or class_names(transform) & MIXING:
             raise ValueError(
-                f'{type(transform).__name__} in the pipeline that is scored makes one image of several, so its instances belong to none: take it '
-                'out (score with the test pipeline)'
+                f'{type(transform).__name__} in the pipeline that is scored makes one image of several, so its '
+                'instances belong to none: take it out (score with the test pipeline)'
             )
 
 
@@ -120,7 +121,7 @@ def _step(dataset: Any, index: int) -> tuple[Any, int] | None:
 
 
 def is_slice(dataset: Any) -> bool:
-    """Whether it is MMEngine's `_SlicedDataset` (num_batch_per_epoch), which answers for what it holds by `__getattr__`."""
+    """Whether it is MMEngine's `_SlicedDataset` (num_batch_per_epoch); its `__getattr__` answers for what it holds."""
     return '_SlicedDataset' in class_names(dataset)
 
 
@@ -129,7 +130,10 @@ def _mixes(dataset: Any) -> bool:
 
 
 def _folds(dataset: Any) -> bool:
-    """Whether it is MMPreTrain's KFoldDataset: what it holds is cut to the fold already, and its `_get_ori_dataset_idx` tells of what was before."""
+    """Whether it is MMPreTrain's KFoldDataset.
+
+    What it holds is cut to the fold already, and its `_get_ori_dataset_idx` tells of what was before.
+    """
     return 'KFoldDataset' in class_names(dataset)
 
 

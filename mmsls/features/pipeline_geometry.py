@@ -1,4 +1,4 @@
-"""Where a pipeline puts an image's ground truth in the network's input: followed whatever the transforms are, or refused by name."""
+"""Where a pipeline puts an image's ground truth in the input: followed whatever the transforms, or refused by name."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ class PipelineGeometry:
         self._template: dict[str, Any] = {}
         if leaf.transforms is None or not hasattr(leaf.dataset, 'get_data_info'):
             _say(
-                f'the pipeline of {type(leaf.dataset).__name__} cannot be seen; places follow scale_factor of the meta information'
+                f'the pipeline of {type(leaf.dataset).__name__} cannot be seen; places follow scale_factor of the meta '
+                'information'
             )
         elif len(leaf.dataset) and not any(class_names(one) & AUGMENTS for one in leaf.transforms):
             with same_random_state():
@@ -150,7 +151,7 @@ class PipelineGeometry:
             raise
 
     def _study(self, transforms: list[Any]) -> None:
-        """Split the pipeline where image and ground truth are loaded, and learn which frame the ground truth ends in."""
+        """Split the pipeline where image and ground truth are loaded; learn which frame the ground truth ends in."""
         states = self._first_run(transforms)
         image_at = next((at for at, state in enumerate(states) if state.get('img') is not None), None)
         truth_at = next((at for at, state in enumerate(states) if any(name in state for name in TRUTH)), None)
@@ -186,7 +187,10 @@ class PipelineGeometry:
                 results = transform(copy.deepcopy(results))
             except Exception as error:
                 # The validation fails the same way and says so better; if it doesn't, nothing is placed.
-                self._failure = f'{type(transform).__name__} fails on the first record of {type(self.leaf.dataset).__name__}: {error!r}'
+                self._failure = (
+                    f'{type(transform).__name__} fails on the first record of {type(self.leaf.dataset).__name__}: '
+                    f'{error!r}'
+                )
                 _say(self._failure)
                 return []
             if not isinstance(results, dict) or (states and states[-1].get('img') is not None and 'img' not in results):

@@ -82,7 +82,7 @@ def on_image(template: Mapping[str, Any], image: np.ndarray) -> dict[str, Any]:
 
 
 def copied(transforms: Sequence[Any]) -> list[Any]:
-    """Return transforms of one's own, so that the run's keep their caches and counters; those that don't copy are shared."""
+    """Return copies of transforms, so that the run's keep caches and counters; those that don't copy are shared."""
     out = []
     for one in transforms:
         try:
@@ -112,7 +112,7 @@ def refusal(transforms: Sequence[Any], reason: str) -> ValueError:
     """Return the error that names a transform, or several of which one is at fault."""
     names = ', '.join(type(one).__name__ for one in transforms)
     return ValueError(
-        f'{names} in the pipeline that is scored {reason}, so features cannot be taken where the objects are: take it out, or load the '
-        'annotations behind what resizes the image and let nothing but Pack...Inputs follow, as in every test pipeline of MMDetection and '
-        'MMSegmentation'
+        f'{names} in the pipeline that is scored {reason}, so features cannot be taken where the objects are: take it '
+        'out, or load the annotations behind what resizes the image and let nothing but Pack...Inputs follow, as in '
+        'every test pipeline of MMDetection and MMSegmentation'
     )

@@ -1,4 +1,4 @@
-"""A box in place of a pipeline's ground truth: written and read in the forms of MMDetection and MMSegmentation, none imported."""
+"""A box in place of a pipeline's ground truth, in the forms of MMDetection and MMSegmentation, none imported."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class RepeatedRecord(Record):
 
 
 class PaddedRecord(RepeatedRecord):
-    """One that the data set does not yield again: a distributed sampler walks an item twice, so that every process has as many."""
+    """One that the data set yields once, and a distributed sampler walks twice: every process gets as many."""
 
     __slots__ = ()
 
@@ -84,7 +84,7 @@ class RecordWalk:
         self._padded[first_walk] = False
 
     def of_batch(self, batch_idx: int, count: int) -> list[Record]:
-        """Return the records of a batch, `RepeatedRecord` where one came before, `PaddedRecord` where it is the very same item.
+        """Return a batch's records, `RepeatedRecord` where one came before, `PaddedRecord` where it is the same item.
 
         Args:
             batch_idx: Number of the batch in this process, from 0.
@@ -97,8 +97,8 @@ class RecordWalk:
         if count != expected:
             raise ValueError(
                 f'the model returned {count} data samples for batch {batch_idx}, the batch sampler of the loader has '
-                f'{"no such batch" if expected is None else f"{expected} in it"}: a collate function or a model that drops or adds images '
-                'leaves no way to say which image is which'
+                f'{"no such batch" if expected is None else f"{expected} in it"}: a collate function or a model that '
+                'drops or adds images leaves no way to say which image is which'
             )
         rows = range(self._starts[batch_idx], self._starts[batch_idx] + count)
         return [self._kind(row)(*self._records[row].tolist()) for row in rows]
@@ -119,12 +119,13 @@ def batches_of(dataloader: Any) -> list[np.ndarray]:
     sampler = getattr(dataloader, 'batch_sampler', None)
     if isinstance(dataset, IterableDataset):
         raise ValueError(
-            f'{type(dataset).__name__} is an IterableDataset: its items have no numbers, so samples cannot be told apart or counted once; score a '
-            'data set with __getitem__ and __len__'
+            f'{type(dataset).__name__} is an IterableDataset: its items have no numbers, so samples cannot be told '
+            'apart or counted once; score a data set with __getitem__ and __len__'
         )
     if dataset is None or sampler is None:
         raise ValueError(
-            f'{type(dataloader).__name__} has no batch_sampler, so the order of its images is unknown: score a torch DataLoader with a batch size'
+            f'{type(dataloader).__name__} has no batch_sampler, so the order of its images is unknown: score a torch '
+            'DataLoader with a batch size'
         )
     name = type(getattr(sampler, 'sampler', sampler)).__name__
     try:

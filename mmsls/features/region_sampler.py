@@ -58,7 +58,8 @@ class RegionSampler(DataSampler):
         super().__init__()
         self.scores_one_class = num_classes is not None and num_classes > 1  # a data set may name the foreground alone
         self.min_tokens, self.ignore_index, self.num_classes = min_tokens, ignore_index, num_classes
-        self.slide = None if crop_size is None else SlidingWindow(tuple(crop_size), tuple(crop_stride or ()))  # type: ignore[arg-type]
+        crop = None if crop_size is None else (tuple(crop_size), tuple(crop_stride or ()))
+        self.slide = None if crop is None else SlidingWindow(*crop)  # type: ignore[arg-type]
 
     @staticmethod
     def settings_of(model: nn.Module) -> dict[str, Any]:
@@ -132,9 +133,9 @@ class RegionSampler(DataSampler):
         windows = self.slide.windows(shape)
         if len(passes) != len(windows):
             raise ValueError(
-                f'test_cfg.mode=slide cuts an input of {shape} into {len(windows)} crops, but the backbone ran {len(passes)} times: score '
-                'without --tta (tta_model, tta_pipeline), or test without SLSHook; and crop_size and crop_stride of the sampler, where set, must '
-                'be those that the model runs with'
+                f'test_cfg.mode=slide cuts an input of {shape} into {len(windows)} crops, but the backbone ran '
+                f'{len(passes)} times: score without --tta (tta_model, tta_pipeline), or test without SLSHook; and '
+                'crop_size and crop_stride of the sampler, where set, must be those that the model runs with'
             )
         for one, window in zip(passes, windows, strict=True):
             single_pass([one], len(data_samples))
@@ -219,6 +220,7 @@ def check_grids(blocks: BlockPass, window: Window) -> None:
         for count, length in zip(recorded.hw_shape, (y2 - y1, x2 - x1), strict=True):
             if abs(count * recorded.stride - length) >= recorded.stride:
                 raise ValueError(
-                    f'block {block} gave a grid of {recorded.hw_shape} tokens of {recorded.stride} pixels for a crop of {(y2 - y1, x2 - x1)}: '
-                    'crop_size and crop_stride of the sampler must be those that the model runs with'
+                    f'block {block} gave a grid of {recorded.hw_shape} tokens of {recorded.stride} pixels for a crop '
+                    f'of {(y2 - y1, x2 - x1)}: crop_size and crop_stride of the sampler must be those that the model '
+                    'runs with'
                 )

@@ -60,7 +60,7 @@ class Sampler(Protocol):
         """Begin with a data set: count anew, and refuse pipelines whose images cannot be told apart or placed."""
 
     def __call__(self, passes: list[BlockPass], data_samples: Sequence[Any], records: Sequence[Record]) -> list[Sample]:
-        """Return the samples of one batch, given the recorded passes, the data samples that the model returned, and which records they are."""
+        """Return one batch's samples, given recorded passes, the model's data samples, and which records they are."""
 
     def check(self, data_sample: Any) -> None:
         """Refuse an image whose ground truth is absent or wrong, before the host's own metric stumbles over it."""
@@ -123,7 +123,10 @@ class DataSampler:
         return [not isinstance(record, RepeatedRecord) for record in records]
 
     def count_repeated(self, record: Record, number: int) -> None:
-        """Count what is skipped of an image that is there again; padding is no part of the data, and depends on the number of processes."""
+        """Count what is skipped of an image that is there again.
+
+        Padding is no part of the data, and depends on the number of processes.
+        """
         if not isinstance(record, PaddedRecord):
             self.counts.add(0, Counter({REPEATED: number}))
 

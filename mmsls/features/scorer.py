@@ -78,8 +78,8 @@ def settled_criterion(criterion: str | type | Mapping[str, Any], perplexity: flo
     built = build_criterion(criterion)
     if built.kind != 'depth':
         raise ValueError(
-            f'criterion: {type(built).__name__} says which single blocks matter, and an index holds depths; take one that rates depths, '
-            "such as 'sls' or 'LinearProbe', or compare it by tools/run_vtab.py"
+            f'criterion: {type(built).__name__} says which single blocks matter, and an index holds depths; take one '
+            "that rates depths, such as 'sls' or 'LinearProbe', or compare it by tools/run_vtab.py"
         )
     if isinstance(built, SLS):
         named = criterion if isinstance(criterion, Mapping) else {}
@@ -184,7 +184,7 @@ class BlockScorer:
         self.recorder.detach()
 
     def collected(self) -> tuple[dict[BlockId, np.ndarray], np.ndarray, list[Key]]:
-        """End the collection and return what all processes collected: features by block, labels and keys, in data-set order.
+        """End the collection, and return features by block, labels and keys of all processes, in data-set order.
 
         Raises:
             Exception: In every process alike, if one gave up or there is nothing to score.
@@ -271,7 +271,7 @@ def walk(
 
 
 def gathered_counts(sampler: Any, kept: int) -> Any:
-    """Return what a sampler counted, summed over all processes, after a bank that keeps `kept` in all; None where it counts nothing."""
+    """Return what a sampler counted in all processes, for a bank that keeps `kept` in all; None if it counts none."""
     counts = [part for part in all_gather_object(getattr(sampler, 'counts', None)) if part is not None]
     return reduce(add, counts).capped(kept) if counts else None
 

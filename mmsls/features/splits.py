@@ -33,7 +33,10 @@ def source_of(dataset: Mapping[str, Any] | None) -> tuple[str, ...]:
 
 
 def names_of(part: Mapping[str, Any]) -> list[str]:
-    """Name what one data set reads; MMPreTrain has prefixes that are plain strings, and data sets that know their lists by `split` alone."""
+    """Name what one data set reads.
+
+    MMPreTrain has prefixes that are plain strings, and data sets that know their lists by `split` alone.
+    """
     root, prefix = part.get('data_root') or '', part.get('data_prefix') or {}
     prefixes = [prefix] if isinstance(prefix, str) else prefix.values()
     paths = [osp.normpath(osp.join(root, str(name))) for name in (part.get('ann_file'), *prefixes) if name]
@@ -53,4 +56,7 @@ def reported_split_warning(cfg: Mapping[str, Any], dataset: Mapping[str, Any] | 
     test = (cfg.get('test_dataloader') or {}).get('dataset')
     if not source_of(dataset) or source_of(test) != source_of(dataset):
         return None
-    return 'the blocks are scored on the split whose metric test_dataloader reports: the reported result is optimistic; score another split'
+    return (
+        'the blocks are scored on the split whose metric test_dataloader reports: the reported result is optimistic; '
+        'score another split'
+    )

@@ -38,7 +38,7 @@ def sampler_for_scope(scope: str | None) -> str:
 
 
 def sampler_class(cfg: str | type | Mapping[str, Any]) -> Any:
-    """Return the class that a sampler's config means: a name, a class, a dotted path, or a dict with one of them as `type`.
+    """Return the class that a sampler's config means: a name, class, dotted path, or a dict with one as `type`.
 
     Raises:
         ValueError: If there is no such sampler.

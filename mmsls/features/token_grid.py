@@ -90,14 +90,14 @@ class ImageFrame:
         return self.visible != (0.0, 0.0, float(self.ori_shape[1]), float(self.ori_shape[0]))
 
     def to_input(self, boxes: np.ndarray) -> np.ndarray:
-        """Move boxes (N, 4) as x1, y1, x2, y2 from the original to the input and clip them to what it shows of the image."""
+        """Move boxes (N, 4: x1, y1, x2, y2) from the original to the input, clipped to what it shows of the image."""
         moved = boxes.astype(np.float64) * np.tile(self.scale, 2) + np.tile(self.offset, 2)
         moved = np.concatenate([np.minimum(moved[:, :2], moved[:, 2:]), np.maximum(moved[:, :2], moved[:, 2:])], axis=1)
         bounds = np.array(self.bounds)
         return np.clip(moved, np.tile(bounds[:2], 2), np.tile(bounds[2:], 2))
 
     def overlaps(self, boxes: np.ndarray) -> np.ndarray:
-        """Tell which boxes (N, 4) of the original frame share a point with what the input shows; the others show nothing."""
+        """Tell which boxes (N, 4) of the original frame share a point with what the input shows of the image."""
         x1, y1, x2, y2 = self.visible
         return (boxes[:, 0] < x2) & (boxes[:, 1] < y2) & (boxes[:, 2] > x1) & (boxes[:, 3] > y1)
 

@@ -47,7 +47,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield an empty folder to fill, which takes the name `folder` when the block ends, and is removed if the block fails.
+    """Yield an empty folder to fill, which takes the name `folder` when the block ends, or is removed if it fails.
 
     Raises:
         FileExistsError: If there is a folder (or file) of that name.

@@ -70,7 +70,7 @@ def dotted(name: str) -> str:
 
 
 def too_slow(model: nn.Module, optimizing: Optimizing) -> dict[str, float]:
-    """Return the trained tensors of one optimizer with a rate of 0 or under a hundredth of its largest, before any schedule."""
+    """Return an optimizer's trained tensors with a rate of 0 or under 1/100 of its largest, before any schedule."""
     names = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
     rates = {names[id(p)]: rate_of(group) for group in optimizing.groups for p in group['params'] if id(p) in names}
     most = max(rates.values(), default=0.0)

@@ -1,4 +1,4 @@
-"""What of a slim checkpoint found no place, or no counterpart, outside the frozen backbone: MMEngine's loader only logs it."""
+"""What of a slim checkpoint found no place or counterpart outside the frozen backbone: MMEngine only logs it."""
 
 from __future__ import annotations
 
@@ -45,8 +45,9 @@ class LoadReport:
         surplus = [key for key in incompatible.unexpected_keys if self._concerns(key)]
         if self.refuses and (missing or misshapen):
             raise ValueError(
-                f'this slim checkpoint does not fit the model: {len(missing)} tensors outside the backbone are missing and {len(misshapen)} are '
-                f'misshapen, they would be random: {"; ".join([*missing, *misshapen][:SHOWN])}; use the config that it was trained with'
+                f'this slim checkpoint does not fit the model: {len(missing)} tensors outside the backbone are missing '
+                f'and {len(misshapen)} are misshapen, they would be random: '
+                f'{"; ".join([*missing, *misshapen][:SHOWN])}; use the config that it was trained with'
             )
         self._say('of the checkpoint have no place in the model', surplus)
         self._say('are not in the checkpoint and start anew', missing)

@@ -1,4 +1,4 @@
-"""Learning rates of what is trained inside a frozen backbone: the optimizer's own, not what a config slows a pre-trained backbone to."""
+"""Learning rates of what is trained inside a frozen backbone: the optimizer's own, not the backbone's slowed one."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def rate_of(group: Mapping[str, Any]) -> float:
 
 
 def new_tensors(model: nn.Module) -> dict[int, tuple[str, int]]:
-    """Return what is trained inside frozen backbones, by identity: each tensor's name in the model, and where in it its own part begins.
+    """Return what is trained inside frozen backbones, by identity: its name in the model and where its part begins.
 
     Adapters, output norms and what a `Selection` trains; what was unfrozen by hand is the base's, and is left to the
     config.
@@ -114,7 +114,7 @@ def batch_ratio(runner: Any) -> float:
 
 
 def give_own_rates(model: nn.Module, optimizing: Optimizing, ratio: float = 1.0) -> list[Raised]:
-    """Raise new tensors inside frozen backbones to the optimizer's own rate, where the config slows them with the backbone around them.
+    """Raise new tensors inside frozen backbones to the optimizer's own rate, where the config slows the backbone.
 
     A rate that a custom key gives to the adapter by name stays, as do higher rates, weight decay, and what a OneCycle
     schedule sets absolutely.
@@ -149,7 +149,7 @@ def give_own_rates(model: nn.Module, optimizing: Optimizing, ratio: float = 1.0)
 
 
 def schedule_factor(optimizing: Optimizing) -> float:
-    """Return by what the schedules multiply rates now: a warm-up has begun before any hook runs. A rate of 0 does not tell."""
+    """Return by what the schedules multiply rates now: warm-up begins before any hook. A rate of 0 does not tell."""
     tracked = getattr(optimizing.wrapper, 'base_param_settings', None)
     for group in (*([tracked] if tracked else []), *optimizing.groups):
         if group.get('initial_lr', 0) > 0:

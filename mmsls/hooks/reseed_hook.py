@@ -95,7 +95,10 @@ class SeededIterator:
         return self._advance(lambda: next(self.iterator))
 
     def skip_iter(self, count: int) -> None:
-        """Pass over batches that were trained on before; onedl-mmengine 0.10.12 asks for it, mmengine 0.10.7 takes them one by one."""
+        """Pass over batches that were trained on before.
+
+        onedl-mmengine 0.10.12 asks for it, mmengine 0.10.7 takes them one by one.
+        """
         if self.iterator._resolve_sampler() is not None and self.iterator._resolve_batch_size():
             self.iterator.skip_iter(count)
             self.count += count

@@ -62,7 +62,7 @@ class ResumeHook(Hook):
             runner.val_loop.run()
 
     def before_val_epoch(self, runner: Any) -> None:
-        """Remember what a validation changes and a checkpoint holds: a checkpoint saved in the middle of it is to be validated anew."""
+        """Remember what a validation changes and a checkpoint holds: one saved in the middle is validated anew."""
         schedulers = runner.param_schedulers
         if isinstance(schedulers, list) and any(getattr(part, 'need_val_args', False) for part in schedulers):
             groups = runner.optim_wrapper.state_dict()['param_groups']

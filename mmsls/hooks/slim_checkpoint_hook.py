@@ -21,7 +21,7 @@ from mmsls.registry import HOOKS
 
 
 def unwrapped(runner: Any) -> nn.Module:
-    """Return the runner's model without its wrappers, as MMEngine's loader unwraps it: DDP, test-time augmentation, one in the other."""
+    """Return the runner's model without wrappers (DDP, test-time augmentation, both), as MMEngine's loader does."""
     model = runner.model
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
@@ -60,7 +60,8 @@ class SlimCheckpointHook(Hook):
         for name, count in slim_checkpoint.slim(unwrapped(runner), checkpoint).items():
             if count != self._changed.get(name, 0):
                 print_log(
-                    f"SlimCheckpointHook: {count} frozen tensors of model.{name} are not the base's any more and are stored with the task",
+                    f"SlimCheckpointHook: {count} frozen tensors of model.{name} are not the base's any more and are "
+                    'stored with the task',
                     'current',
                     logging.WARNING,
                 )

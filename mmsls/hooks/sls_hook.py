@@ -27,7 +27,10 @@ from mmsls.pruning_index import PruningIndex
 from mmsls.registry import HOOKS
 from mmsls.scoring.rule import Rule
 
-EXTRA_PASS = 'no validation scored the last weights of this training: it is done now, by one more pass over the validation images'
+EXTRA_PASS = (
+    'no validation scored the last weights of this training: it is done now, by one more pass over the validation '
+    'images'
+)
 
 
 @HOOKS.register_module()
@@ -121,7 +124,10 @@ class SLSHook(Hook):
         self._check('check_training', data_batch)
 
     def before_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """Name ground truth that cannot be scored before the host's metric meets it: in the first validation, and in those that are due."""
+        """Name ground truth that cannot be scored before the host's metric meets it.
+
+        The first validation does so, and those that are due.
+        """
         if self.active or self.checking:
             self._check('check', data_batch)
 
@@ -168,7 +174,7 @@ class SLSHook(Hook):
         self._report(runner, 'test')
 
     def after_train(self, runner: Any) -> None:
-        """Score the last weights where no validation did: another hook stopped the training, or it was resumed at its end."""
+        """Score the last weights where no validation did: a hook stopped the training, or it was resumed at its end."""
         if self.tried != runner.iter and runner.val_loop is not None and not self.scorer.backbone.is_pruned:
             print_log(f'SLS: {EXTRA_PASS}', 'current', logging.WARNING)
             with self._guarded(), as_validated(runner, unwrapped(runner)):
@@ -180,7 +186,7 @@ class SLSHook(Hook):
             self.note.cancel()
 
     def _may_score(self, runner: Any, split: str, loop: BaseLoop) -> bool:
-        """Look at a data set; what a training's validation cannot score is refused, what a stand-alone run cannot score is said."""
+        """Look at a data set: what cannot be scored is refused in a training, and said in a stand-alone run."""
         try:
             self.scorer.check_data(loop.dataloader.dataset)
         except Exception as error:
@@ -270,7 +276,8 @@ def write_index(index: PruningIndex, path: Path) -> None:
             stored = PruningIndex.load(path).provenance.get('split')
     if stored not in (None, ours):
         print_log(
-            f'SLS: {path} holds scores of the split {stored!r} and is kept; to have those of {ours!r} there, remove it or set SLSHook.out_file',
+            f'SLS: {path} holds scores of the split {stored!r} and is kept; to have those of {ours!r} there, remove it '
+            'or set SLSHook.out_file',
             'current',
             logging.WARNING,
         )

@@ -23,7 +23,9 @@ PATIENCE = 10
 
 @HOOKS.register_module()
 class TuningHook(Hook):
-    """Give what is trained inside a frozen backbone its own learning rate, make activation checkpointing train it, and warn of what does not learn.
+    """Make what is trained inside a frozen backbone learn, and warn of what does not.
+
+    It gives it a learning rate of its own, and makes activation checkpointing train it.
 
     `SlimCheckpointHook` and `SLSHook` add it where a run lists none; list it to turn a part off.
 
@@ -65,9 +67,10 @@ class TuningHook(Hook):
         }
         if theirs != group_counts(runner):
             raise ValueError(
-                f'resume: the optimizer of this checkpoint has {theirs} parameter groups and the run has {group_counts(runner)}, since tensors '
-                "inside the frozen backbone have a learning rate of their own: dict(type='mmsls.TuningHook', own_lr=False) in custom_hooks "
-                'goes on as the checkpoint was trained, or start anew with load_from'
+                f'resume: the optimizer of this checkpoint has {theirs} parameter groups and the run has '
+                f'{group_counts(runner)}, since tensors inside the frozen backbone have a learning rate of their own: '
+                "dict(type='mmsls.TuningHook', own_lr=False) in custom_hooks goes on as the checkpoint was trained, or "
+                'start anew with load_from'
             )
 
     def before_train(self, runner: Any) -> None:
@@ -117,8 +120,8 @@ class TuningHook(Hook):
             return []
         model = tuned_model(runner)
         return [
-            f'{len(idle)} trained tensors had no gradient in {self.steps} optimizer step{"s" * (self.steps > 1)} ({some(idle)}): '
-            f'{gradient_advice(model, idle)}'
+            f'{len(idle)} trained tensors had no gradient in {self.steps} optimizer step{"s" * (self.steps > 1)} '
+            f'({some(idle)}): {gradient_advice(model, idle)}'
         ]
 
     def _rate_problems(self, runner: Any) -> list[str]:
@@ -132,16 +135,19 @@ class TuningHook(Hook):
             for line, names in by_line.items():
                 mend = 'take it out or set it higher'
                 if not self.own_lr and new.issuperset(names):
-                    mend = "leave own_lr of mmsls.TuningHook at True, or name them: custom_keys={'adapters': dict(lr_mult=1.0)}"
+                    mend = (
+                        'leave own_lr of mmsls.TuningHook at True, or name them: '
+                        "custom_keys={'adapters': dict(lr_mult=1.0)}"
+                    )
                 problems.append(
-                    f'{len(names)} trained tensors have a learning rate of {slow[names[0]]:g}, 0 or under a hundredth of the largest '
-                    f'({some(names)}): it comes from {line}; {mend}'
+                    f'{len(names)} trained tensors have a learning rate of {slow[names[0]]:g}, 0 or under a hundredth '
+                    f'of the largest ({some(names)}): it comes from {line}; {mend}'
                 )
         missing = left_out(model, every)
         if missing:
             problems.append(
-                f'{len(missing)} trained tensors are in no optimizer ({some(missing)}): optim_wrapper.constructor leaves them out; '
-                'take it out, or have it pass on every parameter that requires a gradient'
+                f'{len(missing)} trained tensors are in no optimizer ({some(missing)}): optim_wrapper.constructor '
+                'leaves them out; take it out, or have it pass on every parameter that requires a gradient'
             )
         return problems
 
@@ -180,9 +186,10 @@ def raised_line(raised: list[Raised]) -> str:
     lines = ', '.join(sorted({tensor.line for tensor in raised}))
     span = f'{old[0]:g}' if len(old) == 1 else f'{old[0]:g} to {old[-1]:g}'
     return (
-        f'TuningHook: {len(raised)} tensors trained inside the frozen backbone ({some(tensor.name for tensor in raised)}) learn at {new}, the '
-        f"optimizer's own rate, instead of {span}, which {lines} means for pre-trained weights; to keep the config's rates put "
-        "dict(type='mmsls.TuningHook', own_lr=False) into custom_hooks, or name the adapters in custom_keys"
+        f'TuningHook: {len(raised)} tensors trained inside the frozen backbone '
+        f"({some(tensor.name for tensor in raised)}) learn at {new}, the optimizer's own rate, instead of {span}, "
+        f"which {lines} means for pre-trained weights; to keep the config's rates put dict(type='mmsls.TuningHook', "
+        'own_lr=False) into custom_hooks, or name the adapters in custom_keys'
     )
 
 
@@ -194,10 +201,14 @@ def gradient_advice(model: nn.Module, idle: list[str]) -> str:
         unread = [norm for norm in norms if f'{prefix}{norm}.weight' in idle]
         if unread and len(unread) < len(norms):
             read = [index for index, norm in zip(backbone.out_indices, norms, strict=True) if norm not in unread]
-            return f'no loss reads the outputs of {", ".join(unread)}; set model.{prefix}out_indices={tuple(read)}, or have a head read them'
+            return (
+                f'no loss reads the outputs of {", ".join(unread)}; set model.{prefix}out_indices={tuple(read)}, or '
+                'have a head read them'
+            )
     return (
-        'something between them and the loss cuts the graph (torch.no_grad, detach, a torch.utils.checkpoint that is reentrant: set '
-        'use_reentrant=False), or no loss reads what they make; mend that module, or take them out with adapter=None'
+        'something between them and the loss cuts the graph (torch.no_grad, detach, a torch.utils.checkpoint that is '
+        'reentrant: set use_reentrant=False), or no loss reads what they make; mend that module, or take them out with '
+        'adapter=None'
     )
 
 

@@ -71,7 +71,8 @@ class BrokenOffNote:
         """Log the note; called by the interpreter when it ends."""
         if self.command.checkpoint() is not None:
             print_log(
-                f'SLS: the training was broken off, and its blocks are not scored. Go on with it by --resume, or score what it saved: {self.command}',
+                'SLS: the training was broken off, and its blocks are not scored. Go on with it by --resume, or score '
+                f'what it saved: {self.command}',
                 self.logger,
                 logging.WARNING,
             )

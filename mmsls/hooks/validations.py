@@ -26,7 +26,7 @@ def progress_of(loop: Any) -> tuple[int, int]:
 
 
 def number_of_validation(loop: Any) -> int:
-    """Count the validations up to now from where the training stands, so that it makes no difference whether it was resumed."""
+    """Count the validations up to now from where the training stands, the same whether it was resumed or not."""
     now, end = progress_of(loop)
     milestones = getattr(loop, 'dynamic_milestones', [0])
     intervals = getattr(loop, 'dynamic_intervals', [loop.val_interval])
@@ -42,7 +42,7 @@ def is_last(loop: Any) -> bool:
 
 
 def drop_scores(message_hub: MessageHub, split: str) -> None:
-    """Take the scores of one validation out of what is logged: MMEngine would show them again with the next one's metrics."""
+    """Take a validation's scores out of what is logged: MMEngine would show them again with the next metrics."""
     for held in (message_hub._log_scalars, message_hub._resumed_keys):
         for key in [key for key in held if key.startswith(f'{split}/sls/')]:
             held.pop(key)
@@ -50,7 +50,7 @@ def drop_scores(message_hub: MessageHub, split: str) -> None:
 
 @contextmanager
 def as_validated(runner: Any, model: nn.Module) -> Iterator[None]:
-    """Put in place what a validation would run: eval mode, the loop's precision, and the averaged weights where there are any."""
+    """Put in place what a validation would run: eval mode, the loop's precision, averaged weights if there are any."""
     # Not by the hook's own before_ and after_val_epoch: mmpretrain 1.2's validates a second time in the latter.
     averaging = [hook for hook in runner.hooks if isinstance(hook, EMAHook) and getattr(hook, 'evaluate_on_ema', True)]
     training = model.training

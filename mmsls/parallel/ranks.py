@@ -33,7 +33,7 @@ def raise_first(failure: Exception | None) -> None:
 
 
 def shared_out(work: Callable[[Sequence[Item]], Mapping[Item, Result]], items: Sequence[Item]) -> dict[Item, Result]:
-    """Let every process do its part of the items, and return the results of all, in the order of `items`. Call it on every rank.
+    """Let every process do its part of the items, and return all results in their order; call it on every rank.
 
     Args:
         work: Does some of the items, never none of them.

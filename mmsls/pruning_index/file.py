@@ -58,7 +58,8 @@ def from_text(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
         raise ValueError(f'format is {found!r}, but this release of mmsls reads {FORMAT!r}; score the model anew')
     if type(version) is not int or not 1 <= version <= VERSION:
         raise ValueError(
-            f'version is {version!r}, but this release of mmsls reads 1 to {VERSION}; update mmsls, or score the model anew'
+            f'version is {version!r}, but this release of mmsls reads 1 to {VERSION}; update mmsls, or score the model '
+            'anew'
         )
     if version == 1:
         return _translated(_exact(content, FIELDS_1, version)), {}

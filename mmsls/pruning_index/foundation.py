@@ -1,4 +1,4 @@
-"""What a task stands on: which backbone, base and adapter, and how much of the backbone is kept. One record, one checker."""
+"""What a task stands on: backbone, base, adapter, and how much of the backbone is kept. One record, one checker."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def fingerprinted(fingerprint: Any) -> Foundation:
 
 
 def checked(field: str, value: Any, place: str = '') -> Any:
-    """Return a field's value as plain data, or raise a ValueError that names the place, the value and what it must be."""
+    """Return a field's value as plain data, or raise a ValueError that names place, value and what it must be."""
     right, must = CHECKS[field]
     if not right(value):
         raise ValueError(f'{place or field} is {repr(value)[:200]}; it must be {must}')

@@ -227,7 +227,7 @@ class PruningIndex:
         stored, ruled = json.dumps(fields['kept_depths']), json.dumps(index.decision.kept_depths)
         if stored != ruled:
             raise ValueError(
-                f'kept_depths is {stored}, but the rule gives {ruled} for the stored scores and options; an index is not '
-                'edited by hand: call decide() with other options, or set kept_depths in the config'
+                f'kept_depths is {stored}, but the rule gives {ruled} for the stored scores and options; an index is '
+                'not edited by hand: call decide() with other options, or set kept_depths in the config'
             )
         return replace(index, decision=replace(index.decision, note=note), extra=extra)

@@ -79,8 +79,8 @@ def bridge(
     cut = build_model(bridged_cfg(cfg), checkpoint)
     if not find_backbone(cut).bridges():
         raise ValueError(
-            f'bridge: kept_depths {find_backbone(cut).kept_depths} of {find_backbone(cut).depths} removes nothing that an '
-            'output depends on; name fewer blocks, or a pruning_index that keeps fewer'
+            f'bridge: kept_depths {find_backbone(cut).kept_depths} of {find_backbone(cut).depths} removes nothing that '
+            'an output depends on; name fewer blocks, or a pruning_index that keeps fewer'
         )
     full = build_model(unpruned_cfg(cfg), checkpoint)
     for model in (full, cut):
@@ -156,8 +156,8 @@ def fit_bridges(
     ours, theirs = find_backbone(cut), find_backbone(full)
     if theirs.is_pruned or theirs.depths != ours.depths:
         raise ValueError(
-            f'bridge: the full model keeps {theirs.kept_depths} of {theirs.depths} blocks, the cut one {ours.kept_depths} of '
-            f'{ours.depths}; fit bridges against the same model at full depth'
+            f'bridge: the full model keeps {theirs.kept_depths} of {theirs.depths} blocks, the cut one '
+            f'{ours.kept_depths} of {ours.depths}; fit bridges against the same model at full depth'
         )
     targets = dict(theirs.iter_blocks())
     bridges = list(ours.bridges().values())

@@ -41,7 +41,9 @@ def merge_adapters(backbone: PrunedBackbone) -> None:
 
 
 def export_base(cfg: Config, path: str | Path) -> None:
-    """Write the frozen base of a config's backbone in the host's key style, for controls that train it through the host's own `init_cfg`.
+    """Write the frozen base of a config's backbone in the host's key style.
+
+    It is for controls that train it through the host's own `init_cfg`.
 
     Args:
         cfg: A config whose backbone has a base; its adapters are left out.
@@ -55,8 +57,8 @@ def export_base(cfg: Config, path: str | Path) -> None:
     backbone = find_backbone(build_model(cfg))
     if backbone.base_checkpoint is None or backbone.is_pruned:
         raise ValueError(
-            f'model.backbone: base_checkpoint={backbone.base_checkpoint!r}, kept_depths={backbone.kept_depths}; a base is exported from a '
-            'config that names one, at full depth'
+            f'model.backbone: base_checkpoint={backbone.base_checkpoint!r}, kept_depths={backbone.kept_depths}; a base '
+            'is exported from a config that names one, at full depth'
         )
     state = {key: value for key, value in backbone.state_dict().items() if key != EXTRA_STATE}
     with whole_file(expand_home(str(path))) as partial, partial.open('wb') as file:

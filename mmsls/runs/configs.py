@@ -73,7 +73,10 @@ def scoring_options(cfg: Config, overrides: Mapping[str, Any] | None = None) -> 
 
 
 def default_split(cfg: Config) -> str:
-    """Return the split to score, as the sampler declares it: the training images for classification, as the method's author does it, else `val`."""
+    """Return the split to score, as the sampler declares it.
+
+    It is the training images for classification, as the method's author does it, else `val`.
+    """
     return getattr(sampler_class(scoring_options(cfg)['sampler']), 'default_split', 'val')
 
 
@@ -117,7 +120,9 @@ def without_training(cfg: Config) -> Config:
 
 
 def check_checkpoint(location: Any) -> Any:
-    """Refuse a local file that is not there, before MMEngine's traceback does; `http://`, `open-mmlab://` and their like are its own matter.
+    """Refuse a local file that is not there, before MMEngine's traceback does.
+
+    `http://`, `open-mmlab://` and their like are MMEngine's own matter.
 
     Returns:
         The location, with the home folder in place of `~`.

@@ -76,7 +76,8 @@ def check_keeps_checkpoints(cfg: Mapping[str, Any]) -> None:
             return
     settings = {key: hook.get(key) for hook in hooks for key in ('interval', 'save_last', 'save_best') if key in hook}
     raise ValueError(
-        f'default_hooks.checkpoint keeps no checkpoint of this training ({settings or "it is switched off"}); set save_last=True or save_best'
+        f'default_hooks.checkpoint keeps no checkpoint of this training ({settings or "it is switched off"}); set '
+        'save_last=True or save_best'
     )
 
 

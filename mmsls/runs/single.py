@@ -26,7 +26,7 @@ RunnerAction = Callable[[Runner], None]
 
 
 def start_processes(cfg: Config) -> None:
-    """Join the other processes of a launcher now; MMEngine does it in a runner only, and a resumed chain may need none."""
+    """Join a launcher's other processes now; MMEngine does it in a runner only, and a resumed chain may need none."""
     if cfg.launcher != 'none' and not is_distributed():
         init_dist(cfg.launcher, **cfg.get('env_cfg', {}).get('dist_cfg', {'backend': 'nccl'}))
 

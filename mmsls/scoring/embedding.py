@@ -111,7 +111,7 @@ def check_seed(seed: int) -> int:
 
 
 def to_numpy(values: Any) -> NDArray[Any]:
-    """Return anything like an array as one of numpy; a torch tensor may lie on any device and have a dtype that numpy lacks."""
+    """Return anything like an array as numpy's; a torch tensor may be on any device, of a dtype that numpy lacks."""
     if hasattr(values, 'detach'):
         values = values.detach().cpu()
         values = values.double().numpy() if values.is_floating_point() else values.numpy()

@@ -19,8 +19,8 @@ RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 class RidgeSums:
     """What a ridge regression of targets on features needs to know of weighted samples.
 
-    The features are extended by a constant 1, so that the first and second moments stand in one matrix. All in float64: the sums of a
-    hundred thousand tokens differ by less than 1e-9 whatever their order.
+    The features are extended by a constant 1, so that the first and second moments stand in one matrix. All in float64:
+    the sums of a hundred thousand tokens differ by less than 1e-9 whatever their order.
 
     Attributes:
         xx: Weighted second moments of the extended features, (d + 1, d + 1).
@@ -87,7 +87,8 @@ class RidgeSums:
         """Return the coefficients (d + 1, k), the last row the intercept, which is not shrunk.
 
         Args:
-            ridge: Regularisation relative to the mean variance of a feature, above 0; collinear and constant features are no trouble then.
+            ridge: Regularisation relative to the mean variance of a feature, above 0; collinear and constant features
+                are no trouble then.
 
         Raises:
             ValueError: If there is no weight, or the features are constant.

@@ -70,8 +70,8 @@ class VTAB1k(BaseDataset):
         wrong = sorted({label for label in labels if not 0 <= label < self.facts.classes})
         if wrong:
             raise ValueError(
-                f'{path}: labels {wrong[:SHOWN]} are out of range: {self.facts.task!r} has {self.facts.classes} classes, '
-                f'numbered from 0 to {self.facts.classes - 1}'
+                f'{path}: labels {wrong[:SHOWN]} are out of range: {self.facts.task!r} has {self.facts.classes} '
+                f'classes, numbered from 0 to {self.facts.classes - 1}'
             )
         if len(set(labels)) < 2 and path.name != TEST_LIST:
             raise ValueError(f'{path}: all images are of class {labels[0]}; there is nothing to tell apart')

@@ -15,7 +15,7 @@ from mmsls.features.scorer import BlockScorer, walk
 
 
 def gather_evidence(cfg: Config, checkpoint: str, seed: int) -> Evidence:
-    """Record the features of all training images once, with the test transform; the batches come in a seeded random order.
+    """Record all training images' features once, with the test transform; batches come in a seeded random order.
 
     All of it is the same on every rank, and the same as in one process.
     """
@@ -33,7 +33,7 @@ def gather_evidence(cfg: Config, checkpoint: str, seed: int) -> Evidence:
 
 
 def whole_sampler(dataset: Any, seed: int) -> DefaultSampler:
-    """Return a sampler that shuffles a whole data set on every rank alike, where MMEngine's own would give each a share."""
+    """Return a sampler that shuffles a whole data set on every rank alike; MMEngine's own gives each a share."""
     sampler = DefaultSampler(dataset, shuffle=True, seed=seed)
     sampler.rank, sampler.world_size = 0, 1
     sampler.num_samples = sampler.total_size = len(dataset)

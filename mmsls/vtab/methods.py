@@ -51,5 +51,6 @@ def check_methods(methods: Sequence[str], backbone: Mapping[str, Any]) -> None:
             )
         if adapter is not None and issubclass(adapter_class(adapter), LayerAdapter):
             raise ValueError(
-                f"methods: 'depgraph' cannot narrow layers that carry {adapter['type']}; leave it out, or take an adapter beside the layers"
+                f"methods: 'depgraph' cannot narrow layers that carry {adapter['type']}; leave it out, or take an "
+                'adapter beside the layers'
             )

@@ -70,7 +70,7 @@ def load(path: Path) -> list[Result]:
 
 
 def task_table(results: Sequence[Result]) -> str:
-    """Return one task's table as Markdown: a line per method, mean over its seeds; a method that lacks some of them says so."""
+    """Return one task's table as Markdown: a line per method, mean over its seeds; one that lacks some says so."""
     seeds = runs_in(results)
     lines = []
     for group in by_method(results):
@@ -135,7 +135,10 @@ def summary_table(results: Sequence[Result]) -> str:
 
 
 def group_mean(results: Iterable[Result], everything: Iterable[Result], group: str) -> float | None:
-    """Return one method's accuracy, averaged over seeds, then over a group's tasks; None where it lacks a run that is in `everything`."""
+    """Return a method's accuracy, averaged over seeds, then over a group's tasks.
+
+    It is None where the method lacks a run that is in `everything`.
+    """
     ours, wanted = ([r for r in rows if group_of(r.task) == group] for rows in (results, everything))
     if not ours or runs_in(ours) != runs_in(wanted):
         return None

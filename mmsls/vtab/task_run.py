@@ -77,7 +77,7 @@ class TaskRun:
         self.task, self.seed, self.methods = task, seed, methods
 
     def compare(self) -> list[Result]:
-        """Run what is left, and return a result per method, the tuned model and SLS first; methods of earlier calls are among them."""
+        """Run what is left, and return a result per method, earlier calls' too, the tuned model and SLS first."""
         rows = {row.name: row for row in self.chain.run()}
         index = PruningIndex.load(self.chain.index_path)
         sls = [[stage, block] for stage, depth in enumerate(index.kept_depths) for block in range(depth)]
@@ -97,7 +97,7 @@ class TaskRun:
     # Which blocks a method keeps.
 
     def _chosen_blocks(self, count: int) -> dict[str, list[list[int]]]:
-        """Return the blocks that every method keeps, found once and stored; a method that cannot prune as far is left out.
+        """Return the blocks that every method keeps, found once and stored; one that cannot prune as far is left out.
 
         Raises:
             ValueError: If there are results of a method that keeps other blocks now.
@@ -124,7 +124,7 @@ class TaskRun:
         return {name: stored[name]['kept'] for name in asked if stored[name]['kept'] is not None}
 
     def _basis(self, name: str, count: int) -> dict[str, Any]:
-        """Return what of SLS's decision a method's choice rests on: the settings of its walk, or how many blocks it keeps."""
+        """Return what of SLS's decision a method's choice rests on: its walk's settings, or how many it keeps."""
         if METHODS[name] and CRITERIA.build({'type': METHODS[name]}).kind == 'depth':
             index = PruningIndex.load(self.chain.index_path)
             return vars(index.rule)
@@ -136,8 +136,8 @@ class TaskRun:
     def _refuse_results_of(self, name: str, what: str) -> None:
         if self._has_results_of(name) or (self.stages.folder(name) / 'last_checkpoint').exists():
             raise ValueError(
-                f'work_dir {str(self.work_dir)!r} holds results of {name!r} {what}, and SLS or its settings changed since; '
-                f"remove its folders '{name}' and '{name}_pruned', or give another work_dir"
+                f'work_dir {str(self.work_dir)!r} holds results of {name!r} {what}, and SLS or its settings changed '
+                f"since; remove its folders '{name}' and '{name}_pruned', or give another work_dir"
             )
 
     def _choose(self, methods: Sequence[str], count: int) -> dict[str, list[list[int]] | None]:
@@ -147,7 +147,10 @@ class TaskRun:
         return on_main_process(lambda: {name: self._ask(name, evidence, count) for name in methods})
 
     def _ask(self, method: str, evidence: Evidence, count: int) -> list[list[int]] | None:
-        """Return the blocks that one method keeps, or None where it cannot prune as far; DepGraph leaves its pruned model in its folder."""
+        """Return the blocks that one method keeps, or None where it cannot prune as far.
+
+        DepGraph leaves its pruned model in its folder.
+        """
         blocks = [list(block) for block, _ in evidence.backbone.iter_blocks()]
         if method == 'depgraph' and count < len(blocks):
             try:

@@ -33,7 +33,7 @@ def test_dropout_is_before_the_up_projection(randomise):
 
 
 def test_parameters_on_vit_b():
-    """12 blocks of width 768 at the paper's rank 64: 1.19 M, "less than 2 % extra parameters" (abstract) of ViT-B's 86 M."""
+    """12 blocks of width 768 at the paper's rank 64: 1.19 M, "less than 2 % extra parameters" of ViT-B's 86 M."""
     total = 12 * len(AdaptFormer.slots) * sum(p.numel() for p in AdaptFormer(768).parameters())
     assert total == 12 * (2 * 768 * 64 + 64 + 768) == 1_189_632
     assert total < 0.02 * 86e6

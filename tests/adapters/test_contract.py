@@ -1,4 +1,4 @@
-"""The contract table: every adapter (row) in every host's backbone (column, from COLUMNS of conftest). A new adapter is one new row."""
+"""The contract table: every adapter (row) in every host's backbone (column, COLUMNS of conftest); one row each."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def gap(left, right):
 
 
 def block_tokens(model, x):
-    """Return every block's output; where a cut by hand leaves outputs without a block, the forward may stop after the blocks."""
+    """Return every block's output; where a cut leaves outputs without a block, the forward may stop after blocks."""
     found = []
     handles = model.record_blocks(lambda _, tokens: found.append(tokens.tokens))
     model(x)
@@ -291,7 +291,7 @@ def test_deepcopy_is_equal_and_independent(build, randomise):
 
 @pytest.mark.parametrize('qkv_bias', [None, False])
 def test_merge_or_clear_refusal(column, cfg, tmp_path, randomise, qkv_bias):
-    """The merged weights compute the same in the host's own backbone, also where windows are padded, and without a bias of q, k and v."""
+    """Merged weights compute the same in the host's backbone, also with padded windows and without a q, k, v bias."""
     arguments = {} if qkv_bias is None else option(column, 'qkv_bias', qkv_bias)
     base = tmp_path / 'base.pth'
     stock = randomise(column.stock(**arguments))

@@ -7,7 +7,7 @@ from mmsls.adapters import Convpass
 
 
 def by_hand(adapter: Convpass, x: torch.Tensor, hw_shape: tuple[int, int]) -> torch.Tensor:
-    """Recompute the published formula token by token, with plain sums: the class token sees the centre of the kernel alone."""
+    """Recompute the published formula token by token, by plain sums: the class token sees the kernel's centre alone."""
     height, width = hw_shape
     extra = x.shape[1] - height * width
     weights = {name: value.double() for name, value in adapter.named_parameters()}
@@ -62,7 +62,7 @@ def test_dropout_is_before_the_up_projection(randomise):
 
 
 def test_parameters_on_vit_b():
-    """12 blocks of width 768 with 2 slots at rank 8: 0.33 M, which the paper's abstract bounds by 0.5 % of ViT-B (86 M)."""
+    """12 blocks of width 768 with 2 slots at rank 8: 0.33 M, by the abstract at most 0.5 % of ViT-B (86 M)."""
     per_slot = (768 * 8 + 8) + (8 * 8 * 9 + 8) + (8 * 768 + 768)
     adapter = Convpass(768, rank=8)
     assert sum(p.numel() for p in adapter.parameters()) == per_slot

@@ -53,7 +53,7 @@ def test_a_backbone_refuses_it_when_built(mmdet_host, base_file):
 
 
 def test_a_pruned_model_keeps_its_selection(mmdet_host, base_file):
-    """The numbers count the blocks of the full backbone: pruning may remove every adapter, and the config stays the same."""
+    """The numbers count the full backbone's blocks: pruning may remove every adapter, and the config stays."""
     cfg = {'type': 'Convpass', 'stages': (3,)}
     model = mmdet_host.pruned(base_checkpoint=base_file, adapter=cfg, kept_depths=(2, 2, 3, 0))
     assert not any('adapters' in key for key in model.state_dict())

@@ -1,4 +1,4 @@
-"""Which checkpoint may enter a backbone with a frozen base: by torch's door and by MMEngine's, which every inference helper uses."""
+"""Which checkpoint may enter a backbone with a frozen base: by torch's door and by MMEngine's, as in inference."""
 
 from __future__ import annotations
 

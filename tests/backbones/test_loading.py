@@ -1,4 +1,4 @@
-"""What a checkpoint holds of a frozen backbone is used, or refused by name: a task's tensors, and those of plain checkpoints."""
+"""What a checkpoint holds of a frozen backbone is used, or refused by name: a task's tensors, plain checkpoints'."""
 
 from __future__ import annotations
 

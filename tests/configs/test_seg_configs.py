@@ -154,7 +154,7 @@ def test_a_tuned_model_builds_and_only_adapters_norms_and_heads_learn(tmp_path: 
     ],
 )
 def test_a_model_runs_without_its_base(name: str, smaller: dict) -> None:
-    """Loading a base is the same code as for Swin-T; the arguments are what could be wrong. A few blocks say as much in less time."""
+    """Loading a base is the same code as for Swin-T; only arguments could be wrong, and a few blocks say as much."""
     cfg = load(f'{name}/tune')
     if 'channels' in cfg.model.decode_head and cfg.model.decode_head.channels > 64:
         cfg.model.decode_head.channels = cfg.model.auxiliary_head.channels = 16

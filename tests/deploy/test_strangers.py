@@ -54,7 +54,8 @@ def trace(tmp_path, monkeypatch):
     home = tmp_path / 'path'
     home.mkdir()
     (home / f'{CANARY}.py').write_text(
-        f'open({str(trace)!r}, "w").close()\ndef sing(*_, **__): pass\nclass Bird:\n    def __init__(self, *_, **__): pass\n'
+        f'open({str(trace)!r}, "w").close()\ndef sing(*_, **__): pass\n'
+        'class Bird:\n    def __init__(self, *_, **__): pass\n'
     )
     monkeypatch.syspath_prepend(str(home))
     monkeypatch.setenv('PYTHONPATH', f'{home}:{os.environ.get("PYTHONPATH", "")}')

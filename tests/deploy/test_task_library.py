@@ -255,7 +255,7 @@ def test_tasks_of_two_toolboxes_share_a_base(library, base_file, randomise, tmp_
 
 
 def test_what_differs_between_tasks_is_not_shared(mmseg_vit_host, randomise, tmp_path):
-    """Another image size has position embeddings of its own; a layer that computes through an adapter stays the task's."""
+    """Another image size has position embeddings of its own; a layer that computes by an adapter stays the task's."""
     torch.save(mmseg_vit_host.base_of(randomise(mmseg_vit_host.stock())), tmp_path / 'base.pth')
     base, lora = str(tmp_path / 'base.pth'), {'type': 'LoRA', 'rank': 2}
     build = [{'img_size': 64}, {'img_size': 96}, {'img_size': 64, 'adapter': lora}, {'img_size': 64, 'adapter': lora}]

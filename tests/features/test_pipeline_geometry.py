@@ -1,4 +1,6 @@
-"""Pipelines drawn from the hosts' transforms and some of a user's own: a feature has its object's colour, or scoring refuses a transform by name.
+"""Pipelines drawn from the hosts' transforms and a user's own.
+
+A feature has its object's colour, or scoring refuses a transform by name.
 
 Instance (class) n of an image is painted in channel n alone, on black: a feature from elsewhere lacks it, or has
 another.

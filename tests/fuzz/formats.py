@@ -150,7 +150,7 @@ def write_weights(folder: Path) -> None:
 
 
 def read_folder(path: Path) -> None:
-    """Read a task folder and, where it passes, unpack it and read that without running anything but what `unpack` checked."""
+    """Read a task folder and, where it passes, unpack it and read that, running only what `unpack` checked."""
     from mmengine.config import Config
 
     out = path.parent / 'out'

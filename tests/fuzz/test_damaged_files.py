@@ -1,4 +1,4 @@
-"""Damaged files of every format: nothing in them runs, each is refused with one message or read, within seconds and within its bytes."""
+"""Damaged files of every format: none runs, each is refused in one message or read, in seconds and its bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from formats import FORMATS
 from mutating import CANARY
 
 MEMORY = 2 << 30
-"""Bytes that reading one small file may take, far above what an honest one needs and far below what damaged ones claim."""
+"""Bytes that reading one small file may take, far above an honest one's need and far below what damaged ones claim."""
 SECONDS = 10.0
 LONGEST_MESSAGE = 3000
 
@@ -55,7 +55,7 @@ def unclear(message: str, named: str) -> str:
 
 
 def fuzz(name: str, folder: Path, count: int) -> tuple[Counter, list[str], float]:
-    """Read damaged files in processes that may die; return how many were read, refused and so on, the faults, and the longest time."""
+    """Read damaged files in processes that may die; return counts (read, refused, ...), faults and the longest time."""
     done, faults, longest = Counter(), [], 0.0
     next_seed = 0
     while next_seed < count:

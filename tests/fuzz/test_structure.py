@@ -1,4 +1,4 @@
-"""What is drawn at random, not damaged: configs of any structure are data or refused, and what is written reads back."""
+"""Drawn at random, not damaged: configs of any structure are data or refused, and what is written reads back."""
 
 from __future__ import annotations
 

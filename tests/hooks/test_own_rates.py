@@ -1,4 +1,4 @@
-"""Rates of new tensors inside a frozen backbone, with the optimizers, constructors and schedules that the hosts' configs use."""
+"""Rates of new tensors inside a frozen backbone, with the hosts' optimizers, constructors and schedules."""
 
 from __future__ import annotations
 

@@ -109,8 +109,14 @@ def test_the_index_prunes_the_backbone_that_reads_it(trained, detector_cfg, buil
     index = PruningIndex.load(folder / 'pruning_index.json')
     scores = {block_id: 0.5 - 0.3 * block_id[1] for block_id in index.scores}
     pruned_index = PruningIndex.create(
-        scores=scores, backbone=index.backbone, adapter=index.adapter, base_sha256=index.base_sha256, provenance={}, scope='stage', min_depth=1
-    )  # fmt: skip
+        scores=scores,
+        backbone=index.backbone,
+        adapter=index.adapter,
+        base_sha256=index.base_sha256,
+        provenance={},
+        scope='stage',
+        min_depth=1,
+    )
     path = tmp_path / 'chosen.json'
     pruned_index.save(path)
     before = path.read_text()
@@ -171,7 +177,7 @@ def test_a_test_does_not_replace_the_index_that_training_wrote(trained, detector
 
 
 def test_two_processes_write_the_same_index(trained, detector_cfg, two_processes, tmp_path):
-    """Seven images over two processes: the padded duplicate must not count. (Batches of one: others differ in the last bits.)"""
+    """Seven images, two processes: the padded duplicate must not count. (Batches of one: others differ by bits.)"""
     folder, _, _, _ = trained
     two_processes(detector_cfg(tmp_path, hooks=[SLS], load_from=str(folder / 'epoch_2.pth')))
     index, expected = (

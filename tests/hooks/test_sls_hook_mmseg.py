@@ -134,7 +134,7 @@ RESIZED_MAP = [0, 2, 1, 3]
 )
 @pytest.mark.parametrize('door', ['score', 'val', 'test', 'train'])
 def test_a_bad_map_is_a_clear_error(segmentor_cfg, build_runner, tmp_path, steps, classes, match, door):
-    """By every door, and before the host's loss or metric stumbles over the map; a stand-alone run goes on and gives what metrics it can."""
+    """By every door, before the host's loss or metric stumbles over the map; a stand-alone run gives what it can."""
     cfg = segmentor_cfg(tmp_path, hooks=[SLS])
     pipeline = cfg.val_dataloader.dataset.pipeline
     cfg.val_dataloader.dataset.pipeline = [pipeline[step] for step in steps]

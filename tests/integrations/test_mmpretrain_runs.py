@@ -1,4 +1,4 @@
-"""Whole (tiny) classification runs in MMPretrain: EMA, AMP, resume, slim checkpoints, scoring, and both doors of inference."""
+"""Whole (tiny) classification runs in MMPretrain: EMA, AMP, resume, slim checkpoints, scoring, both inferences."""
 
 from __future__ import annotations
 
@@ -112,7 +112,8 @@ def make_cfg(kind, data):
         )
 
     register_all_modules(init_default_scope=False)
-    import mmsls.integrations.mmpretrain  # noqa: F401 (a config file's custom_imports do it; this config is built in memory)
+    # A config file's custom_imports do it; this config is built in memory.
+    import mmsls.integrations.mmpretrain  # noqa: F401
 
     return run
 

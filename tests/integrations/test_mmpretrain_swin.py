@@ -27,7 +27,7 @@ def base(tmp_path_factory, randomise):
 
 @pytest.fixture(scope='module')
 def host(randomise):
-    """A function that builds the host's own backbone with the base's values, in eval mode (the host's `eval()` returns None)."""
+    """A function that builds the host's backbone with the base's values, in eval mode (its `eval()` returns None)."""
 
     def run(**arguments):
         model = randomise(SwinTransformer(**TINY, **arguments))

@@ -1,4 +1,4 @@
-"""Slim checkpoints in models that wrap the detector: test-time augmentation, distributed, both, a teacher and a student."""
+"""Slim checkpoints in models that wrap the detector: test-time augmentation, DDP, both, a teacher and a student."""
 
 from __future__ import annotations
 

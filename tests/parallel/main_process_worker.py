@@ -1,4 +1,4 @@
-"""One of several processes of `tests/parallel/test_main_process.py`: have work done in one, let it fail there, store what came back."""
+"""One of the processes of `tests/parallel/test_main_process.py`: work done in one, failing there, results stored."""
 
 from __future__ import annotations
 

@@ -134,7 +134,10 @@ def kill_at(config: Path, work_dir: Path, seconds: float) -> bool:
 
 
 def killed_chains(config: Path, unbroken: tuple[Path, float], folder: Path, kills: int, seed: int) -> tuple[int, int]:
-    """Run chains that are killed at random moments until so many kills fell; return kills and chains, all of which ended as the unbroken one."""
+    """Run chains that are killed at random moments until so many kills fell; return kills and chains.
+
+    All of them ended as the unbroken one.
+    """
     reference, length = outcome(unbroken[0]), unbroken[1]
     chance, killed, chains = random.Random(seed), 0, 0
     while killed < kills:

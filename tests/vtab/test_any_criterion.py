@@ -1,4 +1,4 @@
-"""Criteria in the place of SLS: one of ten lines, written by CONTRIBUTING's recipe, on a detector, a segmentor and a classifier."""
+"""Criteria in SLS's place: one of ten lines, by CONTRIBUTING's recipe, on a detector, a segmentor, a classifier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-# DeiT-Tiny/16, ImageNet-1k. The environment variable MMSLS_DEIT_TINY names another file. Set img_size to the training resolution: the position embedding follows.
+# DeiT-Tiny/16, ImageNet-1k. The environment variable MMSLS_DEIT_TINY names another file. Set img_size to the training
+# resolution: the position embedding follows.
 backbone = dict(
     type='PrunedVisionTransformer',
     base_checkpoint='{{$MMSLS_DEIT_TINY:../shared/data/deit_tiny_in1k/deit_tiny_patch16_224_pipevit.pth}}',

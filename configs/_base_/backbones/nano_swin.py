@@ -1,4 +1,5 @@
-# The nano Swin that `python -m mmsls.demo` pre-trains on plain sheets of digits; its sizes are those of mmsls.demo.nano_swin.NANO_SWIN.
+# The nano Swin that `python -m mmsls.demo` pre-trains on plain sheets of digits; its sizes are those of
+# mmsls.demo.nano_swin.NANO_SWIN.
 backbone = dict(
     type='PrunedSwinTransformer',
     base_checkpoint='work_dirs/demo/nano_swin.pth',

@@ -1,4 +1,5 @@
-# ADE20K, 150 classes: label 0 of its files is "other" and no class (the data set class reduces it). Its test labels are not public, so val is both.
+# ADE20K, 150 classes: label 0 of its files is "other" and no class (the data set class reduces it). Its test labels are
+# not public, so val is both.
 dataset_type = 'ADE20KDataset'
 data_root = 'data/ade/ADEChallengeData2016'
 crop_size = (512, 512)

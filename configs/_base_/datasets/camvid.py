@@ -1,4 +1,5 @@
-# CamVid: 352 road scenes, 480x360, 11 classes; label 11 is unlabelled. val is for scoring and choosing, test for reporting.
+# CamVid: 352 road scenes, 480x360, 11 classes; label 11 is unlabelled. val is for scoring and choosing, test for
+# reporting.
 # The folder is beside the repository by default; the environment variable MMSLS_CAMVID names another one.
 data_root = '{{$MMSLS_CAMVID:../shared/data/camvid}}/'
 metainfo = dict(
@@ -12,8 +13,8 @@ metainfo = dict(
     ],
 )
 ignore_index = 11
-# What a head must know. Poles, signs, fences and people are a hundredth of the pixels or less: classes weigh by the root of the median pixel share of
-# a class in train over their own, or they would never be predicted.
+# What a head must know. Poles, signs, fences and people are a hundredth of the pixels or less: classes weigh by the
+# root of the median pixel share of a class in train over their own, or they would never be predicted.
 class_weight = [0.52, 0.44, 2.13, 0.38, 1.0, 0.67, 1.95, 2.0, 0.87, 2.69, 3.8]
 # mmseg 1.4: with class weights the mean leaves ignored pixels out anyway, and avg_non_ignore=True raises an IndexError.
 loss_decode = dict(class_weight=class_weight, avg_non_ignore=False)

@@ -1,4 +1,5 @@
-# The digit scenes that `python -m mmsls.demo` draws, by pixel: ten digits and the background. Blocks are scored on val, results are reported on test.
+# The digit scenes that `python -m mmsls.demo` draws, by pixel: ten digits and the background. Blocks are scored on val,
+# results are reported on test.
 data_root = 'work_dirs/demo/data/'
 metainfo = dict(
     classes=(*tuple('0123456789'), 'background'),

@@ -1,4 +1,5 @@
-# RetinaNet over four blocks of a small plain ViT: mmseg's neck scales their maps to strides 8, 16, 32 and 64, mmdet's FPN joins them.
+# RetinaNet over four blocks of a small plain ViT: mmseg's neck scales their maps to strides 8, 16, 32 and 64, mmdet's
+# FPN joins them.
 _base_ = './retinanet_small.py'
 model = dict(
     neck=[

@@ -1,5 +1,5 @@
-# The all-MLP head of SegFormer at a size that two CPU cores train in minutes: 1x1 convolutions alone, so that what tells classes apart must come
-# from the backbone. Inputs and numbers of classes are the leaf's.
+# The all-MLP head of SegFormer at a size that two CPU cores train in minutes: 1x1 convolutions alone, so that what
+# tells classes apart must come from the backbone. Inputs and numbers of classes are the leaf's.
 model = dict(
     type='EncoderDecoder',
     data_preprocessor=dict(

@@ -1,4 +1,5 @@
-# ViT-B/16, ImageNet-21k (Dosovitskiy et al.; the file that the method's author starts from). The head's number of classes follows the task.
+# ViT-B/16, ImageNet-21k (Dosovitskiy et al.; the file that the method's author starts from). The head's number of
+# classes follows the task.
 model = dict(
     type='ImageClassifier',
     data_preprocessor=dict(

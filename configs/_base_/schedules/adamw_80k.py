@@ -1,4 +1,5 @@
-# 80000 iterations of AdamW for heads and adapters on a frozen base, at the batch of mmseg's Swin and ViT configs (8 GPUs x 2 images).
+# 80000 iterations of AdamW for heads and adapters on a frozen base, at the batch of mmseg's Swin and ViT configs (8
+# GPUs x 2 images).
 # Heads learn at 1e-4; the adapters start at zero output and learn five times as fast.
 max_iters = 80000
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=8000)

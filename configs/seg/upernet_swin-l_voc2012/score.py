@@ -1,4 +1,5 @@
-# UPerNet, Swin-L, VOC 2012: score the blocks of a tuned model and write work_dirs/upernet_swin-l_voc2012/score/pruning_index.json:
+# UPerNet, Swin-L, VOC 2012: score a tuned model's blocks into
+# work_dirs/upernet_swin-l_voc2012/score/pruning_index.json:
 # python tools/test.py configs/seg/upernet_swin-l_voc2012/score.py CHECKPOINT
 _base_ = './tune.py'
 test_dataloader = _base_.val_dataloader

@@ -16,7 +16,9 @@ MASKED = -100.0
 
 
 class FusedWindowAttention(BaseModule):
-    """Drop-in for the host's `ShiftWindowMSA`, with the same children and state-dict keys; MMEngine's `init_weights` goes through it to them.
+    """Drop-in for the host's `ShiftWindowMSA`, with the same children and state-dict keys.
+
+    MMEngine's `init_weights` goes through it to them.
 
     The position bias is expanded once and kept where its table is fixed, and the shift mask once per resolution; the
     host does both in every call. Shift and padding are as in the host (Liu et al., Swin Transformer, ICCV 2021).
@@ -125,7 +127,7 @@ class FusedWindowAttention(BaseModule):
         return bias.permute(2, 0, 1).unsqueeze(0).to(dtype).contiguous()
 
     def train(self, mode: bool = True) -> FusedWindowAttention:
-        """Set the mode, and expand the table anew: EMAHook swaps weights through `.data` before and after each validation."""
+        """Set the mode, and expand the table anew: EMAHook swaps weights through `.data` around each validation."""
         self._bias = None
         return super().train(mode)
 
@@ -135,7 +137,7 @@ class FusedWindowAttention(BaseModule):
 
 
 def spelled_out() -> bool:
-    """Whether attention is to be computed in the host's matrix products, which a counter of FLOPs knows, and not in the fused kernel.
+    """Whether to compute attention in the host's matrix products, which FLOP counters know, not in the fused kernel.
 
     MMEngine's counter and fvcore's trace the model and pass over the fused kernel; PyTorch's own passes over that of
     the CPU.

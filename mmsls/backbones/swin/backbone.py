@@ -103,7 +103,10 @@ class PrunedSwinMixin(PrunedBackbone):
         return adapted
 
     def base_keys(self, state: StateDict) -> StateDict:
-        """Translate to the hosts' keys; head, final norm, masks and index tables are never loaded, output norms only if all are there."""
+        """Translate to the hosts' keys.
+
+        Head, final norm, masks and index tables are never loaded, output norms only if all are there.
+        """
         state = swin_keys(state)
         norms = tuple(f'{name}.' for name in self.output_norms())
         kept = norms if all(f'{norm}weight' in state for norm in norms) and len(norms) > 1 else ()

@@ -12,7 +12,7 @@ from mmsls.backbones.swin.attention import spelled_out
 
 
 class FusedSelfAttention(BaseModule):
-    """Drop-in for mmcv's `MultiheadAttention` (self-attention, batch first), with the same children and state-dict keys.
+    """Drop-in for mmcv's `MultiheadAttention` (self-attention, batch first), same children and state-dict keys.
 
     mmcv 2 has `nn.MultiheadAttention` compute the attention weights of all heads and average them, and drops the
     result; with its transposed views it also takes three matrix products for q, k and v. The fused kernel never writes

@@ -70,7 +70,9 @@ class PrunedViTMixin(PrunedBackbone):
         r'missing layers\.\d+\.attn\.(qkv\.|attn\.in_proj_)bias': 'qkv_bias=False',
         r'left over (pre_norm|ln_pre)\.': 'pre_norm=True',
         r'missing (pre_norm|ln_pre)\.': 'pre_norm=False',
-        r'left over layers\.\d+\.(attn\.gamma1|ffn\.gamma2)\.': 'layer_scale_init_value above 0, which mmpretrain has and mmseg has not',
+        r'left over layers\.\d+\.(attn\.gamma1|ffn\.gamma2)\.': (
+            'layer_scale_init_value above 0, which mmpretrain has and mmseg has not'
+        ),
     }
 
     def __init__(
@@ -105,7 +107,7 @@ class PrunedViTMixin(PrunedBackbone):
                 layer.attn = FusedSelfAttention(layer.attn)
 
     def _map_outputs(self, wanted: Sequence[int]) -> None:
-        """Have the host put out the distinct blocks that are left of `wanted`; `forward` repeats those that are wanted more often."""
+        """Have the host put out the distinct blocks left of `wanted`; `forward` repeats those wanted more often."""
         blocks = remapped_outputs(wanted, len(self.layers))
         if self.bridge:
             kept, bridged = self.kept_depths[0], [bridge.target[1] for bridge in self.bridges().values()]
@@ -158,7 +160,10 @@ class PrunedViTMixin(PrunedBackbone):
         return adapted
 
     def base_keys(self, state: StateDict) -> StateDict:
-        """Translate to the host's keys, fit the position embedding, and drop heads, and norms and a class token that the model lacks."""
+        """Translate to the host's keys and fit the position embedding.
+
+        Heads are dropped, and norms and a class token that the model lacks.
+        """
         own = set(nn.Module.state_dict(self))
         state = {k: v for k, v in vit_keys(state, own).items() if not self.never_loaded.search(k)}
         for idle in ('cls_token', 'ln1.weight', 'ln1.bias', 'ln2.weight', 'ln2.bias'):
@@ -186,7 +191,7 @@ class PrunedViTMixin(PrunedBackbone):
         return {} if norm is None else {'ln2': norm}
 
     def record_blocks(self, callback: Callable[[BlockId, BlockTokens], None]) -> list[RemovableHandle]:
-        """Call back with every block's own output, before any final norm, in each forward pass, until the handles are removed."""
+        """Call back with each block's output, before any final norm, in each forward pass until handles are removed."""
 
         def hook_of(block_id: BlockId) -> Callable[[nn.Module, tuple, Tensor], None]:
             def hook(_: nn.Module, __: tuple, output: Tensor) -> None:

@@ -71,7 +71,7 @@ def test_what_a_counter_sees_equals_the_fused_kernel(column, randomise, mode):
 
 
 def test_init_weights_goes_through_fused_attention_to_the_hosts_parts(column):
-    """MMEngine walks from child to child by `init_weights`: what lacks it stops the walk (mmpretrain's tables of position biases)."""
+    """MMEngine walks children by `init_weights`: what lacks it stops the walk (mmpretrain's position-bias tables)."""
     states = []
     for build in (column.stock, lambda: column.pruned(fused_attention=True)):
         torch.manual_seed(0)
