@@ -1,4 +1,4 @@
-"""Cut a tuned model to the depths of an index and fit affine maps in the place of what was removed: no labels, no training."""
+"""Cut a tuned model and fit affine maps in the place of what was removed: no labels, no training."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def main() -> None:
         fitted = runs.bridge(cfg, args.checkpoint, out, args.images, stage.on_batch)
     for bridge in fitted:
         console.print(
-            f'stage {bridge.target[0]}, block {bridge.target[1]}: {100 * bridge.r2:.1f} % of the removed change is linear',
+            f'stage {bridge.target[0]}, block {bridge.target[1]}: {100 * bridge.r2:.1f} % of the change is linear',
             highlight=False,
             soft_wrap=True,
         )
     console.print(
-        f'wrote {out}; test it with model.backbone.bridge=True and the same index, or name it as load_from of a retraining',
+        f'wrote {out}; test it with model.backbone.bridge=True and the same index, or retrain from it (load_from)',
         highlight=False,
         soft_wrap=True,
     )

@@ -45,13 +45,9 @@ class PrunedBackbone(FrozenBase):
         kept_depths: int | Sequence[int] | None,
         bridge: bool = False,
     ) -> None:
-<<<<<<< HEAD
-        """Truncate, load and freeze the base, insert adapters and bridges, in this order: a base meets none of them.
-=======
-        """Truncate, load and freeze the base, then insert adapters.
+        """Truncate, load and freeze the base, then insert adapters and bridges.
 
-        The order matters: a base never meets adapters or removed blocks.
->>>>>>> h12/lines
+        The order matters: a base never meets adapters, bridges or removed blocks.
 
         Raises:
             ValueError: If an argument is wrong or does not fit the others, the index or the base.

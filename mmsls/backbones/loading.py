@@ -43,8 +43,8 @@ def check_identity(backbone: FrozenBase, theirs: Foundation) -> None:
     if theirs.bridge and (not backbone.bridge or kept != backbone.kept_depths):
         raise ValueError(
             f'bridge: this checkpoint bridges what was removed above kept_depths {kept}, the model has '
-            f'bridge={backbone.bridge} at {backbone.kept_depths}: set bridge=True at those depths, or fit a bridge of its '
-            'own from the unbridged checkpoint'
+            f'bridge={backbone.bridge} at {backbone.kept_depths}: set bridge=True at those depths, or fit a bridge of '
+            'its own from the unbridged checkpoint'
         )
 
 

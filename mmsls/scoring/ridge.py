@@ -110,9 +110,10 @@ class RidgeSums:
         return np.concatenate([slope, (mean_y - mean @ slope)[None]])
 
     def r2(self, coefficients: Array) -> float:
-        """Return the share of these samples' variance that coefficients explain: 1 at best, below 0 where a constant does better.
+        """Return the share of these samples' variance that coefficients explain.
 
-        Fit on some sums and ask others: the score on samples that were not seen, with none of them stored.
+        1 at best, below 0 where a constant does better. Fit on some sums and ask others: the score on samples that were
+            not seen, with none of them stored.
         """
         residual = (
             self.yy - 2 * float((coefficients * self.xy).sum()) + float((coefficients * (self.xx @ coefficients)).sum())
