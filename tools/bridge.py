@@ -8,6 +8,7 @@ from pathlib import Path
 from mmsls import runs
 from mmsls.cli import one_line_errors, path_argument, run_parser
 from mmsls.report.progress import ChainProgress, terminal
+from mmsls.runs.bridging import describe
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,11 +35,7 @@ def main() -> None:
         stage = progress.stage('bridge', False)
         fitted = runs.bridge(cfg, args.checkpoint, out, args.images, stage.on_batch)
     for bridge in fitted:
-        console.print(
-            f'stage {bridge.target[0]}, block {bridge.target[1]}: {100 * bridge.r2:.1f} % of the change is linear',
-            highlight=False,
-            soft_wrap=True,
-        )
+        console.print(describe(bridge), highlight=False, soft_wrap=True)
     console.print(
         f'wrote {out}; test it with model.backbone.bridge=True and the same index, or retrain from it (load_from)',
         highlight=False,

@@ -38,13 +38,14 @@ class FittedBridge:
 
     Attributes:
         target: `(stage, block)` that it stands for.
-        r2: Share of what the removed blocks change in a token that it explains, on images it was not fitted on.
+        explained: Share of what the removed blocks change in the tokens that it explains, on images it was not fitted
+            on; where that is below 0, the bridge stays as it was. NaN where there was one batch of images.
         ridge: Regularisation that was chosen, relative to the mean variance of a channel.
         tokens: How many tokens it was fitted on.
     """
 
     target: BlockId
-    r2: float
+    explained: float
     ridge: float
     tokens: int
 
@@ -175,9 +176,12 @@ def fit_bridges(
         whole = {name: reduce(add, all_gather_object(part)) for name, part in sums.items()}
         solved = {name: part.solve() for name, part in whole.items()}
         for name, linear in bridge.maps().items():
-            take(linear, solved[name])
+            if not solved[name].explained < 0:
+                take(linear, solved[name])
         fitted.append(
-            FittedBridge(bridge.target, solved['tokens'].r2, solved['tokens'].ridge, sum(all_gather_object(tokens)))
+            FittedBridge(
+                bridge.target, solved['tokens'].explained, solved['tokens'].ridge, sum(all_gather_object(tokens))
+            )
         )
         print_log(describe(fitted[-1]), 'current')
     return fitted
@@ -231,7 +235,12 @@ def take(linear: nn.Linear, fitted: BridgeMap) -> None:
 def describe(fitted: FittedBridge) -> str:
     """Say how well a bridge stands in for what it replaces."""
     stage, block = fitted.target
+    if fitted.explained < 0:
+        return (
+            f'bridge to stage {stage}, block {block}: left out, since {fitted.tokens} tokens are too few to fit it: on '
+            'images that it was not fitted on it does worse than none'
+        )
     return (
-        f'bridge to stage {stage}, block {block}: {100 * fitted.r2:.1f} % of what the removed blocks change is linear '
-        f'({fitted.tokens} tokens, ridge {fitted.ridge:g})'
+        f'bridge to stage {stage}, block {block}: {100 * fitted.explained:.1f} % of what the removed blocks change is '
+        f'linear ({fitted.tokens} tokens, ridge {fitted.ridge:g})'
     )

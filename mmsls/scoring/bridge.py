@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 from numpy.typing import NDArray
 
-from mmsls.scoring.ridge import RIDGES, RidgeSums, best_ridge
+from mmsls.scoring.ridge import RIDGES, Array, RidgeSums, best_ridge
 
 FOLDS = 4
+STRENGTHS = (*RIDGES, 10.0, 100.0, 1000.0)
+"""Regularisations that are tried; the strongest leaves little but a shift, which is all that a few tokens tell."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,13 @@ class BridgeMap:
     Attributes:
         matrix: (d + 1, k), the last row its shift.
         ridge: The regularisation that was chosen, relative to the mean variance of a feature.
-        r2: Share of the targets' variance that it explains on folds that were left out; NaN with a single fold.
+        explained: Share of the targets' sum of squares that it explains on folds that were left out: 1 at best, below 0
+            where zeros do better; NaN with a single fold.
     """
 
-    matrix: NDArray[np.float64]
+    matrix: Array
     ridge: float
-    r2: float
+    explained: float
 
 
 @dataclass
@@ -60,7 +62,7 @@ class BridgeSums:
         folds = [added(ours, theirs) for ours, theirs in zip(self.folds, other.folds, strict=True)]
         return BridgeSums(folds, self.added + other.added)
 
-    def solve(self, ridges: Sequence[float] = RIDGES) -> BridgeMap:
+    def solve(self, ridges: Sequence[float] = STRENGTHS) -> BridgeMap:
         """Return the map with the regularisation that does best on folds that are left out.
 
         Raises:
@@ -73,8 +75,8 @@ class BridgeSums:
         if len(folds) == 1:
             return BridgeMap(whole.solve(max(ridges)), max(ridges), float('nan'))
         ridge = best_ridge(folds, ridges)
-        r2 = float(np.mean([fold.r2((whole - fold).solve(ridge)) for fold in folds]))
-        return BridgeMap(whole.solve(ridge), ridge, r2)
+        left = sum(fold.residual((whole - fold).solve(ridge)) for fold in folds)
+        return BridgeMap(whole.solve(ridge), ridge, 1 - left / whole.yy if whole.yy > 0 else 0.0)
 
 
 def added(sums: RidgeSums | None, more: RidgeSums | None) -> RidgeSums | None:

@@ -115,11 +115,13 @@ class RidgeSums:
         1 at best, below 0 where a constant does better. Fit on some sums and ask others: the score on samples that were
             not seen, with none of them stored.
         """
-        residual = (
-            self.yy - 2 * float((coefficients * self.xy).sum()) + float((coefficients * (self.xx @ coefficients)).sum())
-        )
         total = self.yy - float((self.xy[-1] ** 2).sum()) / self.weight
-        return 1 - residual / total if total > 0 else 0.0
+        return 1 - self.residual(coefficients) / total if total > 0 else 0.0
+
+    def residual(self, coefficients: Array) -> float:
+        """Return the weighted sum of squares that coefficients leave of these samples' targets."""
+        product = float((coefficients * self.xy).sum())
+        return self.yy - 2 * product + float((coefficients * (self.xx @ coefficients)).sum())
 
 
 def best_ridge(folds: Sequence[RidgeSums], ridges: Sequence[float] = RIDGES) -> float:

@@ -101,6 +101,30 @@ def test_chain_prunes_retrains_and_reports(tmp_path, tune):
         assert list((work_dir / name).glob('*/vis_data/scalars.json'))
 
 
+def test_chain_bridges_what_was_removed(tmp_path, tune):
+    work_dir, pruned = tmp_path / 'chain', without_sls_hook(tune)
+    pruned.model.backbone.bridge = True
+    chain = Chain(tune, work_dir, Stages(), pruned)
+    index_that_keeps(KEPT).save(work_dir / 'pruning_index.json')
+    rows = {row.name: row for row in chain.run()}
+    assert list(rows) == ['full', 'tuned', 'pruned', 'bridged', 'retrained']
+    assert rows['pruned'].parameters.total < rows['bridged'].parameters.total < rows['tuned'].parameters.total
+    assert rows['retrained'].parameters == rows['bridged'].parameters
+    path = work_dir / 'bridged/bridged.pth'
+    written = path.stat().st_mtime_ns
+    assert chain.stages.checkpoint('retrained')
+    backbone = find_backbone(TaskLibrary().open(work_dir / 'task'))
+    assert backbone.bridge
+    assert backbone.kept_depths == KEPT
+    trained = next(iter(backbone.bridges().values())).bridge.weight
+    fitted = torch.load(path, weights_only=True)['state_dict']
+    assert 0 < (trained - fitted[f'backbone.{next(iter(backbone.bridges()))}.bridge.weight']).abs().max() < 0.1
+    again = Stages()
+    Chain(tune, work_dir, again, pruned).run()
+    assert dict(again.seen)['bridge'] is True
+    assert path.stat().st_mtime_ns == written
+
+
 def test_two_processes_run_the_whole_chain(tmp_path, tune, two_processes):
     tune.custom_hooks[0].min_depth, tune.custom_hooks[0].alpha = 1, 1.0
     two_processes(tune, 'chain')

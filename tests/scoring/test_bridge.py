@@ -20,7 +20,7 @@ def test_a_known_map_is_found_from_batches() -> None:
     np.testing.assert_allclose(found[:-1], matrix, atol=5e-3)
     np.testing.assert_allclose(found[-1], shift, atol=2e-2)
     assert fitted.ridge == 1e-4
-    assert 0.999 < fitted.r2 < 1
+    assert 0.999 < fitted.explained < 1
 
 
 def test_one_batch_is_enough_and_none_is_said() -> None:
@@ -29,7 +29,7 @@ def test_one_batch_is_enough_and_none_is_said() -> None:
         sums.solve()
     sums.add(np.random.default_rng(0).normal(size=(30, 4)), np.ones((30, 2)))
     fitted = sums.solve()
-    assert np.isnan(fitted.r2)
+    assert np.isnan(fitted.explained)
     np.testing.assert_allclose(fitted.matrix, np.concatenate([np.zeros((4, 2)), np.ones((1, 2))]), atol=1e-9)
 
 
@@ -43,4 +43,4 @@ def test_sums_of_two_processes_are_those_of_one() -> None:
     together = parts[0] + parts[1]
     assert together.added == whole.added == 8
     np.testing.assert_allclose(together.solve([1.0]).matrix, whole.solve([1.0]).matrix, atol=1e-12)
-    assert (BridgeSums() + whole).solve().r2 == whole.solve().r2
+    assert (BridgeSums() + whole).solve().explained == whole.solve().explained
