@@ -64,9 +64,19 @@ class BackboneFamily(nn.Module):
         """Return a block with adapters around the host's block."""
         raise NotImplementedError
 
-    def insert_bridges(self) -> None:
-        """Put a bridge behind the kept blocks for every removed block whose output something reads."""
+    def bridge_targets(self) -> list[BlockId]:
+        """Return the blocks whose output something outside their stage reads, at full depth, bottom first."""
         raise NotImplementedError
+
+    def bridge_to(self, target: BlockId) -> LinearBridge:
+        """Return a new bridge that may stand for a block."""
+        raise NotImplementedError
+
+    def insert_bridges(self) -> None:
+        """Put a bridge behind the kept blocks for every removed block whose output something reads, in place."""
+        for stage, block in self.bridge_targets():
+            if block >= self.kept_depths[stage]:
+                self.block_lists()[stage].append(self.bridge_to((stage, block)))
 
     def base_keys(self, state: StateDict) -> StateDict:
         """Translate a base's tensors to the host's key style and drop what the family never loads."""

@@ -84,12 +84,13 @@ class PrunedSwinMixin(PrunedBackbone):
         """Return each stage's list of blocks, bottom first."""
         return [stage.blocks for stage in self.stages]
 
-    def insert_bridges(self) -> None:
-        """Put a bridge at the top of every stage that lost blocks and that some output depends on."""
-        for stage in range(max(self.out_indices) + 1):
-            if self.kept_depths[stage] < self.depths[stage]:
-                bridge = LinearBridge(self.base_width() * 2**stage, (stage, self.depths[stage] - 1))
-                self.stages[stage].blocks.append(bridge)
+    def bridge_targets(self) -> list[BlockId]:
+        """Return the top of every stage that some output depends on."""
+        return [(stage, self.depths[stage] - 1) for stage in range(max(self.out_indices) + 1)]
+
+    def bridge_to(self, target: BlockId) -> LinearBridge:
+        """Return a new bridge."""
+        return LinearBridge(self.base_width() * 2 ** target[0], target)
 
     def base_width(self) -> int:
         """Return the width C of the first stage."""

@@ -131,14 +131,18 @@ class PrunedViTMixin(PrunedBackbone):
         repeated = [outs[ahead + self.out_indices.index(block)] for block in self.output_blocks]
         return BlockOutputs([*outs[:ahead], *repeated], self.output_blocks)
 
+    def bridge_targets(self) -> list[BlockId]:
+        """Return the blocks that `out_indices` names."""
+        return [(0, block) for block in self._wanted]
+
+    def bridge_to(self, target: BlockId) -> LinearBridge:
+        """Return a new bridge, which knows the class token from the others."""
+        return LinearBridge(self.base_width(), target, self._grid if self.with_cls_token else None)
+
     def insert_bridges(self) -> None:
         """Put a bridge behind the kept blocks for every removed block that is an output, each on what is below it."""
-        top = self.depths[0] - 1
-        targets = [block for block in self._wanted if block >= self.kept_depths[0]]
-        for block in targets:
-            grid = self._grid if self.with_cls_token else None
-            self.layers.append(LinearBridge(self.base_width(), (0, block), grid))
-        if targets and targets[-1] != top:
+        super().insert_bridges()
+        if self.kept_depths[0] <= self._wanted[-1] < self.depths[0] - 1:
             self.layers.append(nn.Identity())  # the host's final norm, which no output passes, follows the last
 
     def block_lists(self) -> list[nn.ModuleList]:
