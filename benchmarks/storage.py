@@ -19,9 +19,9 @@ from common import show
 from mmengine.config import Config
 
 from mmsls import runs
+from mmsls.backbones.lookup import find_backbone
 from mmsls.checkpoint import slim
 from mmsls.criteria.depgraph import inner_layers, share_to_prune, widths_of
-from mmsls.features.scorer import find_backbone
 from mmsls.pruning_index import PruningIndex
 from mmsls.vtab.facts import task_names
 from mmsls.vtab.settings import for_task

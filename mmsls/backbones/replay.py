@@ -18,7 +18,9 @@ Substitute = Callable[[int, BlockId], Callable[[Tensor], Tensor] | None]
 
 @contextmanager
 def recording(blocks: Callable[[], Iterator[tuple[BlockId, nn.Module]]]) -> Iterator[list[Pass]]:
-    """Collect every block's output in the forward passes inside the context; the list grows with each pass, clear it when done.
+    """Collect every block's output in the forward passes inside the context.
+
+    The list grows with each pass: clear it when done.
 
     Args:
         blocks: A backbone's `iter_blocks`.

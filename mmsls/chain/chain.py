@@ -15,6 +15,7 @@ from mmengine.device import get_device
 from mmengine.logging import print_log
 
 from mmsls import runs
+from mmsls.backbones.lookup import find_backbone
 from mmsls.chain.checks import check_all_build, check_configs, with_test
 from mmsls.chain.configs import check_decision, config_digest, full_cfg, overriding, without_bridge, without_sls_hook
 from mmsls.chain.stages import Progress, RunnerObserver, Stages
@@ -22,7 +23,6 @@ from mmsls.chain.state import CURVE_FILE, INDEX_FILE, RESULTS, TASK
 from mmsls.chain.task import replace_task
 from mmsls.cost.measuring import Row, first_images, measure, measure_training
 from mmsls.deploy.task_folder import pack
-from mmsls.features.scorer import find_backbone
 from mmsls.files.trouble import naming
 from mmsls.files.writing import write_json
 from mmsls.parallel.main_process import on_main_process

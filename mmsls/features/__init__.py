@@ -6,7 +6,7 @@ from mmsls.features.image_sampler import ImageSampler
 from mmsls.features.instance_sampler import InstanceSampler
 from mmsls.features.keys import Key, order_hash
 from mmsls.features.recorder import BlockTokens, FeatureRecorder
-from mmsls.features.records import Record, RecordWalk
+from mmsls.features.records import PassRecords, Record
 from mmsls.features.region_sampler import RegionSampler
 from mmsls.features.samplers import Sample, Sampler
 
@@ -18,8 +18,8 @@ __all__ = [
     'ImageSampler',
     'InstanceSampler',
     'Key',
+    'PassRecords',
     'Record',
-    'RecordWalk',
     'RegionSampler',
     'Sample',
     'Sampler',

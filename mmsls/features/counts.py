@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
 from typing import Any
+
+from mmengine.dist import all_gather_object
 
 IGNORED = 'ignored'
 OUTSIDE = 'outside the image'
@@ -21,7 +25,7 @@ class Counts:
 
     Attributes:
         unit: What is counted: instances, regions or images.
-        images: Images walked, repeated ones included.
+        images: Images seen, repeated ones included.
         empty: Images that offered nothing.
         kept: Number that became samples.
         skipped: Reason -> number.
@@ -77,3 +81,13 @@ class Counts:
         empty = f' ({self.empty} with none)' if self.empty else ''
         text = f'kept {self.kept} of {self.offered} {self.unit} in {self.images} images{empty}'
         return f'{text}; skipped: {reasons}' if reasons else text
+
+
+def gathered_counts(sampler: Any, kept: int) -> Any:
+    """Return what a sampler counted over all processes, after a bank that keeps `kept` in all. Call it on every rank.
+
+    Returns:
+        `Counts`; None where the sampler counts nothing.
+    """
+    counts = [part for part in all_gather_object(getattr(sampler, 'counts', None)) if part is not None]
+    return reduce(add, counts).capped(kept) if counts else None

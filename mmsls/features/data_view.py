@@ -18,7 +18,7 @@ class DataView:
     """A data set seen through its wrappers.
 
     Args:
-        dataset: The data set that is walked.
+        dataset: The data set that is scored.
         placed: Whether places in the image matter.
         masks: Whether masks and maps are used, not boxes alone.
 

@@ -84,7 +84,7 @@ class ImageSampler(DataSampler):
         pooled: Tensor = recorded.tokens.float().mean(dim=1)
         if extra is not None and self.pool != 'mean':
             pooled = extra[:, 0].float()
-        return pooled.detach().cpu().numpy()
+        return pooled.cpu().numpy()
 
 
 def label_of(data_sample: Any, record: Record | None = None) -> int:

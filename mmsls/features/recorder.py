@@ -72,10 +72,11 @@ class FeatureRecorder:
         self.detach()
 
     def _record(self, block: BlockId, tokens: BlockTokens) -> None:
+        tokens = tokens.detach()
         if self.after_merging:
             with torch.no_grad():
                 tokens = self.backbone.downsample_tokens(block[0], tokens)
         # Within one forward no block comes twice: the first one to return opens the next pass.
         if not self._passes or block in self._passes[-1]:
             self._passes.append({})
-        self._passes[-1][block] = tokens.detach()
+        self._passes[-1][block] = tokens

@@ -35,20 +35,20 @@ class RepeatedRecord(Record):
 
 
 class PaddedRecord(RepeatedRecord):
-    """One that the data set yields once, and a distributed sampler walks twice: every process gets as many."""
+    """One that the data set yields once: a distributed sampler takes it twice, so that every process has as many."""
 
     __slots__ = ()
 
 
-class RecordWalk:
-    """Say which record every item of a loader's batches is.
+class PassRecords:
+    """The records of one pass through a loader: which one every item of its batches is.
 
     The loader's own batch sampler says which items come in which batch; it must be a function of seed and epoch, as
     MMEngine's and torch's sequential samplers are. Wrappers that repeat or choose records (`RepeatDataset`,
     `ClassBalancedDataset`, `Subset`, ...) are looked through, and the records of all processes are compared, so that
     what comes again, in the padding of a distributed sampler too, is marked.
 
-    Build it on every rank, just before the loader is walked.
+    Build it on every rank, just before the pass begins.
 
     Args:
         dataloader: A torch `DataLoader`, as MMEngine's runner builds it.
@@ -69,8 +69,8 @@ class RecordWalk:
                 raise share
         self._batches: list[np.ndarray] = everyone[get_rank()]
         dataset = dataloader.dataset
-        walked = np.concatenate([*chain(*everyone), np.zeros(0, np.int64)])
-        indices, first_walk, inverse = np.unique(walked, return_index=True, return_inverse=True)
+        taken = np.concatenate([*chain(*everyone), np.zeros(0, np.int64)])
+        indices, first_taken, inverse = np.unique(taken, return_index=True, return_inverse=True)
         leaves = {leaf.key: number for number, leaf in enumerate(find_leaves(dataset))}
         found = (find_record(dataset, int(index)) for index in indices)
         records = np.array([(leaves[key], number) for key, number in found], dtype=np.int64).reshape(-1, 2)[inverse]
@@ -80,8 +80,8 @@ class RecordWalk:
         before = sum(len(batch) for share in everyone[: get_rank()] for batch in share)
         self._starts = before + np.cumsum([0, *(len(batch) for batch in self._batches)])
         self._records, self._new = records, new
-        self._padded = np.ones(len(walked), dtype=bool)
-        self._padded[first_walk] = False
+        self._padded = np.ones(len(taken), dtype=bool)
+        self._padded[first_taken] = False
 
     def of_batch(self, batch_idx: int, count: int) -> list[Record]:
         """Return a batch's records, `RepeatedRecord` where one came before, `PaddedRecord` where it is the same item.

@@ -67,7 +67,7 @@ class Sampler(Protocol):
 
 
 class DataSampler:
-    """What the samplers share: they know the data set that is walked, and count.
+    """What the samplers share: they know the data set that is scored, and count.
 
     Without `prepare` places follow the meta information alone, and nothing is checked against the data set.
     """
@@ -168,6 +168,6 @@ def weighted_means(tokens: Tensor, weights: np.ndarray) -> np.ndarray:
     flat = torch.from_numpy(weights).flatten(1)
     # Only tokens that some instance uses enter: cheaper, and the sum does not depend on how far the batch was padded.
     used = flat.any(dim=0).nonzero().squeeze(1)
-    chosen = tokens.detach()[used.to(tokens.device)].float()
+    chosen = tokens[used.to(tokens.device)].float()
     with torch.autocast(tokens.device.type, enabled=False):
         return (flat[:, used].to(tokens.device) @ chosen).cpu().numpy()

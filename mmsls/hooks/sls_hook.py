@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.dist import is_main_process
@@ -15,22 +13,18 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import BaseLoop
 
 from mmsls.backbones.outputs import check_readers
-from mmsls.features.data_checks import labelled
-from mmsls.features.scorer import BlockScorer, log_scores, scorer_options, walk
-from mmsls.features.splits import reported_split_warning
+from mmsls.features.scorer import BlockScorer
+from mmsls.features.settings import scorer_options
 from mmsls.files.paths import expand_home
+from mmsls.hooks.guarded_scorer import GuardedScorer
 from mmsls.hooks.slim_checkpoint_hook import unwrapped
 from mmsls.hooks.tuning_hook import join_tuning
-from mmsls.hooks.unscored import BrokenOffNote, ScoreCommand, say_unscored, set_stale_index_aside
-from mmsls.hooks.validations import as_validated, drop_scores, is_last, number_of_validation, training_of
-from mmsls.pruning_index import PruningIndex
+from mmsls.hooks.unscored import BrokenOffNote, ScoreCommand
+from mmsls.hooks.validations import as_validated, is_due, training_of
 from mmsls.registry import HOOKS
 from mmsls.scoring.rule import Rule
 
-EXTRA_PASS = (
-    'no validation scored the last weights of this training: it is done now, by one more pass over the validation '
-    'images'
-)
+EXTRA_PASS = 'no validation scored the last weights of this training: it is done now, by one more pass over the validation images'
 
 
 @HOOKS.register_module()
@@ -78,13 +72,7 @@ class SLSHook(Hook):
         criterion: str | type | Mapping[str, Any] = 'sls',
         **rule: Any,
     ) -> None:
-        unknown = sorted(set(rule) - set(Rule.options()))
-        if unknown:
-            raise ValueError(
-                f'SLSHook has no argument {unknown[0]!r}; options of the rule are {", ".join(Rule.options())}'
-            )
-        if interval is not None and (not isinstance(interval, int) or interval < 1):
-            raise ValueError(f'SLSHook.interval must be a positive number of validations or None, got {interval!r}')
+        check_arguments(interval, rule)
         self.interval, self.out_file = interval, expand_home(out_file)
         self.options = {
             **rule,
@@ -95,192 +83,110 @@ class SLSHook(Hook):
             'n_jobs': n_jobs,
             'criterion': criterion,
         }
-        self.scorer: BlockScorer
-        self.active = self.checking = False
-        self.failure: Exception | None = None
-        self.tried: int | None = None
+        self.scoring: GuardedScorer
         self.note: BrokenOffNote | None = None
 
     def before_run(self, runner: Any) -> None:
         """Check the settings and the data before hours of training."""
         options = scorer_options(self.options, DefaultScope.get_current_instance().scope_name)
-        self.scorer = BlockScorer(unwrapped(runner), **options)
+        self.scoring = GuardedScorer(BlockScorer(unwrapped(runner), **options), self.out_file)
         check_readers(unwrapped(runner))
         join_tuning(runner, self.priority)
-        self.active, self.checking, self.failure, self.tried = False, True, None, None
-        loops = {'val': runner._val_loop, 'test': runner._test_loop}
-        loops = {split: loop for split, loop in loops.items() if isinstance(loop, BaseLoop)}
-        if not loops:
-            print_log('SLSHook: this run has no validation, so it writes no index', 'current', logging.WARNING)
-        self.refused = {split for split, loop in loops.items() if not self._may_score(runner, split, loop)}
+        self.checking = True
+        check_splits(runner, self.scoring)
 
     def before_train(self, runner: Any) -> None:
         """Be ready to say how to score what is left of a training that is broken off."""
-        if is_main_process() and runner.val_loop is not None and not self.scorer.backbone.is_pruned:
+        if is_main_process() and runner.val_loop is not None and self.scoring.prunes:
             self.note = BrokenOffNote(ScoreCommand(runner, 'val', self.out_file))
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Name labels out of range before the loss meets them."""
-        self._check('check_training', data_batch)
+        self.scoring.check('check_training', data_batch)
 
     def before_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Name ground truth that cannot be scored before the host's metric meets it.
 
-        The first validation does so, and those that are due.
+        In the first validation, and in those that are due.
         """
-        if self.active or self.checking:
-            self._check('check', data_batch)
+        if self.scoring.active or self.checking:
+            self.scoring.check('check', data_batch)
 
     def before_test_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Name ground truth that cannot be scored before the host's metric meets it."""
-        if self.active:
-            self._check('check', data_batch)
+        if self.scoring.active:
+            self.scoring.check('check', data_batch)
 
     def before_val_epoch(self, runner: Any) -> None:
         """Start collecting where this validation is due."""
-        self._start('val', runner.val_dataloader, self._is_due(runner))
+        self.scoring.start('val', runner.val_dataloader, is_due(runner, self.interval))
 
     def before_test_epoch(self, runner: Any) -> None:
         """Start collecting."""
-        self._start('test', runner.test_dataloader, True)
+        self.scoring.start('test', runner.test_dataloader)
 
-    def after_val_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Sequence | None = None
-    ) -> None:
+    def after_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Take the samples of a batch."""
-        self._observe(batch_idx, outputs)
+        self.scoring.observe(batch_idx, outputs)
 
-    def after_test_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Sequence | None = None
-    ) -> None:
+    def after_test_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Take the samples of a batch."""
-        self._observe(batch_idx, outputs)
+        self.scoring.observe(batch_idx, outputs)
 
     def after_val_epoch(self, runner: Any, metrics: dict | None = None) -> None:
         """Score, log, and write the index."""
-        self._finish(runner, 'val')
+        self.scoring.finish(runner, 'val')
 
     def after_test_epoch(self, runner: Any, metrics: dict | None = None) -> None:
         """Score, log, and write the index."""
-        self._finish(runner, 'test')
+        self.scoring.finish(runner, 'test')
 
     def after_val(self, runner: Any) -> None:
         """Say what failed, now that the metrics are logged and the best checkpoint is written."""
         self.checking = False
-        self._report(runner, 'val')
+        self.scoring.report(runner, 'val')
 
     def after_test(self, runner: Any) -> None:
         """Say what failed, now that the metrics are logged."""
-        self._report(runner, 'test')
+        self.scoring.report(runner, 'test')
 
     def after_train(self, runner: Any) -> None:
-        """Score the last weights where no validation did: a hook stopped the training, or it was resumed at its end."""
-        if self.tried != runner.iter and runner.val_loop is not None and not self.scorer.backbone.is_pruned:
+        """Score the last weights where no validation did.
+
+        Another hook stopped the training, or it was resumed at its end.
+        """
+        if self.scoring.tried != runner.iter and runner.val_loop is not None and self.scoring.prunes:
             print_log(f'SLS: {EXTRA_PASS}', 'current', logging.WARNING)
-            with self._guarded(), as_validated(runner, unwrapped(runner)):
-                walk(unwrapped(runner), runner.val_dataloader, self.scorer)
-            self.active = True
-            self._finish(runner, 'val')
-        self._report(runner, 'val')
+            self.scoring.collect(runner.val_dataloader, as_validated(runner, unwrapped(runner)))
+            self.scoring.finish(runner, 'val')
+        self.scoring.report(runner, 'val')
         if self.note is not None:
             self.note.cancel()
 
-    def _may_score(self, runner: Any, split: str, loop: BaseLoop) -> bool:
-        """Look at a data set: what cannot be scored is refused in a training, and said in a stand-alone run."""
-        try:
-            self.scorer.check_data(loop.dataloader.dataset)
-        except Exception as error:
-            if split == 'val' and training_of(runner) is not None:
-                raise
-            print_log(f'SLS: this {split} run will not be scored: {error}', 'current', logging.WARNING)
-            return False
-        return True
 
-    def _is_due(self, runner: Any) -> bool:
-        """Whether this validation is scored: the last of a training run, every `interval`-th, any outside training."""
-        loop = training_of(runner)
-        if loop is None or is_last(loop):
-            return True
-        return self.interval is not None and number_of_validation(loop) % self.interval == 0
+def check_arguments(interval: Any, rule: Mapping[str, Any]) -> None:
+    """Refuse arguments of the hook that do not exist or are out of range.
 
-    def _start(self, split: str, loader: Any, due: bool) -> None:
-        self.active = due and split not in self.refused
-        if self.active:
-            with self._guarded():
-                self.scorer.start(loader)
-
-    def _check(self, name: str, data_batch: Any) -> None:
-        """Let the sampler look at a batch; the first fault is said at once, since the host may stumble over it next."""
-        check = getattr(self.scorer.sampler, name, None)
-        if check is None or self.scorer.failure is not None:
-            return
-        with self._guarded():
-            for data_sample in labelled(data_batch):
-                check(data_sample)
-        if self.scorer.failure is not None:
-            print_log(f'SLS: the blocks cannot be scored: {self.scorer.failure}', 'current', logging.WARNING)
-
-    def _observe(self, batch_idx: int, outputs: Sequence | None) -> None:
-        if self.active and outputs is not None and self.scorer.failure is None:
-            with self._guarded():
-                self.scorer.observe(batch_idx, outputs)
-
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        """Keep a failure for the end; a run is worth more than its scores."""
-        try:
-            yield
-        except Exception as error:
-            self.scorer.give_up(error)
-
-    def _finish(self, runner: Any, split: str) -> None:
-        if not self.active:
-            return
-        self.active = False
-        self.tried = runner.iter if training_of(runner) is not None else None
-        try:
-            self._score(runner, split)
-        except Exception as error:
-            self.failure = error
-
-    def _score(self, runner: Any, split: str) -> None:
-        warning = reported_split_warning(runner.cfg, (runner.cfg.get(f'{split}_dataloader') or {}).get('dataset'))
-        if warning:
-            print_log(f'SLS: {warning}', 'current', logging.WARNING)
-        scores, index = self.scorer.finish(split, warning)
-        log_scores(scores, index, self.scorer.criterion.unit)
-        for (stage, block), value in scores.items():
-            # Scores of one validation are no history to resume.
-            runner.message_hub.update_scalar(f'{split}/sls/stage{stage}_block{block}', value, resumed=False)
-        if index is None:
-            print_log(
-                'SLS: this backbone is pruned already, so its scores are logged and no index is written', 'current'
-            )
-        elif is_main_process():
-            write_index(index, Path(runner.work_dir) / self.out_file)
-
-    def _report(self, runner: Any, split: str) -> None:
-        drop_scores(runner.message_hub, split)
-        failure, self.failure = self.failure, None
-        if failure is not None and is_main_process():
-            if split == 'val' and training_of(runner) is not None and not self.scorer.backbone.is_pruned:
-                set_stale_index_aside(Path(runner.work_dir) / self.out_file)
-            say_unscored(failure, ScoreCommand(runner, split, self.out_file))
+    Raises:
+        ValueError: Naming the first.
+    """
+    unknown = sorted(set(rule) - set(Rule.options()))
+    if unknown:
+        raise ValueError(f'SLSHook has no argument {unknown[0]!r}; options of the rule are {", ".join(Rule.options())}')
+    if interval is not None and (not isinstance(interval, int) or interval < 1):
+        raise ValueError(f'SLSHook.interval must be a positive number of validations or None, got {interval!r}')
 
 
-def write_index(index: PruningIndex, path: Path) -> None:
-    """Write an index, unless it comes from a test and the file holds one of another split."""
-    ours, stored = index.provenance.get('split'), None
-    if ours == 'test' and path.exists():
-        with suppress(ValueError):  # what cannot be read is not worth keeping, and no reason to lose the test
-            stored = PruningIndex.load(path).provenance.get('split')
-    if stored not in (None, ours):
-        print_log(
-            f'SLS: {path} holds scores of the split {stored!r} and is kept; to have those of {ours!r} there, remove it '
-            'or set SLSHook.out_file',
-            'current',
-            logging.WARNING,
-        )
-        return
-    index.save(path)
-    print_log(f'SLS: wrote {path}', 'current')
+def check_splits(runner: Any, scoring: GuardedScorer) -> None:
+    """Look at the data sets of a run: a training's validation that cannot be scored is refused, of others it is said.
+
+    Raises:
+        ValueError: If a training's validation cannot be scored.
+    """
+    loops = {'val': runner._val_loop, 'test': runner._test_loop}
+    loops = {split: loop for split, loop in loops.items() if isinstance(loop, BaseLoop)}
+    if not loops:
+        print_log('SLSHook: this run has no validation, so it writes no index', 'current', logging.WARNING)
+    for split, loop in loops.items():
+        refuses = split == 'val' and training_of(runner) is not None
+        scoring.check_data(split, loop.dataloader.dataset, refuses)

@@ -90,13 +90,3 @@ def say_unscored(failure: Exception, command: ScoreCommand) -> None:
         'current',
         logging.ERROR,
     )
-
-
-def set_stale_index_aside(path: Path) -> None:
-    """Rename an index of earlier weights, so that none takes it for that of the weights that could not be scored."""
-    if path.is_file():
-        aside = path.with_name(f'{path.stem}.earlier{path.suffix}')
-        path.replace(aside)
-        print_log(
-            f'SLS: {path} holds scores of earlier weights and is now called {aside.name}', 'current', logging.WARNING
-        )

@@ -1,4 +1,4 @@
-"""Which validation of a training this is, and what belongs to it alone."""
+"""Which validation of a training this is, and what one runs with."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from mmengine.hooks import EMAHook
-from mmengine.logging import MessageHub
 from mmengine.runner import BaseLoop, IterBasedTrainLoop
 from mmengine.runner.amp import autocast
 from torch import nn
@@ -41,11 +40,12 @@ def is_last(loop: Any) -> bool:
     return now >= end
 
 
-def drop_scores(message_hub: MessageHub, split: str) -> None:
-    """Take a validation's scores out of what is logged: MMEngine would show them again with the next metrics."""
-    for held in (message_hub._log_scalars, message_hub._resumed_keys):
-        for key in [key for key in held if key.startswith(f'{split}/sls/')]:
-            held.pop(key)
+def is_due(runner: Any, interval: int | None) -> bool:
+    """Whether this validation is scored: the last of a training run, every `interval`-th, any outside training."""
+    loop = training_of(runner)
+    if loop is None or is_last(loop):
+        return True
+    return interval is not None and number_of_validation(loop) % interval == 0
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from torch import nn
 from mmsls.adapters import adapter_class
 from mmsls.backbones import PrunedBackbone
 from mmsls.backbones.identity import EXTRA_STATE
+from mmsls.backbones.lookup import find_backbone
 from mmsls.backbones.merging import merge_blocks
-from mmsls.features.scorer import find_backbone
 from mmsls.files.paths import expand_home
 from mmsls.files.writing import whole_file
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from mmsls.features.scorer import scorer_options
+from mmsls.features.settings import scorer_options
 from mmsls.features.splits import parts_of, unwrap_cfg
 from mmsls.features.tasks import sampler_class
 from mmsls.files.paths import expand_home, expand_homes
@@ -81,7 +81,7 @@ def default_split(cfg: Config) -> str:
 
 
 def split_dataloader(cfg: Config, split: str) -> ConfigDict:
-    """Return a data-loader config that walks a split in order with the test transform and ground truth.
+    """Return a data-loader config that yields a split in order with the test transform and ground truth.
 
     Raises:
         ValueError: If the split is unknown or not configured.

@@ -12,7 +12,8 @@ from mmengine.config import Config
 from mmengine.dist import init_dist, is_distributed
 from mmengine.runner import Runner
 
-from mmsls.features.scorer import BlockScorer, log_scores, walk
+from mmsls.features.score_log import log_scores
+from mmsls.features.scorer import BlockScorer
 from mmsls.features.splits import reported_split_warning
 from mmsls.files.trouble import naming
 from mmsls.hooks.slim_checkpoint_hook import unwrapped
@@ -114,7 +115,7 @@ def score(
     merge_adapters(scorer.backbone)
     loader = Runner.build_dataloader(dataloader_cfg, seed=runner.seed)
     scorer.check_data(loader.dataset)
-    walk(unwrapped(runner), loader, scorer, on_batch)
+    scorer.collect(loader, on_batch)
     scores, index = scorer.finish(split, reported_split_warning(cfg, dataloader_cfg['dataset']))
     log_scores(scores, index, scorer.criterion.unit)
     if index is None:

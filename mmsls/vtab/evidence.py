@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 
 from mmsls import runs
 from mmsls.criteria import Evidence
-from mmsls.features.scorer import BlockScorer, walk
+from mmsls.features.scorer import BlockScorer
 
 
 def gather_evidence(cfg: Config, checkpoint: str, seed: int) -> Evidence:
@@ -23,7 +23,7 @@ def gather_evidence(cfg: Config, checkpoint: str, seed: int) -> Evidence:
     scorer = BlockScorer(model, **runs.scoring_options(cfg))
     dataloader = runs.split_dataloader(cfg, runs.default_split(cfg))
     loader: Any = Runner.build_dataloader(dataloader, seed=seed)
-    walk(model, loader, scorer)
+    scorer.collect(loader)
     features, labels, _ = scorer.collected()
     # Lists are often sorted by class, and some criteria look at the first batches only.
     dataloader.sampler = whole_sampler(loader.dataset, seed)

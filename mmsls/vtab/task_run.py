@@ -14,6 +14,7 @@ from mmengine.device import get_device
 from mmengine.logging import print_log
 
 from mmsls import runs
+from mmsls.backbones.lookup import find_backbone
 from mmsls.chain.chain import Chain
 from mmsls.chain.stages import Progress
 from mmsls.chain.state import INDEX_FILE
@@ -23,7 +24,6 @@ from mmsls.cost.measuring import first_images, losses, run_once
 from mmsls.criteria import CRITERIA, Evidence, kept_blocks
 from mmsls.criteria.base import check_block_scores
 from mmsls.criteria.depgraph import SizeError, depgraph
-from mmsls.features.scorer import find_backbone
 from mmsls.files.reading import read_json
 from mmsls.files.writing import whole_file, write_json
 from mmsls.parallel.main_process import on_main_process

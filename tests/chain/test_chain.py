@@ -9,11 +9,11 @@ from contextlib import suppress
 import pytest
 import torch
 
+from mmsls.backbones.lookup import find_backbone
 from mmsls.chain.chain import Chain
 from mmsls.chain.configs import full_cfg, without_sls_hook
 from mmsls.deploy.task_folder import read_task
 from mmsls.deploy.task_library import TaskLibrary
-from mmsls.features.scorer import find_backbone
 from mmsls.pruning_index import PruningIndex
 
 HOOKS = [

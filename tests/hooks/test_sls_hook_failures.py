@@ -377,7 +377,7 @@ def test_a_look_at_the_data_changes_no_random_number(detector_cfg, build_runner,
 )
 def test_a_sampler_says_its_scope_and_split_however_it_is_written(sampler):
     from mmsls import runs
-    from mmsls.features.scorer import scorer_options
+    from mmsls.features.settings import scorer_options
 
     for written in (sampler, {'type': sampler}):
         cfg = {'default_scope': 'mmdet', 'custom_hooks': [{'type': SLSHook, 'sampler': written}]}
@@ -386,7 +386,7 @@ def test_a_sampler_says_its_scope_and_split_however_it_is_written(sampler):
 
 
 def test_a_name_that_only_sounds_like_a_sampler_is_no_image_sampler():
-    from mmsls.features.scorer import scorer_options
+    from mmsls.features.settings import scorer_options
 
     assert scorer_options({'sampler': f'{__name__}.NotAnImageSampler'}, None)['rule'].scope == 'stage'
 

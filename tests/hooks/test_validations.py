@@ -1,14 +1,14 @@
-"""Counting validations and keeping their scores apart."""
+"""Counting validations, and which of them are scored."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 
 import pytest
-from mmengine.logging import MessageHub
+from mmengine.runner import BaseLoop
 from mmengine.runner.utils import calc_dynamic_intervals
 
-from mmsls.hooks.validations import drop_scores, is_last, number_of_validation
+from mmsls.hooks.validations import is_due, is_last, number_of_validation
 
 
 def loop_at(epoch, interval, begin=1, end=20, dynamic=None):
@@ -39,9 +39,16 @@ def test_validations_are_counted_from_where_the_training_stands(settings, valida
     assert [is_last(loop_at(epoch, **settings)) for epoch in validated] == [False] * (len(validated) - 1) + [True]
 
 
-def test_scores_of_one_validation_are_dropped():
-    hub = MessageHub.get_instance('test_drop_scores')
-    for key in ('val/sls/stage0_block0', 'test/sls/stage0_block0', 'val/mAP'):
-        hub.update_scalar(key, 0.5, resumed=key.endswith('mAP'))
-    drop_scores(hub, 'val')
-    assert set(hub.log_scalars) == set(hub._resumed_keys) == {'test/sls/stage0_block0', 'val/mAP'}
+def runner_at(epoch, **settings):
+    loop = type('Loop', (BaseLoop,), {'run': None, '__init__': lambda *_: None})()
+    vars(loop).update(vars(loop_at(epoch, **settings)))
+    return SimpleNamespace(_train_loop=loop)
+
+
+def test_the_last_validation_is_due_and_every_nth():
+    due = {n: [epoch for epoch in range(2, 21, 2) if is_due(runner_at(epoch, interval=2), n)] for n in (None, 3)}
+    assert due == {None: [20], 3: [6, 12, 18, 20]}
+
+
+def test_a_stand_alone_validation_is_due():
+    assert is_due(SimpleNamespace(_train_loop={'type': 'EpochBasedTrainLoop'}), None)

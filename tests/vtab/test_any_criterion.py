@@ -7,7 +7,7 @@ import pytest
 
 from mmsls import runs
 from mmsls.criteria import CRITERIA, FeatureCriterion
-from mmsls.features.scorer import scorer_options, settled_criterion
+from mmsls.features.settings import scorer_options, settled_criterion
 from mmsls.pruning_index import PruningIndex
 
 

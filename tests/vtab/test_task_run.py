@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mmsls import runs
-from mmsls.features.scorer import find_backbone
+from mmsls.backbones.lookup import find_backbone
 from mmsls.pruning_index import PruningIndex
 from mmsls.vtab.methods import METHODS, check_methods
 from mmsls.vtab.results import load, task_table

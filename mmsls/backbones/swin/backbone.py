@@ -124,7 +124,7 @@ class PrunedSwinMixin(PrunedBackbone):
             stride = self._stride(block_id[0])
 
             def hook(_: nn.Module, inputs: tuple, output: Tensor) -> None:
-                callback(block_id, BlockTokens(output.detach(), tuple(inputs[1]), stride, None))
+                callback(block_id, BlockTokens(output, tuple(inputs[1]), stride, None))
 
             return hook
 

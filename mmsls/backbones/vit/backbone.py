@@ -199,7 +199,7 @@ class PrunedViTMixin(PrunedBackbone):
 
         def hook_of(block_id: BlockId) -> Callable[[nn.Module, tuple, Tensor], None]:
             def hook(_: nn.Module, __: tuple, output: Tensor) -> None:
-                extra, tokens = split_extra_tokens(output.detach(), self._grid.shape)
+                extra, tokens = split_extra_tokens(output, self._grid.shape)
                 extra_tokens = extra if extra.shape[1] else None
                 callback(block_id, BlockTokens(tokens, self._grid.shape, self._stride(), extra_tokens))
 

@@ -1,0 +1,51 @@
+"""What a config's settings of scoring mean: the arguments of `BlockScorer`, and the criterion that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmsls.criteria import SLS, build_criterion
+from mmsls.features.tasks import sampler_class, sampler_for_scope
+from mmsls.parallel.ranks import jobs_here
+from mmsls.scoring.embedding import check_perplexity
+from mmsls.scoring.rule import Rule
+
+
+def scorer_options(
+    settings: Mapping[str, Any], default_scope: str | None, overrides: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Settle the arguments of `BlockScorer`: what is set nowhere follows the host's task.
+
+    Args:
+        settings: Arguments of an `SLSHook`; those of the hook alone are left out.
+        default_scope: The host's scope, which names the task.
+        overrides: What wins over the settings unless None.
+    """
+    options = {key: value for key, value in settings.items() if key not in ('interval', 'out_file')}
+    options |= {key: value for key, value in (overrides or {}).items() if value is not None}
+    sampler = options.get('sampler') or sampler_for_scope(default_scope)
+    rule = Rule.of(options, scope=getattr(sampler_class(sampler), 'default_scope', 'stage'))
+    rest = {key: value for key, value in options.items() if value is not None and key not in Rule.options()}
+    return {**rest, 'sampler': sampler, 'rule': rule}
+
+
+def settled_criterion(criterion: str | type | Mapping[str, Any], perplexity: float, n_jobs: int | None) -> Any:
+    """Build a criterion that a depth follows from; SLS takes the settings of t-SNE where its own config names none.
+
+    Raises:
+        ValueError: If there is none of that name, it says which single blocks matter, or a setting is out of range.
+    """
+    check_perplexity(perplexity)
+    built = build_criterion(criterion)
+    if built.kind != 'depth':
+        raise ValueError(
+            f'criterion: {type(built).__name__} says which single blocks matter, and an index holds depths; take one '
+            "that rates depths, such as 'sls' or 'LinearProbe', or compare it by tools/run_vtab.py"
+        )
+    if isinstance(built, SLS):
+        named = criterion if isinstance(criterion, Mapping) else {}
+        built.perplexity = named.get('perplexity', perplexity)
+        built.n_jobs = jobs_here(named.get('n_jobs', n_jobs))
+        check_perplexity(built.perplexity)
+    return built

@@ -1,0 +1,52 @@
+"""What is done with the scores of a validation: logged, shown beside its metrics, written."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.logging import MessageHub, print_log
+
+from mmsls.features.score_log import log_scores
+from mmsls.features.scorer import BlockScorer
+from mmsls.features.splits import reported_split_warning
+from mmsls.pruning_index.keeping import write_index
+
+
+def score_split(runner: Any, split: str, scorer: BlockScorer, path: Path) -> None:
+    """Score what was collected, log it, and write the index. Call it on every rank.
+
+    Args:
+        runner: The run.
+        split: The split that was collected, `'val'` or `'test'`.
+        scorer: The scorer that collected it.
+        path: The index file.
+
+    Raises:
+        Exception: In every process alike if the features cannot be scored; in the main process an OSError if the index
+            cannot be written.
+    """
+    warning = reported_split_warning(runner.cfg, (runner.cfg.get(f'{split}_dataloader') or {}).get('dataset'))
+    if warning:
+        print_log(f'SLS: {warning}', 'current', logging.WARNING)
+    scores, index = scorer.finish(split, warning)
+    log_scores(scores, index, scorer.criterion.unit)
+    for (stage, block), value in scores.items():
+        # Scores of one validation are no history to resume.
+        runner.message_hub.update_scalar(f'{split}/sls/stage{stage}_block{block}', value, resumed=False)
+    if index is None:
+        print_log('SLS: this backbone is pruned already, so its scores are logged and no index is written', 'current')
+    elif is_main_process():
+        write_index(index, path)
+
+
+def drop_scores(message_hub: MessageHub, split: str) -> None:
+    """Take the scores of one validation out of what is logged.
+
+    MMEngine would show them again with the next one's metrics.
+    """
+    for held in (message_hub._log_scalars, message_hub._resumed_keys):
+        for key in [key for key in held if key.startswith(f'{split}/sls/')]:
+            held.pop(key)
