@@ -12,7 +12,7 @@ from mmengine.registry import Registry
 
 from mmsls.backbones import PrunedBackbone
 from mmsls.registry import short_name
-from mmsls.scoring import BlockId, choose_depths
+from mmsls.scoring import BlockId, Curve, choose_depths
 
 CRITERIA = Registry('criterion', scope='mmsls', locations=['mmsls.criteria'])
 
@@ -134,8 +134,7 @@ def kept_blocks(
         criterion: Where the scores come from; its kind decides how they are used.
         scores: Its number for every block.
         count: How many blocks a criterion of kind `'importance'` keeps.
-        **decision: `alpha`, `scope`, `min_depth`, `reference` of the walk, for a criterion of kind `'depth'`, which
-            finds its own depth.
+        **decision: Options of `Rule`, for a criterion of kind `'depth'`, which finds its own depth.
 
     Raises:
         ValueError: If the count is not between 1 and the number of blocks.
@@ -148,7 +147,7 @@ def kept_blocks(
     if not 1 <= count <= len(scores):
         raise ValueError(f'count must be between 1 and the {len(scores)} blocks, got {count}')
     if criterion.kind == 'depth':
-        depths = choose_depths(scores, **decision)
+        depths = choose_depths(Curve(scores, criterion.unit), **decision)
         return tuple((stage, block) for stage, depth in enumerate(depths) for block in range(depth))
     best = sorted(scores, key=lambda block: (-scores[block], block))[:count]
     return tuple(sorted(best))

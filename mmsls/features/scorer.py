@@ -31,7 +31,7 @@ from mmsls.parallel.ranks import jobs_here, raise_first, shared_out
 from mmsls.pruning_index import PruningIndex
 from mmsls.scoring import BlockId, Curve
 from mmsls.scoring.embedding import MIN_SAMPLES, check_perplexity, check_seed
-from mmsls.scoring.rule import Rule
+from mmsls.scoring.rule import Rule, overridden
 from mmsls.scoring.silhouette import check_jobs, check_layers
 
 
@@ -59,12 +59,17 @@ def scorer_options(
         settings: Arguments of an `SLSHook`; those of the hook alone are left out.
         default_scope: The host's scope, which names the task.
         overrides: What wins over the settings unless None.
+
+    Raises:
+        ValueError: If an option of the rule is out of its range, or does not fit the criterion.
     """
     options = {key: value for key, value in settings.items() if key not in ('interval', 'out_file')}
-    options |= {key: value for key, value in (overrides or {}).items() if value is not None}
+    options = overridden(options, overrides or {})
     sampler = options.get('sampler') or sampler_for_scope(default_scope)
     rule = Rule.of(options, scope=getattr(sampler_class(sampler), 'default_scope', 'stage'))
     rest = {key: value for key, value in options.items() if value is not None and key not in Rule.options()}
+    if rule.max_drop is not None:
+        rule.check_unit(build_criterion(rest.get('criterion', 'sls')).unit)
     return {**rest, 'sampler': sampler, 'rule': rule}
 
 
@@ -127,6 +132,7 @@ class BlockScorer:
         check_seed(seed)
         check_jobs(n_jobs)
         self.criterion = settled_criterion(criterion, perplexity, n_jobs)
+        rule.check_unit(self.criterion.unit)
         self.told = described(criterion)
         self.bank = FeatureBank(max_samples, seed)
         if max_samples < MIN_SAMPLES:
@@ -287,10 +293,12 @@ def log_scores(scores: Mapping[BlockId, float], index: PruningIndex | None, unit
     if index is None:
         return
     depths = tuple(index.backbone['depths'])
-    print_log(f'SLS: kept_depths {index.kept_depths} of {depths} (alpha {index.alpha}, scope {index.scope})', 'current')
+    print_log(f'SLS: kept_depths {index.kept_depths} of {depths} ({index.rule.told}, scope {index.scope})', 'current')
     if index.borderline:
         print_log(
-            f'SLS: borderline, within 0.05 of their threshold: (stage, block) {list(index.borderline)}', 'current'
+            f'SLS: borderline, within {index.rule.margin:g} of their threshold: '
+            f'(stage, block) {list(index.borderline)}',
+            'current',
         )
     if index.note:
         print_log(f'SLS: {index.note}', 'current', logging.WARNING)

@@ -54,7 +54,9 @@ class SLSHook(Hook):
         criterion: What scores the blocks: `'sls'`, as published, or the name, class or config of another criterion that
             rates depths.
         **rule: Options of `Rule`: `alpha=0.3`, `scope` (by default as the task wants: `'model'` for classification,
-            else `'stage'`), `min_depth` (by default 1 in scope `'stage'`, 0 in scope `'model'`), `reference='top'`.
+            else `'stage'`), `min_depth` (by default 1 in scope `'stage'`, 0 in scope `'model'`), `reference='top'`,
+            `max_drop` (points; only with a criterion in points, such as `'probe'`, and then in place of `alpha` and
+            `reference`).
 
     Raises:
         ValueError: If an argument is out of range.

@@ -112,7 +112,8 @@ class RidgeSums:
     def r2(self, coefficients: Array) -> float:
         """Return the share of these samples' variance that coefficients explain, at most 1.
 
-        It is below 0 where a constant does better. Fit on some sums and ask others: the score on samples that were not seen, with none of them stored.
+        It is below 0 where a constant does better. Fit on some sums and ask others: the score on samples that were not
+        seen, with none of them stored.
         """
         residual = (
             self.yy - 2 * float((coefficients * self.xy).sum()) + float((coefficients * (self.xx @ coefficients)).sum())

@@ -131,6 +131,11 @@ def test_depth_finds_its_own_depth_by_the_walk():
     assert kept_blocks(make('LinearProbe'), scores, count=1, alpha=0.3) == ((0, 0), (0, 1), (0, 2))
 
 
+def test_depth_reads_a_curve_in_its_own_unit():
+    scores = {(0, 0): -10.0, (0, 1): 20.0, (0, 2): 80.0}
+    assert kept_blocks(make('LinearProbe'), scores, count=1, alpha=0.5) == ((0, 0), (0, 1), (0, 2))
+
+
 @pytest.mark.parametrize('count', [0, 5])
 def test_a_count_that_cannot_be_is_refused(count):
     with pytest.raises(ValueError, match='count'):
