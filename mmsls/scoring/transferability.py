@@ -1,18 +1,14 @@
-"""How well features suit a task, in closed form: LogME, H-score, nearest class mean, nearest neighbours."""
+"""How well features suit a task, in closed form and in units of their own: LogME, H-score."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator
 from sklearn.covariance import ledoit_wolf
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
 from mmsls.scoring.embedding import check_features
 from mmsls.scoring.silhouette import check_labels
 
-FOLDS = 5
 Array = NDArray[np.float64]
 
 
@@ -38,6 +34,7 @@ def logme(features: ArrayLike, labels: ArrayLike) -> float:
         True
     """
     x, classes = checked(features, labels)
+    x /= np.sqrt((x**2).mean())  # the evidence does not depend on the scale, but the way to its maximum does
     u, s, _ = np.linalg.svd(x, full_matrices=False)
     return float(
         np.mean([evidence(u, s, x.shape[1], (classes == label).astype(float)) for label in np.unique(classes)])
@@ -94,51 +91,6 @@ def h_score(features: ArrayLike, labels: ArrayLike) -> float:
     shares = np.bincount(classes) / len(classes)
     between = (means * shares[:, None]).T @ means
     return float((1 - shrinkage) * np.trace(np.linalg.solve(covariance, between)))
-
-
-def ncm_accuracy(features: ArrayLike, labels: ArrayLike, seed: int = 0) -> float:
-    """Return the cross-validated accuracy of the nearest class mean, in percent.
-
-    Args:
-        features: (n, d), n >= 10.
-        labels: (n,); a class needs two samples or more to count.
-        seed: Of the folds.
-
-    Raises:
-        ValueError: As `layer_scores`, or if no class has two samples.
-    """
-    return cross_validated(NearestCentroid(), features, labels, seed)
-
-
-def knn_accuracy(features: ArrayLike, labels: ArrayLike, seed: int = 0, neighbours: int = 10) -> float:
-    """Return the cross-validated accuracy of the cosine nearest neighbours, in percent.
-
-    Args:
-        features: (n, d), n >= 10.
-        labels: (n,); a class needs two samples or more to count.
-        seed: Of the folds.
-        neighbours: How many vote, at least 1; fewer where there are fewer samples.
-
-    Raises:
-        ValueError: As `layer_scores`, or if no class has two samples.
-    """
-    count = min(neighbours, max(1, len(np.asarray(labels)) // 2))
-    return cross_validated(KNeighborsClassifier(count, metric='cosine'), features, labels, seed)
-
-
-def cross_validated(model: BaseEstimator, features: ArrayLike, labels: ArrayLike, seed: int) -> float:
-    """Return a classifier's accuracy in percent, every sample judged by a model that did not see it."""
-    x, classes = checked(features, labels)
-    counts = np.bincount(classes)
-    enough = counts[classes] >= 2
-    if len(np.unique(classes[enough])) < 2:
-        raise ValueError(
-            'labels: two classes with two samples or more are needed for a cross-validated accuracy; score more data'
-        )
-    folds = int(min(FOLDS, counts[counts >= 2].min()))
-    split = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    found = cross_val_predict(model, x[enough], classes[enough], cv=split)
-    return float(100 * (found == classes[enough]).mean())
 
 
 def checked(features: ArrayLike, labels: ArrayLike) -> tuple[Array, NDArray[np.intp]]:
