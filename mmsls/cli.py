@@ -43,6 +43,11 @@ def run_parser(description: str | None, config_help: str | None = None) -> argpa
 def add_rule_options(parser: argparse.ArgumentParser) -> None:
     """Add the settings of the rule; what is not given stays as the config's hook has it."""
     parser.add_argument('--alpha', type=float, help='threshold factor, in (0, 1]')
+    parser.add_argument(
+        '--max-drop',
+        type=float,
+        help='instead of --alpha: points that may be lost against the best block, for criteria in points (probe)',
+    )
     parser.add_argument('--scope', choices=('model', 'stage'), help="the paper's walk over all blocks, or each stage")
     parser.add_argument('--min-depth', type=int, help='fewest blocks kept in every stage')
     parser.add_argument('--reference', choices=('top', 'peak'), help='threshold relative to the top or the best block')

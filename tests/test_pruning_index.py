@@ -375,6 +375,41 @@ def test_a_criterion_with_a_unit_of_its_own(path):
     assert again.kept_depths == make().kept_depths
 
 
+POINTS = Curve({block: 100 * score for block, score in SCORES.items()}, 'points')
+
+
+def test_max_drop_is_stored_and_read(path):
+    index = make(scores=POINTS, criterion={'type': 'Probe'}, max_drop=10)
+    assert index.kept_depths == (2, 2, 5, 2)
+    index.save(path)
+    assert json.loads(path.read_text())['rule']['max_drop'] == 10.0
+    again = PruningIndex.load(path)
+    assert again == index
+    assert (again.max_drop, again.alpha) == (10.0, 0.3)
+    assert again.decide(alpha=0.3) == make(scores=POINTS, criterion={'type': 'Probe'})
+
+
+def test_without_max_drop_the_file_is_what_it_was(path):
+    make().save(path)
+    assert json.loads(path.read_text())['rule'] == {'alpha': 0.3, 'scope': 'stage', 'min_depth': 1, 'reference': 'top'}
+    assert PruningIndex.load(path).max_drop is None
+
+
+@pytest.mark.parametrize('value', [-1, '1', [1]])
+def test_a_wrong_max_drop_in_the_file_is_refused(path, value):
+    rewrite(path, rule={'max_drop': value})
+    with pytest.raises(ValueError, match='max_drop is'):
+        PruningIndex.load(path)
+
+
+def test_max_drop_on_silhouettes_is_refused(path):
+    with pytest.raises(ValueError, match='max_drop is 1 points, but the curve counts silhouette'):
+        make().decide(max_drop=1)
+    rewrite(path, rule={'max_drop': 1.0})
+    with pytest.raises(ValueError, match=r'pruning_index\.json: max_drop is 1 points'):
+        PruningIndex.load(path)
+
+
 def test_home_is_meant_by_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('HOME', str(tmp_path))
     make().save('~/a/index.json')

@@ -47,12 +47,13 @@ NO_TEST = 'Metrics are of the validation images, which chose the checkpoints too
 def summary(index: PruningIndex) -> str:
     """Say in one or two lines what was decided, and how sure that is."""
     lines = [
-        f'kept {index.kept_depths} of {tuple(index.backbone["depths"])} blocks at alpha {index.alpha}, scope '
-        f'{index.scope}'
+        f'kept {index.kept_depths} of {tuple(index.backbone["depths"])} blocks '
+        f'at {index.rule.told}, scope {index.scope}'
     ]
     if index.borderline:
         lines.append(
-            f'close calls, within 0.05 of their threshold: (stage, block) {", ".join(map(str, index.borderline))}'
+            f'close calls, within {index.rule.margin:g} of their threshold: (stage, block) '
+            f'{", ".join(map(str, index.borderline))}'
         )
     lines += [text for text in (index.note, index.provenance.get('warning')) if text]
     return '\n'.join(lines)
@@ -63,8 +64,8 @@ def written(work_dir: Path, until: str | None) -> str:
     files = f'In {work_dir}: results.md, {CURVE_FILE}, console.log'
     if until:
         return (
-            f'{files}; run again without --until to prune and retrain, with another --alpha, --reference or '
-            '--min-depth if you like'
+            f'{files}; run again without --until to prune and retrain, '
+            'with another --alpha, --max-drop, --reference or --min-depth if you like'
         )
     if (work_dir / 'task').exists():
         return f'{files}, task/ (what one task stores; tools/unpack.py, TaskLibrary)'

@@ -58,8 +58,8 @@ class Chain:
         pruned: Config of the retraining; by default `tune` with the index in place of its `SLSHook`.
         baseline: Config of the frozen backbone with a trained head, for the row `full`; without it that row has no
             metric.
-        decision: Settings of the rule that override the config's (`alpha`, `scope`, `min_depth`, `reference`); None
-            leaves one as it is. They may change until something was pruned.
+        decision: Settings of the rule that override the config's (`alpha`, `scope`, `min_depth`, `reference`,
+            `max_drop`); None leaves one as it is. They may change until something was pruned.
 
     Raises:
         ValueError: If a setting of the rule is out of range, a config lacks a part, or the work directory holds a run
@@ -175,7 +175,7 @@ class Chain:
             on_main_process(lambda: PruningIndex.load(written).save(self.index_path))
             return
         cfg, checkpoint = self.stages.settled('score', self.tune), self.stages.checkpoint('tuned')
-        runs.score(cfg, checkpoint, split, self.index_path, observer.prepare, observer.on_batch)
+        runs.score(cfg, checkpoint, split, self.index_path, observer.prepare, observer.on_batch, **self.decision)
 
     def _show(self, index: PruningIndex) -> None:
         index.save(self.index_path)

@@ -12,7 +12,8 @@ from mmengine.registry import Registry
 
 from mmsls.backbones import PrunedBackbone
 from mmsls.registry import short_name
-from mmsls.scoring import BlockId, choose_depths
+from mmsls.scoring import BlockId, Curve, choose_depths
+from mmsls.scoring.curve import POINTS, is_int
 
 CRITERIA = Registry('criterion', scope='mmsls', locations=['mmsls.criteria'])
 
@@ -89,6 +90,60 @@ class FeatureCriterion:
         return {block: self.score(x, evidence.labels, evidence.seed) for block, x in evidence.features.items()}
 
 
+class AccuracyCriterion(FeatureCriterion):
+    """A criterion in points that judges sample by sample: only `hits` is to be written.
+
+    `Rule(max_drop=...)` reads its curve, and whoever scores by it also learns how sure the decision is (see
+    `mmsls.scoring.stability`).
+
+    Example:
+        >>> class First(AccuracyCriterion):
+        ...     def hits(self, features, labels, seed):
+        ...         return labels == labels[0]
+        >>> First().score(np.eye(4), np.array([0, 1, 1, 2]), seed=0)
+        25.0
+    """
+
+    unit: ClassVar[str] = POINTS
+
+    def hits(self, features: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
+        """Return for every sample whether it is right, by what did not see it.
+
+        Args:
+            features: (n, d), float32.
+            labels: (n,), class numbers.
+            seed: Of whatever is drawn.
+
+        Returns:
+            (m,), bool; which m of the samples count, and their order, follow from the labels alone, so that blocks can
+            be compared sample by sample.
+        """
+        raise NotImplementedError(f'{type(self).__name__} has no hits()')
+
+    def score(self, features: np.ndarray, labels: np.ndarray, seed: int) -> float:
+        """Return the share of samples that are right, in percent."""
+        return points_of(self.hits(features, labels, seed))
+
+
+def points_of(hits: np.ndarray) -> float:
+    """Return the share of hits in percent."""
+    return 100.0 * int(np.count_nonzero(hits)) / len(hits)
+
+
+def check_count(name: str, value: int, least: int) -> int:
+    """Return an argument that counts something, or raise a ValueError that names it.
+
+    Example:
+        >>> check_count('Probe.folds', 1, 2)
+        Traceback (most recent call last):
+        ...
+        ValueError: Probe.folds is 1; it must be a whole number of at least 2
+    """
+    if not is_int(value) or value < least:
+        raise ValueError(f'{name} is {value!r}; it must be a whole number of at least {least}')
+    return int(value)
+
+
 def build_criterion(cfg: str | type | Mapping[str, Any]) -> Any:
     """Build a criterion from its name, its class or its config.
 
@@ -134,8 +189,7 @@ def kept_blocks(
         criterion: Where the scores come from; its kind decides how they are used.
         scores: Its number for every block.
         count: How many blocks a criterion of kind `'importance'` keeps.
-        **decision: `alpha`, `scope`, `min_depth`, `reference` of the walk, for a criterion of kind `'depth'`, which
-            finds its own depth.
+        **decision: Options of `Rule`, for a criterion of kind `'depth'`, which finds its own depth.
 
     Raises:
         ValueError: If the count is not between 1 and the number of blocks.
@@ -148,7 +202,7 @@ def kept_blocks(
     if not 1 <= count <= len(scores):
         raise ValueError(f'count must be between 1 and the {len(scores)} blocks, got {count}')
     if criterion.kind == 'depth':
-        depths = choose_depths(scores, **decision)
+        depths = choose_depths(Curve(scores, criterion.unit), **decision)
         return tuple((stage, block) for stage, depth in enumerate(depths) for block in range(depth))
     best = sorted(scores, key=lambda block: (-scores[block], block))[:count]
     return tuple(sorted(best))

@@ -59,6 +59,7 @@ class BlockScorer(FeatureCollector):
             raise ValueError(f'max_samples={max_samples} is too few: scoring needs {MIN_SAMPLES} samples or more')
         check_jobs(n_jobs)
         self.criterion = settled_criterion(criterion, perplexity, n_jobs)
+        rule.check_unit(self.criterion.unit)
         self.told = described(criterion)
         self.rule = rule
 

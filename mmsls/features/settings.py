@@ -9,7 +9,7 @@ from mmsls.criteria import SLS, build_criterion
 from mmsls.features.tasks import sampler_class, sampler_for_scope
 from mmsls.parallel.ranks import jobs_here
 from mmsls.scoring.embedding import check_perplexity
-from mmsls.scoring.rule import Rule
+from mmsls.scoring.rule import Rule, overridden
 
 
 def scorer_options(
@@ -21,12 +21,17 @@ def scorer_options(
         settings: Arguments of an `SLSHook`; those of the hook alone are left out.
         default_scope: The host's scope, which names the task.
         overrides: What wins over the settings unless None.
+
+    Raises:
+        ValueError: If an option of the rule is out of its range, or does not fit the criterion.
     """
     options = {key: value for key, value in settings.items() if key not in ('interval', 'out_file')}
-    options |= {key: value for key, value in (overrides or {}).items() if value is not None}
+    options = overridden(options, overrides or {})
     sampler = options.get('sampler') or sampler_for_scope(default_scope)
     rule = Rule.of(options, scope=getattr(sampler_class(sampler), 'default_scope', 'stage'))
     rest = {key: value for key, value in options.items() if value is not None and key not in Rule.options()}
+    if rule.max_drop is not None:
+        rule.check_unit(build_criterion(rest.get('criterion', 'sls')).unit)
     return {**rest, 'sampler': sampler, 'rule': rule}
 
 

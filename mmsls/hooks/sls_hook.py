@@ -24,7 +24,10 @@ from mmsls.hooks.validations import as_validated, is_due, training_of
 from mmsls.registry import HOOKS
 from mmsls.scoring.rule import Rule
 
-EXTRA_PASS = 'no validation scored the last weights of this training: it is done now, by one more pass over the validation images'
+EXTRA_PASS = (
+    'no validation scored the last weights of this training: '
+    'it is done now, by one more pass over the validation images'
+)
 
 
 @HOOKS.register_module()
@@ -51,7 +54,9 @@ class SLSHook(Hook):
         criterion: What scores the blocks: `'sls'`, as published, or the name, class or config of another criterion that
             rates depths.
         **rule: Options of `Rule`: `alpha=0.3`, `scope` (by default as the task wants: `'model'` for classification,
-            else `'stage'`), `min_depth` (by default 1 in scope `'stage'`, 0 in scope `'model'`), `reference='top'`.
+            else `'stage'`), `min_depth` (by default 1 in scope `'stage'`, 0 in scope `'model'`), `reference='top'`,
+            `max_drop` (points; only with a criterion in points, such as `'probe'`, and then in place of `alpha` and
+            `reference`).
 
     Raises:
         ValueError: If an argument is out of range.

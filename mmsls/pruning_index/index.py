@@ -134,14 +134,15 @@ class PruningIndex:
         """Decide anew from the stored curve: no forward pass, no embedding.
 
         Args:
-            **options: Those of `Rule` (`alpha`, `scope`, `min_depth`, `reference`); what is absent or None stays as
-                stored.
+            **options: Those of `Rule` (`alpha`, `scope`, `min_depth`, `reference`, `max_drop`); what is absent or None
+                stays as stored, but for a stored `max_drop`, which `alpha` or `reference` end.
 
         Returns:
             A new index; this one stays as it is.
 
         Raises:
-            ValueError: If an option does not exist or is out of its range.
+            ValueError: If an option does not exist or is out of its range, or the curve is not in the unit of
+                `max_drop`.
         """
         rule = self.rule.but(**options)
         return replace(self, rule=rule, decision=rule.decide(self.curve))
@@ -203,7 +204,7 @@ class PruningIndex:
             'backbone': self.backbone,
             'unit': self.curve.unit,
             'scores': self.curve.to_lists(),
-            'rule': vars(self.rule),
+            'rule': self.rule.as_dict(),
             **vars(self.decision),
         }
         return to_text({**vars(self), **told}, self.extra)

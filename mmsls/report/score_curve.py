@@ -39,7 +39,7 @@ def draw_score_curve(index: PruningIndex, path: str | Path) -> None:
     axes.plot([], [], color='0.3', linestyle='dashed', linewidth=1, label='threshold')
     axes.set(xlabel='block, bottom to top', ylabel=index.curve.unit, xticks=range(1, first + 1))
     axes.set_title(
-        f'{tuple(index.kept_depths)} of {tuple(depths)} blocks kept, alpha {index.alpha}, scope {index.scope}',
+        f'{tuple(index.kept_depths)} of {tuple(depths)} blocks kept, {index.rule.told}, scope {index.scope}',
         fontsize=10,
     )
     axes.legend(fontsize=8)

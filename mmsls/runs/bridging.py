@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from mmsls.backbones.bridge import LinearBridge
+from mmsls.backbones.lookup import find_backbone
 from mmsls.checkpoint.reading import read_checkpoint
 from mmsls.checkpoint.slimming import slim
-from mmsls.features.scorer import find_backbone
 from mmsls.files.writing import whole_file
 from mmsls.parallel.main_process import on_main_process
 from mmsls.runs.building import build_model

@@ -11,7 +11,9 @@ from typing import Any
 BlockId = tuple[int, int]
 """`(stage, block)`, both counted from 0 at the input side; a ViT has one stage."""
 
-BOUNDS = {'silhouette': (-1.0, 1.0), 'points': (0.0, 100.0)}
+POINTS = 'points'
+"""The unit of curves that count a metric in percent, such as accuracy: `Rule(max_drop=)` reads these alone."""
+BOUNDS = {'silhouette': (-1.0, 1.0), POINTS: (0.0, 100.0)}
 """Lowest and highest value of the units that have any; a mean silhouette, and a metric in percent."""
 
 
@@ -102,7 +104,7 @@ def check_values(values: Mapping[BlockId, float], unit: str) -> dict[BlockId, fl
                 if unit == 'silhouette'
                 else f'in {unit} it must be finite'
             )
-            within = f' and in [{low:g}, {high:g}]' if unit == 'points' else ''
+            within = f' and in [{low:g}, {high:g}]' if unit == POINTS else ''
             raise ValueError(f'score of block {tuple(map(int, block))} is {value!r}; {what}{within}')
     return {(int(stage), int(block)): float(values[stage, block]) for stage, block in sorted(values)}
 

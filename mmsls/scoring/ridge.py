@@ -1,4 +1,4 @@
-"""Ridge regression from sums: closed form, bounded memory, sums that add up over batches and processes."""
+"""Ridge regression from sums: a closed-form probe in bounded memory, which adds up over batches and processes."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class RidgeSums:
         """Return the share of these samples' variance that coefficients explain.
 
         1 at best, below 0 where a constant does better. Fit on some sums and ask others: the score on samples that were
-            not seen, with none of them stored.
+        not seen, with none of them stored.
         """
         total = self.yy - float((self.xy[-1] ** 2).sum()) / self.weight
         return 1 - self.residual(coefficients) / total if total > 0 else 0.0

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
-from mmsls.scoring.curve import BlockId, Curve, is_int, is_real
-from mmsls.scoring.walk import note_of, walk_down
+from mmsls.scoring.curve import POINTS, BlockId, Curve, is_int, is_real
+from mmsls.scoring.walk import BORDERLINE, BORDERLINE_SHARE, Walk, first_within, note_of, walk_down
 
 SCOPES = ('model', 'stage')
 REFERENCES = ('top', 'peak')
+OF_ALPHA = ('alpha', 'reference')
+"""Options of the published walk, which `max_drop` takes the place of."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Decision:
         kept_depths: Blocks kept in every stage, from the bottom.
         thresholds: One threshold per stage in scope `'stage'`, a single one in scope `'model'`; None where the
             reference score is not positive, so there is no threshold and nothing is pruned.
-        borderline: Blocks whose score lies within 0.05 of their threshold, in order.
+        borderline: Blocks whose score lies close to their threshold (see `Rule.margin`), in order.
         note: Why nothing was pruned, in the model or in some stage; None where every walk found its threshold and
             blocks were removed.
     """
@@ -49,6 +51,9 @@ class Rule:
 
     Rule of Han & Tang, ECCV 2024, arXiv 2407.14330 (`scope='model'`, `reference='top'`); the other options are ours.
 
+    With `max_drop` the question is another one, in the unit of the curve: what stays is the smallest depth whose value
+    is at most `max_drop` below the best block's. `alpha` and `reference` are kept, but not read.
+
     Attributes:
         alpha: Share of the reference score that a block must reach to be walked past, 0 < alpha <= 1. A larger alpha
             never keeps fewer blocks.
@@ -58,6 +63,8 @@ class Rule:
         reference: `'top'` is the published rule. `'peak'` takes the best-scoring block (the topmost of equals) in the
             place of block N: the threshold is `alpha` times its score, the walk starts there, and every block above it
             is removed. It prunes where the score falls off at the top, which makes the published rule keep everything.
+        max_drop: Points that may be lost against the best block (of the model, or of every stage), at least 0, such as
+            1.0; None: the published rule. Only for curves in points (see `Curve`): a silhouette has none.
 
     Raises:
         ValueError: If an option is out of its range.
@@ -74,6 +81,7 @@ class Rule:
     scope: str = 'model'
     min_depth: int = 0
     reference: str = 'top'
+    max_drop: float | None = None
 
     def __post_init__(self) -> None:
         if not is_real(self.alpha) or not 0 < self.alpha <= 1:
@@ -84,6 +92,10 @@ class Rule:
             raise ValueError(f'min_depth is {self.min_depth!r}; it must be a whole number of at least 0')
         if self.reference not in REFERENCES:
             raise ValueError(f'reference is {self.reference!r}; it must be one of {REFERENCES}')
+        if self.max_drop is not None:
+            if not is_real(self.max_drop) or self.max_drop < 0:
+                raise ValueError(f'max_drop is {self.max_drop!r}; it must be a number of points of at least 0, or None')
+            object.__setattr__(self, 'max_drop', float(self.max_drop))
         # numpy's numbers are not JSON
         object.__setattr__(self, 'alpha', float(self.alpha))
         object.__setattr__(self, 'min_depth', int(self.min_depth))
@@ -106,23 +118,55 @@ class Rule:
 
         Example:
             >>> Rule.of({'alpha': 0.5, 'seed': 0, 'reference': None}, scope='stage')
-            Rule(alpha=0.5, scope='stage', min_depth=1, reference='top')
+            Rule(alpha=0.5, scope='stage', min_depth=1, reference='top', max_drop=None)
         """
         given = {name: settings[name] for name in cls.options() if settings.get(name) is not None}
         given.setdefault('scope', scope)
         given.setdefault('min_depth', 1 if given['scope'] == 'stage' else 0)
         return cls(**given)
 
-    def but(self, **options: Any) -> Rule:
-        """Return a rule with other options; None leaves one as it is.
+    @property
+    def margin(self) -> float:
+        """Distance to its threshold up to which a block is borderline: 0.05, or a quarter of `max_drop`."""
+        return BORDERLINE if self.max_drop is None else BORDERLINE_SHARE * self.max_drop
+
+    @property
+    def told(self) -> str:
+        """What the threshold is made of, in words.
+
+        Example:
+            >>> Rule().told, Rule(max_drop=1).told
+            ('alpha 0.3', 'max_drop 1 points')
+        """
+        return f'alpha {self.alpha}' if self.max_drop is None else f'max_drop {self.max_drop:g} {POINTS}'
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the options as a file holds them: `max_drop` only where it is set."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    def check_unit(self, unit: str) -> None:
+        """Refuse a curve that this rule cannot read.
 
         Raises:
-            ValueError: If there is no such option, or it is out of its range.
+            ValueError: If `max_drop` is set and the curve is not in points.
+        """
+        if self.max_drop is not None and unit != POINTS:
+            raise ValueError(
+                f'max_drop is {self.max_drop:g} points, but the curve counts {unit}: score by a criterion in points '
+                "('probe', 'ncm' or 'knn'), or decide by alpha"
+            )
+
+    def but(self, **options: Any) -> Rule:
+        """Return a rule with other options; None leaves one as it is, and `alpha` or `reference` end a `max_drop`.
+
+        Raises:
+            ValueError: If there is no such option, it is out of its range, or `max_drop` comes with one that it doesn't
+                read.
         """
         unknown = sorted(set(options) - set(self.options()))
         if unknown:
             raise ValueError(f'the rule has no option {unknown[0]!r}; its options are {", ".join(self.options())}')
-        return replace(self, **{name: value for name, value in options.items() if value is not None})
+        return Rule(**overridden(vars(self), options))
 
     def decide(self, curve: Curve | Mapping[BlockId, float]) -> Decision:
         """Read a curve.
@@ -131,14 +175,13 @@ class Rule:
             curve: A criterion's curve; bare numbers are mean silhouettes.
 
         Raises:
-            ValueError: If it is no curve (see `Curve`).
+            ValueError: If it is no curve (see `Curve`), or not in the unit of `max_drop`.
         """
         curve = curve if isinstance(curve, Curve) else Curve(curve)
+        self.check_unit(curve.unit)
         blocks, depths = list(curve.values), curve.depths
         groups = [blocks] if self.scope == 'model' else [[b for b in blocks if b[0] == s] for s in range(len(depths))]
-        walks = [
-            walk_down(group, [curve.values[block] for block in group], self.alpha, self.reference) for group in groups
-        ]
+        walks = [self._walk(group, [curve.values[block] for block in group]) for group in groups]
         walked = [walk.kept for walk in walks] if self.scope == 'stage' else spread(walks[0].kept, depths)
         kept = tuple(max(keep, min(self.min_depth, depth)) for keep, depth in zip(walked, depths, strict=True))
         return Decision(
@@ -148,13 +191,41 @@ class Rule:
             note=note_of(walks, kept == depths, self.min_depth),
         )
 
+    def _walk(self, group: Sequence[BlockId], values: Sequence[float]) -> Walk:
+        if self.max_drop is not None:
+            return first_within(group, values, self.max_drop)
+        return walk_down(group, values, self.alpha, self.reference)
 
-def choose_depths(scores: Mapping[BlockId, float], **options: Any) -> tuple[int, ...]:
+
+def overridden(settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with others in their place; None overrides nothing.
+
+    Who names `alpha` or `reference` wants the rule that reads them: a `max_drop` among the settings goes.
+
+    Raises:
+        ValueError: If `max_drop` overrides together with one that it does not read.
+
+    Example:
+        >>> overridden({'max_drop': 1.0, 'seed': 0}, {'alpha': 0.5, 'seed': None})
+        {'seed': 0, 'alpha': 0.5}
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    published = [name for name in OF_ALPHA if name in given]
+    if published and 'max_drop' in given:
+        raise ValueError(
+            f'max_drop is {given["max_drop"]!r} and {published[0]} is {given[published[0]]!r}; '
+            'max_drop reads neither alpha nor reference: give one or the other'
+        )
+    return {name: value for name, value in settings.items() if name != 'max_drop' or not published} | given
+
+
+def choose_depths(scores: Curve | Mapping[BlockId, float], **options: Any) -> tuple[int, ...]:
     """Choose how many blocks of every stage to keep: the published rule, unless options say otherwise.
 
     Args:
-        scores: Mean silhouette of every block, in [-1, 1]; the keys must form whole stages, counted from `(0, 0)`.
-        **options: Those of `Rule`: `alpha=0.3`, `scope='model'`, `min_depth=0`, `reference='top'`.
+        scores: Mean silhouette of every block, in [-1, 1], or a `Curve` of another unit; the keys must form whole
+            stages, counted from `(0, 0)`.
+        **options: Those of `Rule`: `alpha=0.3`, `scope='model'`, `min_depth=0`, `reference='top'`, `max_drop=None`.
 
     Returns:
         Number of blocks kept in every stage. Where a reference block does not separate the classes nothing is pruned,
@@ -176,6 +247,9 @@ def choose_depths(scores: Mapping[BlockId, float], **options: Any) -> tuple[int,
         >>> stages = {(0, 0): 0.1, (0, 1): 0.1, (1, 0): 0.3, (1, 1): 0.4, (1, 2): 0.5}
         >>> choose_depths(stages), choose_depths(stages, scope='stage'), choose_depths(stages, min_depth=2)
         ((2, 1), (1, 1), (2, 2))
+        >>> accuracy = Curve({(0, 0): 47.7, (0, 1): 79.1, (0, 2): 82.0, (0, 3): 79.7}, 'points')
+        >>> choose_depths(accuracy, max_drop=1.0), choose_depths(accuracy, max_drop=3.0)
+        ((3,), (2,))
     """
     decision = Rule(**options).decide(scores)
     if decision.unseparated:

@@ -1,4 +1,4 @@
-"""The published walk down one group of blocks, and the words for what it found."""
+"""What a rule finds in one group of blocks, and the words for it: the published walk, and a drop in points."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from mmsls.scoring.curve import BlockId
 
 BORDERLINE = 0.05
 """Distance to its threshold up to which a block is borderline: t-SNE moves a score that much between machines."""
+BORDERLINE_SHARE = 0.25
+"""The same under `max_drop`, as a share of it: a block nearer than that could as well lie on the other side."""
+ROUNDING = 1e-9
+"""Points by which a value may miss a threshold that it equals on paper."""
 
 LIKELY_CAUSES = (
     'likely causes: the model is not tuned to this task or its checkpoint was not loaded, the labels are not those of '
@@ -18,7 +22,7 @@ LIKELY_CAUSES = (
 
 @dataclass(frozen=True)
 class Walk:
-    """One walk down a group of blocks.
+    """What was found in one group of blocks.
 
     Attributes:
         whole: Whether it keeps all of them.
@@ -26,7 +30,7 @@ class Walk:
         start: Where it began, in words.
         threshold: What a block must reach; None where there is none.
         stop: Where it stopped, in words; None where no block was below.
-        borderline: Blocks within 0.05 of the threshold.
+        borderline: Blocks close to the threshold: see `Rule.margin`.
     """
 
     whole: bool
@@ -51,6 +55,17 @@ def walk_down(blocks: Sequence[BlockId], scores: Sequence[float], alpha: float, 
     kept = 1 if stop is None else stop + 2
     near = tuple(block for block, score in zip(blocks, scores, strict=True) if abs(score - threshold) <= BORDERLINE)
     return Walk(kept == depth, kept, told[start], threshold, None if stop is None else told[stop], near)
+
+
+def first_within(blocks: Sequence[BlockId], values: Sequence[float], max_drop: float) -> Walk:
+    """Find the lowest block of a group, given bottom to top, that is at most `max_drop` below the best one."""
+    depth, best = len(values), max(range(len(values)), key=lambda index: values[index])
+    told = [f'block {block} scores {value:.4f}' for block, value in zip(blocks, values, strict=True)]
+    threshold = values[best] - max_drop
+    first = next(index for index, value in enumerate(values) if value >= threshold - ROUNDING)
+    margin = BORDERLINE_SHARE * max_drop
+    near = tuple(block for block, value in zip(blocks, values, strict=True) if abs(value - threshold) < margin)
+    return Walk(first + 1 == depth, first + 1, told[best], threshold, told[first - 1] if first else None, near)
 
 
 def note_of(walks: Sequence[Walk], whole: bool, min_depth: int) -> str | None:

@@ -28,6 +28,7 @@ from mmsls.files.reading import read_json
 from mmsls.files.writing import whole_file, write_json
 from mmsls.parallel.main_process import on_main_process
 from mmsls.pruning_index import PruningIndex
+from mmsls.scoring.curve import POINTS
 from mmsls.vtab.evidence import gather_evidence
 from mmsls.vtab.methods import METHODS, check_methods
 from mmsls.vtab.results import RESULTS_FILE, Result, load, save
@@ -124,10 +125,13 @@ class TaskRun:
         return {name: stored[name]['kept'] for name in asked if stored[name]['kept'] is not None}
 
     def _basis(self, name: str, count: int) -> dict[str, Any]:
-        """Return what of SLS's decision a method's choice rests on: its walk's settings, or how many it keeps."""
-        if METHODS[name] and CRITERIA.build({'type': METHODS[name]}).kind == 'depth':
-            index = PruningIndex.load(self.chain.index_path)
-            return vars(index.rule)
+        """Return what of SLS's decision a method's choice rests on: its walk's settings, or how many it keeps.
+
+        A method whose curve is not in points is read by `alpha` where SLS's is read by `max_drop`.
+        """
+        if METHODS[name] and (criterion := CRITERIA.build({'type': METHODS[name]})).kind == 'depth':
+            options = PruningIndex.load(self.chain.index_path).rule.as_dict()
+            return {key: value for key, value in options.items() if key != 'max_drop' or criterion.unit == POINTS}
         return {'count': count}
 
     def _has_results_of(self, name: str) -> bool:

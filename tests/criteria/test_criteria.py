@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
 
 from mmsls.criteria import CRITERIA, kept_blocks
-from mmsls.criteria.base import check_block_scores
+from mmsls.criteria.base import AccuracyCriterion, build_criterion, check_block_scores
 from mmsls.criteria.influence import linear_cka, mean_cosine
+from mmsls.scoring.rule import Rule
 
 KINDS = {
     'SLS': 'depth',
@@ -21,7 +23,13 @@ KINDS = {
     'Taylor': 'importance',
     'LinearProbe': 'depth',
     'PlainSilhouette': 'depth',
+    'Probe': 'depth',
+    'NCM': 'depth',
+    'KNN': 'depth',
+    'LogME': 'depth',
+    'HScore': 'depth',
 }
+POINTS = ['Probe', 'NCM', 'KNN']
 
 
 def make(name, **arguments):
@@ -117,6 +125,61 @@ def test_separation_grows_with_the_distance_of_the_classes(evidence, name):
     assert scores[0, 3] > (0.6 if name == 'LinearProbe' else 0.5)
 
 
+@pytest.mark.parametrize('name', [*POINTS, 'LogME', 'HScore'])
+def test_separation_grows_with_the_distance_of_classes_in_directions_of_their_own(evidence, name):
+    labels = np.repeat([0, 1, 2], 20)
+    directions = np.eye(3, 8)[labels]
+    noise = np.random.default_rng(0).normal(size=(60, 8))
+    features = {(0, block): noise + distance * directions for block, distance in enumerate([0, 1, 3, 20])}
+    scores = make(name)(evidence(features=features, labels=labels))
+    assert max(scores[0, 0], scores[0, 1]) < scores[0, 2] <= scores[0, 3]
+    assert scores[0, 3] == 100 or name not in POINTS
+
+
+@pytest.mark.parametrize('name', ['probe', 'ncm', 'knn', 'logme', 'hscore', 'PROBE', 'mmsls.Probe'])
+def test_short_names_are_found_in_any_case(name):
+    assert type(build_criterion(name)).__name__.lower() == name.lower().removeprefix('mmsls.')
+
+
+def test_the_rule_names_the_criteria_that_have_points():
+    kinds = CRITERIA.module_dict
+    assert sorted(POINTS) == sorted(name for name, kind in kinds.items() if kind.unit == 'points')
+    with pytest.raises(ValueError, match='in points') as error:
+        Rule(max_drop=1).check_unit('silhouette')
+    assert sorted(re.findall(r"'(\w+)'", str(error.value))) == sorted(name.lower() for name in POINTS)
+
+
+@pytest.mark.parametrize('name', POINTS)
+def test_points_are_the_share_of_hits_and_every_block_judges_the_same_samples(evidence, name):
+    labels = np.repeat([0, 1, 2, 3], [20, 20, 19, 1])
+    given = evidence(features=separated([0, 0.5, 1, 10], labels), labels=labels)
+    criterion = make(name)
+    assert isinstance(criterion, AccuracyCriterion)
+    hits = {block: criterion.hits(x, labels, 0) for block, x in given.features.items()}
+    assert {found.shape for found in hits.values()} == {(59,)}
+    assert criterion(given) == pytest.approx({block: 100 * found.mean() for block, found in hits.items()})
+
+
+def test_max_drop_reads_points(evidence):
+    labels = np.repeat([0, 1, 2], 20)
+    scores = make('NCM')(evidence(features=separated([0, 1, 10, 10], labels), labels=labels))
+    assert kept_blocks(make('NCM'), scores, count=1, max_drop=1.0) == ((0, 0), (0, 1), (0, 2))
+
+
+@pytest.mark.parametrize(
+    ('name', 'arguments', 'said'),
+    [
+        ('Probe', {'folds': 1}, 'Probe.folds is 1'),
+        ('Probe', {'folds': 2.0}, 'Probe.folds is 2.0'),
+        ('KNN', {'neighbours': 0}, 'KNN.neighbours is 0'),
+        ('KNN', {'neighbours': True}, 'KNN.neighbours is True'),
+    ],
+)
+def test_arguments_out_of_range_are_named(name, arguments, said):
+    with pytest.raises(ValueError, match=said):
+        make(name, **arguments)
+
+
 def test_chance_depends_on_the_seed_alone(evidence):
     assert make('Random')(evidence(seed=1)) != make('Random')(evidence(seed=2))
 
@@ -129,6 +192,11 @@ def test_importance_keeps_the_most_important_blocks_wherever_they_are():
 def test_depth_finds_its_own_depth_by_the_walk():
     scores = {(0, 0): 0.1, (0, 1): 0.2, (0, 2): 0.8, (0, 3): 0.9}
     assert kept_blocks(make('LinearProbe'), scores, count=1, alpha=0.3) == ((0, 0), (0, 1), (0, 2))
+
+
+def test_depth_reads_a_curve_in_its_own_unit():
+    scores = {(0, 0): -10.0, (0, 1): 20.0, (0, 2): 80.0}
+    assert kept_blocks(make('LinearProbe'), scores, count=1, alpha=0.5) == ((0, 0), (0, 1), (0, 2))
 
 
 @pytest.mark.parametrize('count', [0, 5])

@@ -276,6 +276,8 @@ def test_bad_interval_is_refused(interval):
         ({'scope': 'blocks'}, 'scope'),
         ({'reference': 'middle'}, 'reference'),
         ({'min_depth': -1}, 'min_depth'),
+        ({'max_drop': -1}, 'max_drop is -1'),
+        ({'max_drop': 1}, "max_drop is 1 points, but the curve counts silhouette.*'probe'"),
         ({'max_samples': 0}, 'max_samples'),
         ({'max_samples': 9}, 'max_samples=9'),
         ({'perplexity': 0}, 'perplexity'),

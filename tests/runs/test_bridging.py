@@ -10,7 +10,7 @@ import torch
 from mmengine.runner import Runner
 
 from mmsls import runs
-from mmsls.features.scorer import find_backbone
+from mmsls.backbones.lookup import find_backbone
 from mmsls.runs.bridging import bridged_cfg, tokens_at, training_images, unpruned_cfg
 
 KEPT = (2, 1, 1, 0)

@@ -11,7 +11,7 @@ import pytest
 
 from mmsls.scoring import choose_depths
 from mmsls.scoring.curve import Curve, stage_depths
-from mmsls.scoring.rule import Rule
+from mmsls.scoring.rule import Rule, overridden
 
 
 def table(*stages: list[float]) -> dict[tuple[int, int], float]:
@@ -153,6 +153,104 @@ def test_larger_alpha_or_min_depth_never_keeps_fewer(scope, reference):
         by_depth = [Rule(min_depth=d, scope=scope, reference=reference).decide(scores).kept_depths for d in range(8)]
         for series in (by_alpha, by_depth):
             assert all(x <= y for low, high in itertools.pairwise(series) for x, y in zip(low, high, strict=True))
+
+
+SIGN = [47.7, 66.9, 73.1, 73.6, 74.0, 75.6, 79.1, 82.0, 79.7, 81.5, 80.9, 77.4]
+
+
+def points(*stages: list[float]) -> Curve:
+    return Curve(table(*stages), 'points')
+
+
+@pytest.mark.parametrize(('max_drop', 'kept'), [(0, 8), (1, 8), (2.9, 7), (3, 7), (8, 5), (9, 3), (100, 1)])
+def test_max_drop_keeps_the_smallest_depth_within_it_of_the_best(max_drop, kept):
+    decision = Rule(max_drop=max_drop).decide(points(SIGN))
+    assert decision.kept_depths == (kept,)
+    assert decision.thresholds == pytest.approx((82.0 - max_drop,))
+
+
+def test_a_depth_exactly_max_drop_below_is_kept_whatever_rounding_says():
+    for best, drop, value in ((64.2, 0.1, 64.1), (64.4, 1.0, 63.4), (64.4, 1.5, 62.9)):
+        assert best - drop > value
+        assert choose_depths(points([0.0, value, best]), max_drop=drop) == (2,)
+
+
+def test_max_drop_looks_at_the_curve_alone_not_at_where_it_dips():
+    assert choose_depths(points([80.0, 40.0, 80.5]), max_drop=1) == (1,)
+
+
+def test_max_drop_in_both_scopes():
+    swin = points([10.0, 40.0], [50.0, 49.0], [60.0, 70.0, 69.5, 65.0])
+    assert choose_depths(swin, max_drop=1) == (2, 2, 2)
+    assert choose_depths(swin, max_drop=20.5) == (2, 1, 0)
+    assert choose_depths(swin, max_drop=1, scope='stage') == (2, 1, 2)
+    assert choose_depths(swin, max_drop=20.5, min_depth=1) == (2, 1, 1)
+    assert Rule(max_drop=1, scope='stage').decide(swin).thresholds == pytest.approx((39, 49, 69))
+
+
+def test_max_drop_reads_neither_alpha_nor_reference():
+    for alpha, reference in itertools.product((0.1, 1.0), ('top', 'peak')):
+        rule = Rule(max_drop=3, alpha=alpha, reference=reference)
+        assert rule.decide(points(SIGN)) == Rule(max_drop=3).decide(points(SIGN))
+
+
+def test_no_max_drop_is_the_published_rule_in_any_unit():
+    rng = random.Random(2)
+    for _ in range(50):
+        scores = table(*[[rng.uniform(-0.3, 0.9) for _ in range(depth)] for depth in (2, 2, 6, 2)])
+        assert Rule(max_drop=None).decide(scores) == Rule().decide(scores)
+    assert Rule().decide(points(SIGN)).kept_depths == (1,)
+
+
+def test_larger_max_drop_never_keeps_more():
+    rng = random.Random(3)
+    for scope in ('model', 'stage'):
+        for _ in range(50):
+            curve = points(*[[rng.uniform(0, 100) for _ in range(depth)] for depth in (2, 2, 6, 2)])
+            kept = [Rule(max_drop=d, scope=scope).decide(curve).kept_depths for d in (0, 1, 5, 20, 60, 100)]
+            assert all(x >= y for less, more in itertools.pairwise(kept) for x, y in zip(less, more, strict=True))
+
+
+def test_borderline_under_max_drop_is_a_quarter_of_it():
+    decision = Rule(max_drop=2).decide(points([70.0, 77.4, 77.6, 78.4, 78.6, 80.0]))
+    assert decision.borderline == ((0, 2), (0, 3))
+    assert (Rule(max_drop=2).margin, Rule().margin) == (0.5, 0.05)
+    assert Rule(max_drop=0).decide(points([70.0, 80.0, 80.0])).borderline == ()
+
+
+def test_note_under_max_drop_says_why_nothing_was_pruned():
+    assert Rule(max_drop=1).decide(points(SIGN)).note is None
+    note = Rule(max_drop=1).decide(points([10.0, 20.0, 30.0])).note
+    assert note.startswith('nothing pruned: block (0, 1) scores 20.0000, below the threshold 29.0000')
+    assert 'only one' in Rule(max_drop=1).decide(points([10.0])).note
+    assert Rule(max_drop=1).decide(points([0.0, 0.0])).kept_depths == (1,)
+
+
+@pytest.mark.parametrize('max_drop', [-0.1, float('nan'), float('inf'), True, '1'])
+def test_max_drop_out_of_range_is_named(max_drop):
+    with pytest.raises(ValueError, match='max_drop is'):
+        Rule(max_drop=max_drop)
+
+
+@pytest.mark.parametrize('unit', ['silhouette', 'evidence'])
+def test_max_drop_on_a_curve_without_points_is_refused_with_the_criteria_that_have_some(unit):
+    with pytest.raises(ValueError, match=f"max_drop is 1 points, but the curve counts {unit}.*'probe', 'ncm' or 'knn'"):
+        choose_depths(Curve(VIT, unit), max_drop=1)
+
+
+def test_naming_alpha_or_reference_ends_a_max_drop():
+    rule = Rule(max_drop=1, alpha=0.5)
+    assert rule.but(alpha=0.6) == Rule(alpha=0.6)
+    assert rule.but(reference='peak') == Rule(alpha=0.5, reference='peak')
+    assert rule.but(scope='stage', min_depth=1) == Rule(max_drop=1, alpha=0.5, scope='stage', min_depth=1)
+    assert Rule(alpha=0.5).but(max_drop=2) == Rule(max_drop=2, alpha=0.5)
+
+
+@pytest.mark.parametrize('option', [{'alpha': 0.5}, {'reference': 'peak'}])
+def test_max_drop_is_not_given_together_with_what_it_does_not_read(option):
+    with pytest.raises(ValueError, match=f'max_drop is 2 and {next(iter(option))} is .*give one or the other'):
+        Rule().but(max_drop=2, **option)
+    assert overridden({'max_drop': 2, **option}, {'seed': 1}) == {'max_drop': 2, **option, 'seed': 1}
 
 
 def test_order_of_the_mapping_does_not_matter():

@@ -116,6 +116,20 @@ def test_a_rule_out_of_range_leaves_no_folder(config, tmp_path):
     assert not (tmp_path / 'chain').exists()
 
 
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (('--max-drop', '1'), 'error: max_drop is 1 points, but the curve counts silhouette'),
+        (('--max-drop', '1', '--alpha', '0.5'), 'error: max_drop is 1.0 and alpha is 0.5'),
+        (('--max-drop', '-1'), 'error: max_drop is -1.0'),
+    ],
+)
+def test_a_max_drop_that_cannot_be_leaves_no_folder(config, tmp_path, options, words):
+    done = run('run_sls.py', config, *options, '--work-dir', tmp_path / 'chain')
+    assert done.stderr.splitlines()[-1].startswith(words)
+    assert not (tmp_path / 'chain').exists()
+
+
 def test_benchmark_refuses_two_toolboxes(config, tmp_path):
     (tmp_path / 'other.py').write_text(f"_base_ = {str(config)!r}\ndefault_scope = 'mmseg'\n")
     done = run('benchmark.py', config, tmp_path / 'other.py')

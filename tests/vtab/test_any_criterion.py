@@ -60,6 +60,21 @@ def test_a_criterion_of_ten_lines_scores_every_task(cfg_of, spread, task, tmp_pa
     assert PruningIndex.load(tmp_path / 'index.json') == index
 
 
+@pytest.mark.parametrize('task', ['detection', 'segmentation', 'classification'])
+def test_a_criterion_in_points_and_the_rule_in_points_on_every_task(cfg_of, task, tmp_path):
+    cfg = cfg_of(task, criterion='probe', max_drop=2.0, max_samples=200)
+    index = runs.score(cfg, None, out_file=tmp_path / 'index.json')
+    assert (index.criterion, index.curve.unit, index.max_drop) == ({'type': 'Probe'}, 'points', 2.0)
+    assert PruningIndex.load(tmp_path / 'index.json') == index
+    assert runs.score(cfg, None, out_file=tmp_path / 'again.json', alpha=0.3).rule == index.rule.but(alpha=0.3)
+
+
+@pytest.mark.parametrize('criterion', ['sls', 'LinearProbe', 'logme', None])
+def test_a_max_drop_without_points_is_refused_before_anything_is_built(cfg_of, criterion):
+    with pytest.raises(ValueError, match='max_drop is 1 points, but the curve counts'):
+        runs.scoring_options(cfg_of('detection', criterion=criterion), {'max_drop': 1.0})
+
+
 def test_the_hook_scores_by_it_while_training(cfg_of, build_runner, tmp_path):
     build_runner(cfg_of('detection', criterion={'type': 'mmsls.LinearProbe', 'folds': 2}, perplexity=5.0)).train()
     index = PruningIndex.load(tmp_path / 'pruning_index.json')
