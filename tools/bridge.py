@@ -8,7 +8,6 @@ from pathlib import Path
 from mmsls import runs
 from mmsls.cli import one_line_errors, path_argument, run_parser
 from mmsls.report.progress import ChainProgress, terminal
-from mmsls.runs.bridging import describe
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,7 +34,7 @@ def main() -> None:
         stage = progress.stage('bridge', False)
         fitted = runs.bridge(cfg, args.checkpoint, out, args.images, stage.on_batch)
     for bridge in fitted:
-        console.print(describe(bridge), highlight=False, soft_wrap=True)
+        console.print(bridge, highlight=False, soft_wrap=True)
     console.print(
         f'wrote {out}; test it with model.backbone.bridge=True and the same index, or retrain from it (load_from)',
         highlight=False,

@@ -6,8 +6,8 @@ import argparse
 
 from mmsls import runs
 from mmsls.cli import add_rule_options, chosen, one_line_errors, path_argument, run_parser
+from mmsls.features.splits import SPLITS
 from mmsls.report.progress import ChainProgress, terminal
-from mmsls.runs.configs import SPLITS
 
 
 def parse_args() -> argparse.Namespace:

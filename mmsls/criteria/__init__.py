@@ -9,6 +9,7 @@ from mmsls.criteria.base import (
     build_criterion,
     kept_blocks,
 )
+from mmsls.criteria.bridged import Bridged
 from mmsls.criteria.influence import BlockInfluence, CKAInfluence
 from mmsls.criteria.probe import KNN, NCM, Probe
 from mmsls.criteria.separation import SLS, LinearProbe, PlainSilhouette
@@ -23,6 +24,7 @@ __all__ = [
     'SLS',
     'AccuracyCriterion',
     'BlockInfluence',
+    'Bridged',
     'CKAInfluence',
     'Criterion',
     'Evidence',

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -18,6 +18,33 @@ from mmsls.scoring.curve import POINTS, is_int
 CRITERIA = Registry('criterion', scope='mmsls', locations=['mmsls.criteria'])
 
 
+class Judge(Protocol):
+    """Who says what a model's outputs are worth."""
+
+    def process(self, outputs: Sequence[Any], batch: Any) -> None:
+        """Take what a model made of a batch."""
+
+    def points(self) -> tuple[str, float]:
+        """Return the metric's name and its value in percent, over all processes."""
+
+
+class Trial(Protocol):
+    """What a criterion that tries the model out has for it."""
+
+    @property
+    def on_batch(self) -> Callable[[int, int], None] | None:
+        """Called with (batches done, batches in all), if anybody watches."""
+
+    def training(self, images: int) -> Any:
+        """Return a loader of at most so many training images, as `test_step` takes them."""
+
+    def validation(self) -> Any:
+        """Return a loader of the images that judge."""
+
+    def judge(self, loader: Any) -> Judge:
+        """Return a new judge for one pass over a loader of `validation`."""
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What a criterion may look at: the tuned model, and what one pass over the training images recorded.
@@ -30,6 +57,7 @@ class Evidence:
         features: Per block, (n, d): what SLS scores.
         labels: (n,).
         seed: Of whatever a criterion draws.
+        trial: Images and evaluator, for a criterion with `tries`; it gets no features.
     """
 
     model: Any
@@ -38,6 +66,7 @@ class Evidence:
     features: Mapping[BlockId, np.ndarray]
     labels: np.ndarray
     seed: int = 0
+    trial: Trial | None = None
 
 
 class Criterion(Protocol):
@@ -47,6 +76,7 @@ class Criterion(Protocol):
         kind: `'importance'`: of the block itself, so that the least important ones can go wherever they are.
             `'depth'`: how good the features are up to this block, so that, as in SLS, all blocks above a depth go.
         unit: What its numbers count, see `mmsls.scoring.Curve`.
+        tries: Whether it runs the model itself, on `Evidence.trial`, in the place of looking at features; absent: no.
     """
 
     kind: Literal['importance', 'depth']

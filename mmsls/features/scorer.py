@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,19 +10,20 @@ import numpy as np
 from mmengine.logging import print_log
 from torch import nn
 
-from mmsls.criteria import Evidence
-from mmsls.criteria.base import check_block_scores, described
+from mmsls.criteria import AccuracyCriterion, Evidence
+from mmsls.criteria.base import Trial, check_block_scores, described, points_of
 from mmsls.features.collector import FeatureCollector
 from mmsls.features.counts import gathered_counts
 from mmsls.features.keys import order_hash
 from mmsls.features.provenance import describe_dataset, versions
 from mmsls.features.settings import settled_criterion
-from mmsls.parallel.ranks import shared_out
+from mmsls.parallel.ranks import raise_first, shared_out
 from mmsls.pruning_index import PruningIndex
 from mmsls.scoring import BlockId, Curve
 from mmsls.scoring.embedding import MIN_SAMPLES
 from mmsls.scoring.rule import Rule
 from mmsls.scoring.silhouette import check_jobs, check_layers
+from mmsls.scoring.stability import bootstrap
 
 
 class BlockScorer(FeatureCollector):
@@ -62,43 +63,63 @@ class BlockScorer(FeatureCollector):
         rule.check_unit(self.criterion.unit)
         self.told = described(criterion)
         self.rule = rule
+        self.tries: bool = getattr(self.criterion, 'tries', False)
 
-    def finish(self, split: str, warning: str | None = None) -> tuple[dict[BlockId, float], PruningIndex | None]:
+    def check_data(self, dataset: Any) -> None:
+        """As `FeatureCollector.check_data`; a criterion that tries the model needs no labels here."""
+        if not self.tries:
+            super().check_data(dataset)
+
+    def start(self, loader: Any) -> None:
+        """Begin a new collection; for a criterion that tries the model, only note whose images these are."""
+        if not self.tries:
+            super().start(loader)
+        self.dataset, self.failure = loader.dataset, None
+
+    def observe(self, batch_idx: int, outputs: Sequence[Any]) -> None:
+        """Take the samples of the iteration that has just run, if the criterion looks at any."""
+        if not self.tries:
+            super().observe(batch_idx, outputs)
+
+    def collect(self, loader: Any, on_batch: Callable[[int, int], None] | None = None) -> None:
+        """As `FeatureCollector.collect`; a criterion that tries the model needs no such pass."""
+        if self.tries:
+            self.start(loader)
+        else:
+            super().collect(loader, on_batch)
+
+    def finish(
+        self, split: str, warning: str | None = None, trial: Trial | None = None
+    ) -> tuple[dict[BlockId, float], PruningIndex | None]:
         """Score what was collected, every process its share of the blocks.
 
         Args:
             split: What to call the data set in the index.
             warning: A remark on the split that the index shall keep.
+            trial: What a criterion that tries the model does so on.
 
         Returns:
             The score of every block, and the index; None on a pruned backbone, whose scores decide nothing. The same in
-            every process.
+            every process. A criterion that tries the model has no scores for a pruned backbone.
 
         Raises:
             Exception: In every process alike: a ValueError if the features cannot be scored, or whatever failed.
         """
-        features, labels, keys = self.collected()
-        counts = gathered_counts(self.sampler, len(labels))
-        classes = len(set(labels.tolist()))
-        print_log(f'SLS: scoring {len(features)} blocks on {len(labels)} samples of {classes} classes', 'current')
-        if counts is not None:
-            print_log(f'SLS: {counts}', 'current')
-        scores = self._scores(features, labels)
+        if self.tries and self.backbone.is_pruned:
+            return {}, None
+        evidence, about = self._tried(trial) if self.tries else self._collected()
+        scores, hits = self._scored(evidence)
+        check_block_scores(self.told['type'], scores)
         if self.backbone.is_pruned:
             return scores, None
         provenance = {
-            'sampler': self.sampler.name,
             'dataset': describe_dataset(self.dataset),
             'split': split,
-            'samples': len(labels),
-            'classes': classes,
-            'max_samples': self.max_samples,
             'seed': self.seed,
-            'perplexity': getattr(self.criterion, 'perplexity', None),
-            'order_hash': order_hash(keys),
+            **about,
             'versions': versions(),
             'warning': warning,
-            **({} if counts is None else {'counts': counts.as_dict()}),
+            **({'stability': bootstrap(hits, self.rule, seed=self.seed).as_dict()} if hits else {}),
         }
         index = PruningIndex.create(
             scores=Curve(scores, self.criterion.unit),
@@ -109,15 +130,59 @@ class BlockScorer(FeatureCollector):
             provenance=provenance,
             rule=self.rule,
         )
-        return scores, index
+        return scores, self._confirmed(index, evidence) if self.tries else index
 
-    def _scores(self, features: Mapping[BlockId, np.ndarray], labels: np.ndarray) -> dict[BlockId, float]:
-        """Return the criterion's number for every block; every process does its share."""
+    def _collected(self) -> tuple[Evidence, dict[str, Any]]:
+        """Return what the pass collected, and what the index says of it."""
+        features, labels, keys = self.collected()
+        counts = gathered_counts(self.sampler, len(labels))
+        classes = len(set(labels.tolist()))
+        print_log(f'SLS: scoring {len(features)} blocks on {len(labels)} samples of {classes} classes', 'current')
+        if counts is not None:
+            print_log(f'SLS: {counts}', 'current')
         check_layers(features, labels)
-        evidence = Evidence(self.model, self.backbone, (), features, labels, self.seed)
-        scores = shared_out(
-            lambda blocks: self.criterion(replace(evidence, features={block: features[block] for block in blocks})),
-            list(features),
-        )
-        check_block_scores(self.told['type'], scores)
-        return scores
+        about = {
+            'sampler': self.sampler.name,
+            'samples': len(labels),
+            'classes': classes,
+            'max_samples': self.max_samples,
+            'perplexity': getattr(self.criterion, 'perplexity', None),
+            'order_hash': order_hash(keys),
+            **({} if counts is None else {'counts': counts.as_dict()}),
+        }
+        return Evidence(self.model, self.backbone, (), features, labels, self.seed), about
+
+    def _tried(self, trial: Trial | None) -> tuple[Evidence, dict[str, Any]]:
+        """Return what the model is tried on, and what the index says of it."""
+        raise_first(self.failure)
+        nothing = np.zeros(0, dtype=int)
+        return Evidence(self.model, self.backbone, (), {}, nothing, self.seed, trial), {'images': len(self.dataset)}
+
+    def _scored(self, evidence: Evidence) -> tuple[dict[BlockId, float], dict[BlockId, np.ndarray]]:
+        """Return the score of every block, and which samples it gets right, if the criterion judges them."""
+        criterion, blocks, labels = self.criterion, list(evidence.features), evidence.labels
+        if self.tries:
+            return criterion(evidence), {}  # every process has a share of the images, not of the blocks
+        if isinstance(criterion, AccuracyCriterion):
+            hits = shared_out(
+                lambda part: {block: criterion.hits(evidence.features[block], labels, self.seed) for block in part},
+                blocks,
+            )
+            return {block: points_of(found) for block, found in hits.items()}, hits
+        return shared_out(
+            lambda part: criterion(replace(evidence, features={block: evidence.features[block] for block in part})),
+            blocks,
+        ), {}
+
+    def _confirmed(self, index: PruningIndex, evidence: Evidence) -> PruningIndex:
+        """Try the stages together that a decision cuts each on its own, and keep in the index what comes of it."""
+        kept, full = index.kept_depths, index.backbone['depths']
+        found: dict[str, Any] = {'metric': self.criterion.metric, 'whole': index.scores[len(full) - 1, full[-1] - 1]}
+        if sum(ours < theirs for ours, theirs in zip(kept, full, strict=True)) > 1:
+            found['together'] = self.criterion.together(evidence, kept)
+            print_log(
+                f'SLS: kept_depths {kept} together: {found["together"]:.2f} points of {found["metric"]}, bridged; the '
+                f'whole model has {found["whole"]:.2f}',
+                'current',
+            )
+        return replace(index, provenance={**index.provenance, **found})

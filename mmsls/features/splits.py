@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os.path as osp
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+SPLITS = ('train', 'val', 'test')
 
 
 def unwrap_cfg(cfg: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -60,3 +65,26 @@ def reported_split_warning(cfg: Mapping[str, Any], dataset: Mapping[str, Any] | 
         'the blocks are scored on the split whose metric test_dataloader reports: the reported result is optimistic; '
         'score another split'
     )
+
+
+def split_dataloader(cfg: Config, split: str) -> ConfigDict:
+    """Return a data-loader config that yields a split in order with the test transform and ground truth.
+
+    Raises:
+        ValueError: If the split is unknown or not configured.
+    """
+    if split not in SPLITS:
+        raise ValueError(f'split must be one of {SPLITS}, got {split!r}')
+    wanted, like = cfg.get(f'{split}_dataloader'), cfg.get('val_dataloader') or cfg.get('test_dataloader')
+    if wanted is None or like is None:
+        raise ValueError(
+            f'split {split!r}: the config has no {split}_dataloader'
+            if wanted is None
+            else 'the config has no val_dataloader'
+        )
+    loader = deepcopy(like)
+    dataset = deepcopy(unwrap_cfg(wanted['dataset']))
+    for part in parts_of(dataset):
+        part.update(pipeline=deepcopy(parts_of(like['dataset'])[0]['pipeline']), test_mode=True)
+    loader['dataset'] = dataset
+    return loader

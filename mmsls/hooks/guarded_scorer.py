@@ -101,9 +101,17 @@ class GuardedScorer:
         with self._guarded(), prepared:
             self.scorer.collect(loader)
 
-    def finish(self, runner: Any, split: str) -> None:
-        """Score what was collected, if a collection is on: log the scores and write the index."""
+    def finish(self, runner: Any, split: str, late: bool = False) -> None:
+        """Score what was collected, if a collection is on: log the scores and write the index.
+
+        Args:
+            runner: The run.
+            split: The split that was collected.
+            late: Whether the validation is over, other hooks included. A criterion that tries the model waits for that.
+        """
         if not self.active:
+            return
+        if self.scorer.tries and not late:
             return
         self.active = False
         self.tried = runner.iter if training_of(runner) is not None else None

@@ -149,10 +149,12 @@ class SLSHook(Hook):
     def after_val(self, runner: Any) -> None:
         """Say what failed, now that the metrics are logged and the best checkpoint is written."""
         self.checking = False
+        self._try(runner, 'val')
         self.scoring.report(runner, 'val')
 
     def after_test(self, runner: Any) -> None:
         """Say what failed, now that the metrics are logged."""
+        self._try(runner, 'test')
         self.scoring.report(runner, 'test')
 
     def after_train(self, runner: Any) -> None:
@@ -163,10 +165,16 @@ class SLSHook(Hook):
         if self.scoring.tried != runner.iter and runner.val_loop is not None and self.scoring.prunes:
             print_log(f'SLS: {EXTRA_PASS}', 'current', logging.WARNING)
             self.scoring.collect(runner.val_dataloader, as_validated(runner, unwrapped(runner)))
-            self.scoring.finish(runner, 'val')
+            self.scoring.finish(runner, 'val', late=True)
         self.scoring.report(runner, 'val')
         if self.note is not None:
             self.note.cancel()
+
+    def _try(self, runner: Any, split: str) -> None:
+        """Let a criterion that tries the model do so, as it was validated."""
+        if self.scoring.active:
+            with as_validated(runner, unwrapped(runner)):
+                self.scoring.finish(runner, split, late=True)
 
 
 def check_arguments(interval: Any, rule: Mapping[str, Any]) -> None:

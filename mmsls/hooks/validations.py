@@ -58,7 +58,7 @@ def as_validated(runner: Any, model: nn.Module) -> Iterator[None]:
         hook._swap_ema_parameters()
     model.eval()
     try:
-        with autocast(enabled=getattr(runner.val_loop, 'fp16', False)):
+        with autocast(enabled=getattr(runner._val_loop, 'fp16', False)):
             yield
     finally:
         model.train(training)

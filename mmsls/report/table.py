@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.table import Table
 
 from mmsls.cost.measuring import Row
+from mmsls.features.trial import headline
 
-PREFERRED = ('bbox_mAP', 'mAP', 'mIoU', 'accuracy/top1')
 HEADER = ('model', 'blocks', 'metric', 'total M', 'trained M', 'stored M', 'GMACs', 'ms', 'time', 'train MiB')
-
-
-def headline(metrics: Mapping[str, float]) -> str | None:
-    """Choose the metric that the hosts report first.
-
-    Example:
-        >>> headline({'coco/bbox_mAP': 0.4, 'coco/bbox_mAP_50': 0.6})
-        'coco/bbox_mAP'
-    """
-    for wanted in PREFERRED:
-        for key in metrics:
-            if key == wanted or key.endswith(f'/{wanted}'):
-                return key
-    return next(iter(metrics), None)
 
 
 def cells(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

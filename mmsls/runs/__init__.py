@@ -1,5 +1,6 @@
 """What every tool and the chain do with a config: read it, build its model, train, test, score."""
 
+from mmsls.features.splits import split_dataloader
 from mmsls.runs.bridging import bridge, fit_bridges
 from mmsls.runs.building import build_model, export_base, merge_adapters
 from mmsls.runs.configs import (
@@ -8,7 +9,6 @@ from mmsls.runs.configs import (
     load_config,
     scoring_options,
     sls_settings,
-    split_dataloader,
     without_training,
 )
 from mmsls.runs.single import score, start_processes, test, train

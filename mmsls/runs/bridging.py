@@ -2,52 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
-from functools import partial, reduce
-from operator import add
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import all_gather_object
 from mmengine.logging import print_log
-from mmengine.runner import Runner
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
-from mmsls.backbones.bridge import LinearBridge
+from mmsls.backbones.bridge_fit import BridgeFit, FittedBridge, share_of
 from mmsls.backbones.lookup import find_backbone
 from mmsls.checkpoint.reading import read_checkpoint
 from mmsls.checkpoint.slimming import slim
+from mmsls.features.trial import training_images
 from mmsls.files.writing import whole_file
 from mmsls.parallel.main_process import on_main_process
 from mmsls.runs.building import build_model
-from mmsls.runs.configs import check_checkpoint, split_dataloader
-from mmsls.scoring import BlockId
-from mmsls.scoring.bridge import BridgeMap, BridgeSums
+from mmsls.runs.configs import check_checkpoint
 
-
-@dataclass(frozen=True)
-class FittedBridge:
-    """How well a bridge stands in for what it replaces.
-
-    Attributes:
-        target: `(stage, block)` that it stands for.
-        explained: Share of what the removed blocks change in the tokens that it explains, on images it was not fitted
-            on; where that is below 0, the bridge stays as it was. NaN where there was one batch of images.
-        ridge: Regularisation that was chosen, relative to the mean variance of a channel.
-        tokens: How many tokens it was fitted on.
-    """
-
-    target: BlockId
-    explained: float
-    ridge: float
-    tokens: int
+TOKENS = 200_000
+"""Most tokens that a bridge is fitted on, evenly many of each image."""
 
 
 def bridge(
@@ -106,19 +85,6 @@ def unpruned_cfg(cfg: Config) -> Config:
     return cfg
 
 
-def training_images(cfg: Config, images: int) -> DataLoader:
-    """Return a loader of at most so many training images, with the test transform."""
-    loader_cfg = split_dataloader(cfg, 'train')
-    loader = Runner.build_dataloader(loader_cfg, seed=0)
-    if images < 1:
-        raise ValueError(f'images is {images}; it must be at least 1')
-    if len(loader.dataset) <= images:
-        return loader
-    drawn = np.random.default_rng(0).choice(len(loader.dataset), images, replace=False)
-    loader_cfg['dataset'] = Subset(loader.dataset, sorted(drawn.tolist()))
-    return Runner.build_dataloader(loader_cfg, seed=0)
-
-
 def write_checkpoint(model: nn.Module, source: str, path: Path) -> None:
     """Write a model's weights as a checkpoint that `load_from` takes, with the class names of another one."""
     meta = read_checkpoint(source)['meta'] if Path(source).is_file() else {}
@@ -135,7 +101,7 @@ class _Enough(Exception):
 
 @torch.no_grad()
 def fit_bridges(
-    full: nn.Module, cut: nn.Module, loader: Iterable[Any], on_batch: Callable[[int, int], None] | None = None
+    full: nn.Module, cut: nn.Module, loader: DataLoader, on_batch: Callable[[int, int], None] | None = None
 ) -> list[FittedBridge]:
     """Fit the bridges of a cut model in place, bottom first, each on what the bridges below it give.
 
@@ -162,28 +128,19 @@ def fit_bridges(
         )
     targets = dict(theirs.iter_blocks())
     bridges = list(ours.bridges().values())
+    share = share_of(TOKENS, len(loader.dataset))
     fitted = []
     for number, bridge in enumerate(bridges):
-        sums: dict[str, BridgeSums] = {name: BridgeSums() for name in bridge.maps()}
-        tokens = 0
+        fit = BridgeFit(bridge, share)
         for done, batch in enumerate(loader, 1):
             wanted = tokens_at(full, targets[bridge.target], batch, after=True)
             given = tokens_at(cut, bridge, batch, after=False)
             for x, y in zip(given, wanted, strict=True):
-                tokens += add_tokens(bridge, sums, x, y)
+                fit.add(x, y)
             if on_batch:
-                on_batch(number * len(loader) + done, len(bridges) * len(loader))  # type: ignore[arg-type]
-        whole = {name: reduce(add, all_gather_object(part)) for name, part in sums.items()}
-        solved = {name: part.solve() for name, part in whole.items()}
-        for name, linear in bridge.maps().items():
-            if not solved[name].explained < 0:
-                take(linear, solved[name])
-        fitted.append(
-            FittedBridge(
-                bridge.target, solved['tokens'].explained, solved['tokens'].ridge, sum(all_gather_object(tokens))
-            )
-        )
-        print_log(describe(fitted[-1]), 'current')
+                on_batch(number * len(loader) + done, len(bridges) * len(loader))
+        fitted.append(fit.solve())
+        print_log(str(fitted[-1]), 'current')
     return fitted
 
 
@@ -212,35 +169,3 @@ def tokens_at(model: Any, module: nn.Module, batch: Any, after: bool) -> list[Te
     finally:
         handle.remove()
     return found
-
-
-def add_tokens(bridge: LinearBridge, sums: dict[str, BridgeSums], x: Tensor, y: Tensor) -> int:
-    """Add what a bridge shall learn of one pass: from tokens x the change to y. Return how many tokens these are."""
-    extra, tokens = bridge.split(x)
-    change = y - x
-    ahead = extra.shape[1]
-    parts = {'tokens': (tokens, change[:, ahead:]), 'extra': (extra, change[:, :ahead])}
-    for name, part in sums.items():
-        part.add(*(values.flatten(0, 1).double().cpu().numpy() for values in parts[name]))
-    return tokens.shape[0] * tokens.shape[1]
-
-
-def take(linear: nn.Linear, fitted: BridgeMap) -> None:
-    """Write a fitted map into a layer, in place."""
-    weight, bias = fitted.matrix[:-1].T, fitted.matrix[-1]
-    linear.weight.copy_(torch.from_numpy(weight.copy()))
-    linear.bias.copy_(torch.from_numpy(bias.copy()))
-
-
-def describe(fitted: FittedBridge) -> str:
-    """Say how well a bridge stands in for what it replaces."""
-    stage, block = fitted.target
-    if fitted.explained < 0:
-        return (
-            f'bridge to stage {stage}, block {block}: left out, since {fitted.tokens} tokens are too few to fit it: on '
-            'images that it was not fitted on it does worse than none'
-        )
-    return (
-        f'bridge to stage {stage}, block {block}: {100 * fitted.explained:.1f} % of what the removed blocks change is '
-        f'linear ({fitted.tokens} tokens, ridge {fitted.ridge:g})'
-    )

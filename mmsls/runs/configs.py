@@ -8,16 +8,14 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 
+from mmsls.criteria import build_criterion
 from mmsls.features.settings import scorer_options
-from mmsls.features.splits import parts_of, unwrap_cfg
 from mmsls.features.tasks import sampler_class
 from mmsls.files.paths import expand_home, expand_homes
 from mmsls.hooks.sls_hook import SLSHook
 from mmsls.runs.resuming import is_hook
-
-SPLITS = ('train', 'val', 'test')
 
 
 def load_config(
@@ -72,35 +70,21 @@ def scoring_options(cfg: Config, overrides: Mapping[str, Any] | None = None) -> 
     return scorer_options(sls_settings(cfg), cfg.get('default_scope'), overrides)
 
 
-def default_split(cfg: Config) -> str:
+def default_split(cfg: Config, overrides: Mapping[str, Any] | None = None) -> str:
     """Return the split to score, as the sampler declares it.
 
-    It is the training images for classification, as the method's author does it, else `val`.
+    It is the training images for classification, as the method's author does it, else `val`; `val` for a criterion that
+    tries the model.
     """
-    return getattr(sampler_class(scoring_options(cfg)['sampler']), 'default_split', 'val')
+    options = scoring_options(cfg, overrides)
+    if tries(options):
+        return 'val'
+    return getattr(sampler_class(options['sampler']), 'default_split', 'val')
 
 
-def split_dataloader(cfg: Config, split: str) -> ConfigDict:
-    """Return a data-loader config that yields a split in order with the test transform and ground truth.
-
-    Raises:
-        ValueError: If the split is unknown or not configured.
-    """
-    if split not in SPLITS:
-        raise ValueError(f'split must be one of {SPLITS}, got {split!r}')
-    wanted, like = cfg.get(f'{split}_dataloader'), cfg.get('val_dataloader') or cfg.get('test_dataloader')
-    if wanted is None or like is None:
-        raise ValueError(
-            f'split {split!r}: the config has no {split}_dataloader'
-            if wanted is None
-            else 'the config has no val_dataloader'
-        )
-    loader = deepcopy(like)
-    dataset = deepcopy(unwrap_cfg(wanted['dataset']))
-    for part in parts_of(dataset):
-        part.update(pipeline=deepcopy(parts_of(like['dataset'])[0]['pipeline']), test_mode=True)
-    loader['dataset'] = dataset
-    return loader
+def tries(options: Mapping[str, Any]) -> bool:
+    """Whether the criterion among a scorer's options runs the model itself."""
+    return getattr(build_criterion(options.get('criterion', 'sls')), 'tries', False)
 
 
 def without_training(cfg: Config) -> Config:

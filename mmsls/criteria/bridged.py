@@ -1,0 +1,192 @@
+"""What a depth is worth once what was removed above it is bridged: the host's own metric, with nothing trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor
+
+from mmsls.backbones import PrunedBackbone
+from mmsls.backbones.bridge import LinearBridge
+from mmsls.backbones.bridge_fit import BridgeFit, share_of
+from mmsls.backbones.replay import Pass, recording, substituted
+from mmsls.criteria.base import CRITERIA, Evidence, Trial
+from mmsls.scoring import BlockId
+from mmsls.scoring.curve import POINTS
+
+Cut = Mapping[int, int]
+"""The topmost block that is kept, of every stage that is cut."""
+Bridges = dict[tuple[BlockId, BlockId], LinearBridge]
+"""Bridges from the last kept block to a removed one that something reads."""
+
+
+@CRITERIA.register_module()
+class Bridged:
+    """Metric of the tuned model cut above each block of a stage, everything removed replaced by a linear bridge.
+
+    Two steps, neither of which trains: one pass over training images, whose labels are not used, fits the bridges from
+    every block to every removed output (`LinearBridge`); one pass over the images that judge hands every cut model's
+    features, most of which are there already, to the host's head and evaluator. The other stages stay whole. The
+    removal of blocks that no output depends on costs nothing.
+
+    Args:
+        images: Most training images that bridges are fitted on.
+        tokens: Most tokens of them, evenly many of each image.
+        memory: Most bytes of sums at a time; more take more passes over the training images.
+
+    Raises:
+        ValueError: If an argument is below 1.
+    """
+
+    kind = 'depth'
+    unit = POINTS
+    tries = True
+
+    def __init__(self, images: int = 1000, tokens: int = 200_000, memory: int = 2**30) -> None:
+        for name, value in (('images', images), ('tokens', tokens), ('memory', memory)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f'Bridged.{name} is {value!r}; it must be a whole number of at least 1')
+        self.images, self.tokens, self.memory = images, tokens, memory
+        self.metric = ''
+        self.bridges: Bridges = {}
+
+    @torch.no_grad()
+    def __call__(self, evidence: Evidence) -> dict[BlockId, float]:
+        """Return the metric in points for every block; that of the whole model for the top of each stage.
+
+        Raises:
+            ValueError: If there is nothing to try the model on, or a feature is not finite.
+        """
+        trial, backbone = evidence.trial, evidence.backbone
+        if trial is None:
+            raise ValueError('criterion Bridged needs images and an evaluator to try the model on; score it by config')
+        self.bridges = self._fitted(evidence.model, backbone, trial)
+        read = {stage for stage, _ in backbone.bridge_targets()}
+        cuts: list[Cut] = [{}]
+        cuts += [{stage: block} for (stage, block) in below_top(backbone) if stage in read]
+        found = self._judged(evidence.model, backbone, trial, cuts)
+        whole, values = found[0], dict(zip(map(last_of, cuts[1:]), found[1:], strict=True))
+        return {block: values.get(block, whole) for block, _ in backbone.iter_blocks()}
+
+    @torch.no_grad()
+    def together(self, evidence: Evidence, kept: Sequence[int]) -> float:
+        """Return the metric in points with several stages cut at once, by the bridges that `__call__` fitted.
+
+        Args:
+            evidence: As for `__call__`.
+            kept: Blocks kept per stage, at least 1 where a bridge has to begin.
+        """
+        assert evidence.trial is not None
+        read = {stage for stage, _ in evidence.backbone.bridge_targets()}
+        full = evidence.backbone.depths
+        cut = {stage: depth - 1 for stage, depth in enumerate(kept) if 0 < depth < full[stage] and stage in read}
+        return self._judged(evidence.model, evidence.backbone, evidence.trial, [cut])[0]
+
+    # Fitting.
+
+    def _fitted(self, model: Any, backbone: PrunedBackbone, trial: Trial) -> Bridges:
+        wanted = [
+            (block, target)
+            for block in below_top(backbone)
+            for target in backbone.bridge_targets()
+            if target[0] == block[0] and target[1] > block[1]
+        ]
+        loader = trial.training(self.images)
+        share = share_of(self.tokens, len(loader.dataset))
+        device = next(model.parameters()).device
+        fits = {ends: BridgeFit(backbone.bridge_to(ends[1]).to(device), share) for ends in wanted}
+        groups = list(in_groups(fits, self.memory))
+        for number, group in enumerate(groups):
+            with recording(backbone.iter_blocks) as passes:
+                for done, batch in enumerate(loader, 1):
+                    model.test_step(deepcopy(batch))
+                    for found in passes:
+                        for (block, target), fit in group.items():
+                            fit.add(found[block], found[target])
+                    passes.clear()
+                    if trial.on_batch:
+                        trial.on_batch(number * len(loader) + done, len(groups) * len(loader))
+            for fit in group.values():
+                fit.solve()
+                fit.sums.clear()
+        return {ends: fit.bridge for ends, fit in fits.items()}
+
+    # Judging.
+
+    def _judged(self, model: Any, backbone: PrunedBackbone, trial: Trial, cuts: Sequence[Cut]) -> list[float]:
+        loader = trial.validation()
+        judges = [trial.judge(loader) for _ in cuts]
+        for done, batch in enumerate(loader, 1):
+            with recording(backbone.iter_blocks) as passes:
+                outputs = model.test_step(deepcopy(batch))
+            for cut, judge in zip(cuts, judges, strict=True):
+                if cut:
+                    with substituted(backbone.iter_blocks, StandIn(cut, self.bridges, passes, backbone)):
+                        outputs = model.test_step(deepcopy(batch))
+                judge.process(outputs, batch)
+            if trial.on_batch:
+                trial.on_batch(done, len(loader))
+        points = [judge.points() for judge in judges]
+        self.metric = points[0][0]
+        print_log(f'Bridged: judged by {self.metric} in points, on {len(loader.dataset)} images', 'current')
+        return [value for _, value in points]
+
+
+class StandIn:
+    """Says what stands in for each block of a model that is cut (see `substituted`).
+
+    Args:
+        cut: Where it is cut.
+        bridges: What stands for removed blocks.
+        passes: What every block of the whole model gave for these images.
+        backbone: The backbone.
+    """
+
+    def __init__(self, cut: Cut, bridges: Bridges, passes: Sequence[Pass], backbone: PrunedBackbone) -> None:
+        self.cut, self.bridges, self.passes = cut, bridges, passes
+        self.targets, self.lowest = set(backbone.bridge_targets()), min(cut)
+        self.held: dict[tuple[int, int], Tensor] = {}
+
+    def __call__(self, number: int, block: BlockId) -> Callable[[Tensor], Tensor] | None:
+        """Return what a block becomes in the n-th pass: what it gave, a bridge, nothing; or None where it runs."""
+        stage, position = block
+        last = self.cut.get(stage)
+        if last is not None and position > last:
+            return lambda x: self._bridge(number, block, last, x)
+        if stage > self.lowest:
+            return None  # what it is given has changed
+        return lambda _: self.passes[number][block]
+
+    def _bridge(self, number: int, block: BlockId, last: int, x: Tensor) -> Tensor:
+        stage, position = block
+        if position == last + 1:
+            self.held[number, stage] = x
+        return self.bridges[(stage, last), block](self.held[number, stage]) if block in self.targets else x
+
+
+def below_top(backbone: PrunedBackbone) -> list[BlockId]:
+    """Return every block but the top one of its stage."""
+    return [(stage, block) for stage, depth in enumerate(backbone.depths) for block in range(depth - 1)]
+
+
+def last_of(cut: Cut) -> BlockId:
+    """Return the last kept block of a cut in one stage."""
+    return next(iter(cut.items()))
+
+
+def in_groups(
+    fits: Mapping[tuple[BlockId, BlockId], BridgeFit], memory: int
+) -> Iterator[dict[tuple[BlockId, BlockId], BridgeFit]]:
+    """Split fits so that the sums of each group take no more than so many bytes, or the group is a single fit."""
+    group: dict[tuple[BlockId, BlockId], BridgeFit] = {}
+    for ends, fit in fits.items():
+        if group and sum(one.bytes for one in group.values()) + fit.bytes > memory:
+            yield group
+            group = {}
+        group[ends] = fit
+    if group:
+        yield group
