@@ -19,8 +19,8 @@ from mmengine.logging import print_log
 from torch import nn
 
 from mmsls.backbones import PrunedBackbone
-from mmsls.criteria import SLS, Evidence, build_criterion
-from mmsls.criteria.base import check_block_scores, described
+from mmsls.criteria import SLS, AccuracyCriterion, Evidence, build_criterion
+from mmsls.criteria.base import check_block_scores, described, points_of
 from mmsls.features.bank import FeatureBank
 from mmsls.features.data_checks import check_class_list, check_first_records
 from mmsls.features.keys import Key, order_hash
@@ -33,6 +33,7 @@ from mmsls.scoring import BlockId, Curve
 from mmsls.scoring.embedding import MIN_SAMPLES, check_perplexity, check_seed
 from mmsls.scoring.rule import Rule, overridden
 from mmsls.scoring.silhouette import check_jobs, check_layers
+from mmsls.scoring.stability import bootstrap, stability_line
 
 
 def find_backbone(model: nn.Module) -> PrunedBackbone:
@@ -221,11 +222,7 @@ class BlockScorer:
         if counts is not None:
             print_log(f'SLS: {counts}', 'current')
         check_layers(features, labels)
-        evidence = Evidence(self.model, self.backbone, (), features, labels, self.seed)
-        scores = shared_out(
-            lambda blocks: self.criterion(replace(evidence, features={block: features[block] for block in blocks})),
-            list(features),
-        )
+        scores, hits = self._scored(features, labels)
         check_block_scores(self.told['type'], scores)
         if self.backbone.is_pruned:
             return scores, None
@@ -242,6 +239,7 @@ class BlockScorer:
             'versions': versions(),
             'warning': warning,
             **({} if counts is None else {'counts': counts.as_dict()}),
+            **({'stability': bootstrap(hits, self.rule, seed=self.seed).as_dict()} if hits else {}),
         }
         index = PruningIndex.create(
             scores=Curve(scores, self.criterion.unit),
@@ -253,6 +251,21 @@ class BlockScorer:
             rule=self.rule,
         )
         return scores, index
+
+    def _scored(
+        self, features: Mapping[BlockId, np.ndarray], labels: np.ndarray
+    ) -> tuple[dict[BlockId, float], dict[BlockId, np.ndarray]]:
+        """Return the score of every block, and which samples it gets right, if the criterion judges them."""
+        criterion, blocks = self.criterion, list(features)
+        if isinstance(criterion, AccuracyCriterion):
+            hits = shared_out(
+                lambda part: {block: criterion.hits(features[block], labels, self.seed) for block in part}, blocks
+            )
+            return {block: points_of(found) for block, found in hits.items()}, hits
+        evidence = Evidence(self.model, self.backbone, (), features, labels, self.seed)
+        return shared_out(
+            lambda part: criterion(replace(evidence, features={block: features[block] for block in part})), blocks
+        ), {}
 
     def _prepare_sampler(self, dataset: Any) -> None:
         prepare = getattr(self.sampler, 'prepare', None)
@@ -300,6 +313,8 @@ def log_scores(scores: Mapping[BlockId, float], index: PruningIndex | None, unit
             f'(stage, block) {list(index.borderline)}',
             'current',
         )
+    if line := stability_line(index.provenance.get('stability')):
+        print_log(f'SLS: {line}', 'current')
     if index.note:
         print_log(f'SLS: {index.note}', 'current', logging.WARNING)
 
