@@ -389,6 +389,12 @@ def test_max_drop_is_stored_and_read(path):
     assert again.decide(alpha=0.3) == make(scores=POINTS, criterion={'type': 'Probe'})
 
 
+def test_stability_is_of_one_rule_and_goes_with_it():
+    index = make(provenance=PROVENANCE | {'stability': {'stable': True}})
+    assert index.decide() == index.decide(alpha=0.3) == index
+    assert index.decide(alpha=0.5) == make(alpha=0.5)
+
+
 def test_without_max_drop_the_file_is_what_it_was(path):
     make().save(path)
     assert json.loads(path.read_text())['rule'] == {'alpha': 0.3, 'scope': 'stage', 'min_depth': 1, 'reference': 'top'}

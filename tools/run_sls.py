@@ -20,6 +20,7 @@ from mmsls.files.writing import write_text
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.progress import ChainProgress, terminal
 from mmsls.report.table import markdown_table, rich_table
+from mmsls.scoring.stability import stability_line
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,7 +46,7 @@ NO_TEST = 'Metrics are of the validation images, which chose the checkpoints too
 
 
 def summary(index: PruningIndex) -> str:
-    """Say in one or two lines what was decided, and how sure that is."""
+    """Say in a few lines what was decided, and how sure that is."""
     lines = [
         f'kept {index.kept_depths} of {tuple(index.backbone["depths"])} blocks '
         f'at {index.rule.told}, scope {index.scope}'
@@ -55,7 +56,8 @@ def summary(index: PruningIndex) -> str:
             f'close calls, within {index.rule.margin:g} of their threshold: (stage, block) '
             f'{", ".join(map(str, index.borderline))}'
         )
-    lines += [text for text in (index.note, index.provenance.get('warning')) if text]
+    sure = stability_line(index.provenance.get('stability'))
+    lines += [text for text in (sure, index.note, index.provenance.get('warning')) if text]
     return '\n'.join(lines)
 
 

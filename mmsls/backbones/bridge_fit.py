@@ -40,8 +40,8 @@ class FittedBridge:
                 'on images that it was not fitted on it does worse than none'
             )
         return (
-            f'bridge to stage {stage}, block {block}: {100 * self.explained:.1f} % of what the removed blocks change is '
-            f'linear ({self.tokens} tokens, ridge {self.ridge:g})'
+            f'bridge to stage {stage}, block {block}: {100 * self.explained:.1f} % of what the removed blocks change '
+            f'is linear ({self.tokens} tokens, ridge {self.ridge:g})'
         )
 
 

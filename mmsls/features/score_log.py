@@ -9,6 +9,7 @@ from mmengine.logging import print_log
 
 from mmsls.pruning_index import PruningIndex
 from mmsls.scoring import BlockId
+from mmsls.scoring.stability import stability_line
 
 
 def log_scores(scores: Mapping[BlockId, float], index: PruningIndex | None, unit: str = 'silhouette') -> None:
@@ -27,5 +28,7 @@ def log_scores(scores: Mapping[BlockId, float], index: PruningIndex | None, unit
         print_log(
             f'SLS: borderline, within 0.05 of their threshold: (stage, block) {list(index.borderline)}', 'current'
         )
+    if line := stability_line(index.provenance.get('stability')):
+        print_log(f'SLS: {line}', 'current')
     if index.note:
         print_log(f'SLS: {index.note}', 'current', logging.WARNING)

@@ -40,7 +40,8 @@ class PruningIndex:
         curve: Its number for every `(stage, block)`.
         rule: The rule that read it.
         decision: What the rule decided.
-        provenance: How the curve came about: sampler, data set, samples, seed, versions.
+        provenance: How the curve came about: sampler, data set, samples, seed, versions; `stability` says how sure the
+            decision is, where the criterion judges sample by sample.
         extra: Fields of a newer minor version, kept as they are.
     """
 
@@ -138,14 +139,16 @@ class PruningIndex:
                 stays as stored, but for a stored `max_drop`, which `alpha` or `reference` end.
 
         Returns:
-            A new index; this one stays as it is.
+            A new index; this one stays as it is. Another rule loses `provenance['stability']`, which is of one rule
+            and needs the samples.
 
         Raises:
             ValueError: If an option does not exist or is out of its range, or the curve is not in the unit of
                 `max_drop`.
         """
         rule = self.rule.but(**options)
-        return replace(self, rule=rule, decision=rule.decide(self.curve))
+        same = {name: value for name, value in self.provenance.items() if name != 'stability' or rule == self.rule}
+        return replace(self, rule=rule, decision=rule.decide(self.curve), provenance=same)
 
     def check_backbone(self, fingerprint: Mapping[str, Any]) -> None:
         """Raise a ValueError if this index was made for another backbone.

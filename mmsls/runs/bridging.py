@@ -128,7 +128,7 @@ def fit_bridges(
         )
     targets = dict(theirs.iter_blocks())
     bridges = list(ours.bridges().values())
-    share = share_of(TOKENS, len(loader.dataset))
+    share = share_of(TOKENS, len(loader.dataset))  # type: ignore[arg-type]
     fitted = []
     for number, bridge in enumerate(bridges):
         fit = BridgeFit(bridge, share)

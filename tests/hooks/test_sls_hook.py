@@ -189,6 +189,16 @@ def test_two_processes_write_the_same_index(trained, detector_cfg, two_processes
     assert index.provenance['order_hash'] == expected.provenance['order_hash']
 
 
+def test_two_processes_share_the_blocks_of_a_probe(trained, detector_cfg, two_processes, build_runner, tmp_path):
+    hook = {**SLS, 'criterion': 'ncm', 'max_drop': 5.0}
+    weights = str(trained[0] / 'epoch_2.pth')
+    two_processes(detector_cfg(tmp_path / 'two', hooks=[hook], load_from=weights))
+    build_runner(detector_cfg(tmp_path / 'one', hooks=[hook], load_from=weights)).test()
+    two, one = (PruningIndex.load(tmp_path / name / 'pruning_index.json') for name in ('two', 'one'))
+    assert two == one
+    assert (two.curve.unit, two.provenance['stability']['rounds']) == ('points', 500)
+
+
 def test_ema_weights_are_those_scored(detector_cfg, build_runner, tmp_path):
     lively = {'type': 'OptimWrapper', 'optimizer': {'type': 'AdamW', 'lr': 0.03}}
     cfg = detector_cfg(

@@ -69,6 +69,21 @@ def test_chain_stops_after_scoring_and_takes_another_alpha(config, tmp_path):
     assert (tmp_path / 'task').exists()
 
 
+def test_chain_decides_in_points_and_says_how_sure(config, tmp_path):
+    hook = ('custom_hooks.0.criterion=ncm', 'custom_hooks.0.max_drop=5.0')
+    done = run('run_sls.py', config, '--work-dir', tmp_path, '--until', 'score', '--cfg-options', *hook)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert 'blocks at max_drop 5 points, scope stage' in done.stdout
+    assert 'sure: of 500 bootstraps' in done.stdout
+    again = run(
+        'run_sls.py', config, '--work-dir', tmp_path, '--until', 'score', '--max-drop', 100, '--cfg-options', *hook
+    )
+    assert again.returncode == 0, again.stderr[-3000:]
+    index = PruningIndex.load(tmp_path / 'pruning_index.json')
+    assert (index.max_drop, index.kept_depths) == (100.0, (1,) * len(index.backbone['depths']))
+    assert 'stability' not in index.provenance
+
+
 def test_train_score_test(config, tmp_path):
     for command in (
         ('train.py', config, '--work-dir', tmp_path),

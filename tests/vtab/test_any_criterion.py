@@ -69,6 +69,19 @@ def test_a_criterion_in_points_and_the_rule_in_points_on_every_task(cfg_of, task
     assert runs.score(cfg, None, out_file=tmp_path / 'again.json', alpha=0.3).rule == index.rule.but(alpha=0.3)
 
 
+def test_how_sure_the_decision_is_stands_in_index_and_log(cfg_of, tmp_path):
+    cfg = cfg_of('classification', criterion='ncm', max_drop=2.0, max_samples=200)
+    cfg.log_level = 'INFO'
+    sure = runs.score(cfg, None, out_file=tmp_path / 'index.json').provenance['stability']
+    assert sure['rounds'] == 500
+    assert sum(sure['shares'].values()) == pytest.approx(1)
+    assert all(len(depths) == 1 for depths in sure['between'])
+    assert 'stability' not in runs.score(cfg, None, criterion='sls', alpha=0.3).provenance
+    log = ''.join(path.read_text() for path in tmp_path.glob('*/*.log'))
+    assert log.count('sure: of 500 bootstraps') == 1
+    assert '(max_drop 2 points, scope model)' in log
+
+
 @pytest.mark.parametrize('criterion', ['sls', 'LinearProbe', 'logme', None])
 def test_a_max_drop_without_points_is_refused_before_anything_is_built(cfg_of, criterion):
     with pytest.raises(ValueError, match='max_drop is 1 points, but the curve counts'):
