@@ -28,12 +28,12 @@ from mmsls.files.reading import read_json
 from mmsls.files.writing import whole_file, write_json
 from mmsls.parallel.main_process import on_main_process
 from mmsls.pruning_index import PruningIndex
+from mmsls.vtab.comparison import CLASSIFIER
 from mmsls.vtab.evidence import gather_evidence
 from mmsls.vtab.methods import METHODS, check_methods
 from mmsls.vtab.results import RESULTS_FILE, Result, load, save
 
 TIMED_BATCH = 16
-CLASSIFIER = 'ComparisonClassifier'
 
 
 class TaskRun:

@@ -42,7 +42,7 @@ def test_it_prunes_to_a_size_and_the_widths_rebuild_the_model(package, build, ev
     assert size(model) == pytest.approx(target, rel=0.05)
     assert len(widths) == 4
     assert all(head < heads and hidden < hiddens for (head, hidden), (heads, hiddens) in zip(widths, old, strict=True))
-    again = build('ComparisonClassifier', adapter=adapter, family=family, inner_widths=widths)
+    again = build('mmsls.ComparisonClassifier', adapter=adapter, family=family, inner_widths=widths)
     assert size(again) == size(model) < before
     again.load_state_dict(model.state_dict(), strict=True)
     with torch.no_grad():
@@ -51,7 +51,7 @@ def test_it_prunes_to_a_size_and_the_widths_rebuild_the_model(package, build, ev
 
 
 def test_what_is_left_of_the_base_is_stored_but_not_trained(package, build):
-    model = build('ComparisonClassifier', inner_widths=[[8, 32]] * 4)
+    model = build('mmsls.ComparisonClassifier', inner_widths=[[8, 32]] * 4)
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert all('.adapters.' in name or name.startswith('head.') for name in trained)
     assert model.backbone.base_sha256 is None
