@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
-from mmsls.features.pipeline_geometry import check_shapes
+from mmsls.features.image_frame import ImageFrame, check_shapes
 from mmsls.features.records import Record
-from mmsls.features.token_grid import ImageFrame, box_weights, integral_image, mask_weights
+from mmsls.features.token_grid import box_weights, integral_image, mask_weights
 
 NAMES = ('img_path', 'img_id')
 """What names an image in its meta information: its path, else its id."""

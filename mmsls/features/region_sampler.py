@@ -12,11 +12,12 @@ from torch import nn
 
 from mmsls.features.counts import IGNORE_INDEX, OUTSIDE, TOO_SMALL
 from mmsls.features.ground_truth import check_classes, read_semantic_map
+from mmsls.features.image_frame import ImageFrame
 from mmsls.features.recorder import BlockPass
 from mmsls.features.records import Record
 from mmsls.features.samplers import DataSampler, Sample, single_pass, weighted_means
 from mmsls.features.sliding_window import SlidingWindow, Window, input_shape
-from mmsls.features.token_grid import ImageFrame, integral_image
+from mmsls.features.token_grid import integral_image
 
 Grid = tuple[tuple[int, int], int]
 """Shape of a token grid and its stride."""
