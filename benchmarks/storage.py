@@ -20,7 +20,8 @@ from mmengine.config import Config
 
 from mmsls import runs
 from mmsls.checkpoint import slim
-from mmsls.criteria.depgraph import inner_layers, share_to_prune, widths_of
+from mmsls.criteria.depgraph import share_to_prune
+from mmsls.criteria.narrowing import inner_layers, widths_of
 from mmsls.features.scorer import find_backbone
 from mmsls.pruning_index import PruningIndex
 from mmsls.vtab.comparison import CLASSIFIER

@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.registry import MODELS as HOST_MODELS
 from torch import nn
 
-from mmsls.criteria.depgraph import shrink
+from mmsls.criteria.narrowing import shrink
 from mmsls.criteria.subset import keep_only
 from mmsls.registry import MODELS
 
