@@ -33,7 +33,7 @@ demo-seg: setup
 	$(PY) tools/run_sls.py configs/demo_seg/tune.py --baseline configs/demo_seg/baseline.py --pruned configs/demo_seg/pruned.py --work-dir work_dirs/demo_seg
 
 bccd: setup
-	$(PY) tools/pretrain_swin.py
+	$(PY) benchmarks/pretrain_swin.py
 	$(PY) tools/run_sls.py configs/bccd/tune.py --baseline configs/bccd/baseline.py --pruned configs/bccd/pruned.py --work-dir work_dirs/bccd
 
 camvid: setup

@@ -42,18 +42,17 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def config_with(path: str | None, method: str, work_dir: Path, args: argparse.Namespace) -> Config | None:
-    """Read a config and give its backbone a method's adapter."""
-    if path is None:
-        return None
-    cfg = runs.load_config(path, str(work_dir), args.cfg_options)
-    cfg.model.backbone.adapter = Config.fromfile(ADAPTERS / f'{method}.py').adapter
-    return cfg
+def configs_with(method: str, work_dir: Path, args: argparse.Namespace) -> list[Config | None]:
+    """Read the configs of tuning and retraining, and give their backbones a method's adapter."""
+    cfgs = runs.load_configs((args.config, args.pruned), str(work_dir), args.cfg_options)
+    for cfg in filter(None, cfgs):
+        cfg.model.backbone.adapter = Config.fromfile(ADAPTERS / f'{method}.py').adapter
+    return cfgs
 
 
 def chain(method: str, work_dir: Path, args: argparse.Namespace) -> dict[str, Row]:
     """Run a method's chain and return its rows by name."""
-    tune, pruned = (config_with(path, method, work_dir, args) for path in (args.config, args.pruned))
+    tune, pruned = configs_with(method, work_dir, args)
     work_dir.mkdir(parents=True, exist_ok=True)
     with ChainProgress(terminal(), work_dir / 'console.log') as progress:
         return {row.name: row for row in Chain(tune, work_dir, progress, pruned, decision=chosen(args)).run()}
@@ -63,7 +62,7 @@ def costs(args: argparse.Namespace, work_dir: Path) -> dict[str, tuple[float, in
     """Return seconds and bytes of a training step of each method's whole model on two images."""
     batch, steps, memory = None, {}, {}
     for method in args.methods:
-        cfg = config_with(args.config, method, work_dir, args)
+        cfg, _ = configs_with(method, work_dir, args)
         batch = first_images(cfg, 'train', 2) if batch is None else batch
         model = runs.build_model(cfg).train()
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]

@@ -110,10 +110,8 @@ def main() -> None:
     if args.config is None:
         print('depths.py trains every depth, which takes hours: name a config, as in its first lines')
         return
-    tune, pruned, baseline = (
-        None if path is None else runs.load_config(path, args.work_dir, args.cfg_options)
-        for path in (args.config, args.pruned, args.baseline)
-    )
+    paths = args.config, args.pruned, args.baseline
+    tune, pruned, baseline = runs.load_configs(paths, args.work_dir, args.cfg_options)
     truncated = args.depths if args.truncated is None else args.truncated
     work_dir = Path(tune.work_dir)
     with ChainProgress(terminal(), work_dir / 'console.log') as progress:

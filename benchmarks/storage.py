@@ -21,8 +21,10 @@ from mmengine.config import Config
 from mmsls import runs
 from mmsls.backbones.lookup import find_backbone
 from mmsls.checkpoint import slim
-from mmsls.criteria.depgraph import inner_layers, share_to_prune, widths_of
+from mmsls.criteria.depgraph import share_to_prune
+from mmsls.criteria.narrowing import inner_layers, widths_of
 from mmsls.pruning_index import PruningIndex
+from mmsls.vtab.comparison import CLASSIFIER
 from mmsls.vtab.facts import task_names
 from mmsls.vtab.settings import for_task
 
@@ -60,7 +62,7 @@ def save_depgraph(cfg: Config, path: Path) -> int:
     layers = list(chain(*inner_layers(full.backbone)))
     share = share_to_prune(full, layers, target)
     widths = [(round(head * (1 - share)), round(hidden * (1 - share))) for head, hidden in widths_of(layers)]
-    whole.model.update(type='ComparisonClassifier', inner_widths=widths)
+    whole.model.update(type=CLASSIFIER, inner_widths=widths)
     return save_whole(whole, path)
 
 

@@ -77,10 +77,8 @@ def written(work_dir: Path, until: str | None) -> str:
 def main() -> None:
     args = parse_args()
     console = terminal()
-    tune, pruned, baseline = (
-        None if path is None else runs.load_config(path, args.work_dir, args.cfg_options, args.launcher)
-        for path in (args.config, args.pruned, args.baseline)
-    )
+    paths = args.config, args.pruned, args.baseline
+    tune, pruned, baseline = runs.load_configs(paths, args.work_dir, args.cfg_options, args.launcher)
     work_dir = Path(tune.work_dir)
     check_decision(tune, chosen(args))
     check_configs(tune, pruned, baseline)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mmsls.adapters.base import Adapter, filter_tokens, quick_gelu
+from mmsls.adapters.base import Adapter
+from mmsls.adapters.functional import filter_tokens, quick_gelu
 from mmsls.registry import ADAPTERS
 
 

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmsls.adapters.base import Adapter, filter_tokens
+from mmsls.adapters.base import Adapter
+from mmsls.adapters.functional import filter_tokens
 from mmsls.registry import ADAPTERS
 
 KERNELS = (3, 5, 7)

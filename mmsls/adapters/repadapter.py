@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mmsls.adapters.base import Adapter, linear_after
+from mmsls.adapters.base import Adapter
+from mmsls.adapters.functional import linear_after
 from mmsls.registry import ADAPTERS
 
 

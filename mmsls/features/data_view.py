@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mmsls.features.image_frame import ImageFrame, check_shapes
 from mmsls.features.leaves import check_unmixed, find_leaves
-from mmsls.features.pipeline_geometry import PipelineGeometry, check_shapes
+from mmsls.features.pipeline_geometry import PipelineGeometry
 from mmsls.features.records import Record
-from mmsls.features.token_grid import ImageFrame
 
 # What a record and its data sample both tell, where the pipeline passes it on.
 _NAMES = ('sample_idx', 'img_id', 'img_path')

@@ -13,11 +13,12 @@ from mmengine.logging import print_log
 from mmsls.features.background import free_box
 from mmsls.features.counts import IGNORED, NO_PLACE, OUTSIDE
 from mmsls.features.ground_truth import GroundTruth, image_name, read_instances
+from mmsls.features.image_frame import ImageFrame
 from mmsls.features.keys import Key
 from mmsls.features.recorder import BlockPass
 from mmsls.features.records import Record
 from mmsls.features.samplers import DataSampler, Sample, single_pass, weighted_means
-from mmsls.features.token_grid import ImageFrame, box_weights
+from mmsls.features.token_grid import box_weights
 
 Drawn = list[tuple[Key, np.ndarray]]
 

@@ -10,17 +10,16 @@ from typing import Any
 import numpy as np
 from mmengine.logging import print_log
 
-from mmsls.features.coordinate_probe import AxisMap, Shape, measure, seeded
+from mmsls.features.coordinate_probe import AxisMap, Shape, seeded
+from mmsls.features.image_frame import ImageFrame, check_shapes, said_frame
 from mmsls.features.leaves import Leaf, class_names
-from mmsls.features.pipeline_runs import SetFlip, SetTruth, copied, flips, from_host, moves, on_image, refusal, run
-from mmsls.features.probe_truth import TRUTH, read_box, without_truth
+from mmsls.features.pipeline_probe import measured, outcomes, truth_moves, with_flip
+from mmsls.features.pipeline_runs import copied, flips, from_host, moves, refusal, run
+from mmsls.features.probe_truth import TRUTH, without_truth
 from mmsls.features.records import same_random_state
-from mmsls.features.token_grid import ImageFrame
 
 SCALING = {'Resize', 'FixScaleResize', 'ResizeShortestEdge', 'Pad'}
 AUGMENTS = {'TestTimeAug', 'MultiScaleFlipAug'}
-# What draws is found by drawing so often.
-SEEDS = 12
 # After so many sizes at which scale_factor told the truth, a pipeline of the hosts' own Resize and Pad is believed.
 TRUSTED_SIZES = 8
 
@@ -105,7 +104,7 @@ class PipelineGeometry:
             return self._cache[key]
         with same_random_state():
             template = self._template if known else self._loaded(number)
-            found = self._measured(self._set(flip), template, shape)[0]
+            found = measured(with_flip(self._prefix, flip, self._template), template, shape)[0]
         if known:
             self._cache[key] = found
         else:
@@ -116,39 +115,6 @@ class PipelineGeometry:
         """Return what a record's own loaders give, without the image."""
         results = run(self._head, self.leaf.dataset.get_data_info(number))
         return {key: value for key, value in without_truth(results).items() if key != 'img'}
-
-    def _set(self, flip: tuple[bool, str | None] | None) -> list[Any]:
-        """Return the prefix with the outcome of its flip settled.
-
-        Raises:
-            ValueError: If it draws, and the meta information does not tell.
-        """
-        if flip is None:
-            drawn = [one for one in self._prefix if flips(one)]
-            outcomes = [run(drawn, on_image(self._template, _noise((8, 8))), seed)['img'] for seed in range(SEEDS)]
-            if any(not np.array_equal(one, outcomes[0]) for one in outcomes):
-                raise refusal(
-                    drawn,
-                    "draws, and the meta information doesn't tell what (add flip and flip_direction to meta_keys)",
-                )
-            return self._prefix
-        return [SetFlip(flip) if flips(one) else one for one in self._prefix]
-
-    def _measured(self, chain: Sequence[Any], template: Any, shape: Shape, seed: int = 0) -> tuple[AxisMap, Shape]:
-        """Measure a chain; where it has no map, name the transform that makes it so."""
-
-        def attempt(part: Sequence[Any]) -> tuple[AxisMap, Shape]:
-            return measure(lambda image: run(part, on_image(template, image), seed)['img'], shape)
-
-        try:
-            return attempt(chain)
-        except Exception:
-            for end in range(1, len(chain) + 1):
-                try:
-                    attempt(chain[:end])
-                except Exception as error:
-                    raise refusal([chain[end - 1]], str(error) or repr(error)) from error
-            raise
 
     def _study(self, transforms: list[Any]) -> None:
         """Split the pipeline where image and ground truth are loaded; learn which frame the ground truth ends in."""
@@ -175,7 +141,8 @@ class PipelineGeometry:
             turned = [(True, 'horizontal'), (True, 'vertical')] if any(flips(one) for one in self._prefix) else []
             for size in self._sizes(shape, [*self._prefix, *suffix]):
                 for flip in [(False, None), *turned]:
-                    self._settle_frame(self._set(flip), suffix, states[truth_at], size)
+                    prefix = with_flip(self._prefix, flip, self._template)
+                    self.in_input |= truth_moves(prefix, suffix, states[truth_at], size, self.masks)
 
     def _first_run(self, transforms: Sequence[Any]) -> list[dict[str, Any]]:
         """Return what each transform made of the first record, up to the one that packs; of none if it fails."""
@@ -209,82 +176,12 @@ class PipelineGeometry:
         flipping = [one for one in self._prefix if flips(one)]
         if len(flipping) > 1:
             raise refusal(flipping, 'flip more than once, and the meta information tells of the last one')
-        chain = self._set((False, None))
-        for _, seed in self._outcomes(chain, self._template, shape):
+        chain = with_flip(self._prefix, (False, None), self._template)
+        for _, seed in outcomes(chain, self._template, shape):
             for end in range(1, len(chain) + 1):
-                one, other = (self._measured(chain[:end], self._template, shape, drawn) for drawn in (0, seed))
+                one, other = (measured(chain[:end], self._template, shape, drawn) for drawn in (0, seed))
                 if one[1] != other[1] or not one[0].agrees(other[0], shape):
                     raise refusal([chain[end - 1]], 'draws where it puts the image')
-
-    def _outcomes(self, chain: Sequence[Any], template: Any, shape: Shape) -> Iterable[tuple[np.ndarray, int]]:
-        """Yield every new outcome of a chain that draws, with its seed."""
-        seen: list[np.ndarray] = []
-        for seed in range(SEEDS):
-            try:
-                outcome = np.asarray(run(chain, on_image(template, _noise(shape)), seed)['img'])
-            except Exception:
-                self._measured(chain, template, shape, seed)  # refuses by name
-                raise
-            if not any(np.array_equal(outcome, one) for one in seen):
-                seen.append(outcome)
-                yield outcome, seed
-
-    def _settle_frame(self, prefix: list[Any], suffix: list[Any], loaded: dict[str, Any], shape: Shape) -> None:
-        """Try whether what stands behind the annotations moves them as it moves the image.
-
-        Raises:
-            ValueError: If it moves them in a frame that is not theirs, or the image alone.
-        """
-        template = {key: value for key, value in without_truth(loaded).items() if key != 'img'}
-        before, _ = self._measured(prefix, template, shape)
-        still_at_home = before.agrees(AxisMap(), shape)
-        middle = SetTruth(loaded, _box_in((0, 0, shape[1], shape[0])), shape)
-        for _, seed in self._outcomes([*prefix, middle, *suffix], template, shape):
-            whole, size = self._measured([*prefix, middle, *suffix], template, shape, seed)
-            seen = ImageFrame(whole.scale, shape, size, whole.offset).visible
-            truth = SetTruth(loaded, _box_in(seen), shape)
-            image = np.zeros((*shape, 3), np.uint8)
-            moved, canvas = read_box(run([*prefix, truth, *suffix], on_image(template, image), seed))
-            stays, goes = (moved is not None and _near(moved, box) for box in (truth.box, whole.box(truth.box)))
-            if still_at_home and goes:
-                self.in_input = True
-            elif not (stays and whole.agrees(before, shape) and (canvas in (None, shape) or not self.masks)):
-                raise refusal(suffix, 'behind LoadAnnotations moves image and annotations apart')
-
-
-def _noise(shape: Shape) -> np.ndarray:
-    return np.random.RandomState(0).randint(0, 255, (*shape, 3)).astype(np.uint8)
-
-
-def _box_in(part: Sequence[float]) -> np.ndarray:
-    """Return a box of whole pixels in a part of an image, nowhere near its mirror image."""
-    x1, y1, x2, y2 = part
-    width, height = x2 - x1, y2 - y1
-    return np.round([x1 + 0.28 * width, y1 + 0.26 * height, x1 + 0.54 * width, y1 + 0.56 * height])
-
-
-def _near(moved: np.ndarray, wanted: np.ndarray) -> bool:
-    side = max(wanted[2] - wanted[0], wanted[3] - wanted[1])
-    return bool((np.abs(moved - wanted) <= max(2.0, 0.05 * side)).all())
-
-
-def said_frame(metainfo: Mapping[str, Any]) -> ImageFrame | None:
-    """Return the frame that scale_factor tells of; None where the meta information tells of a flip, or of no scale."""
-    scaled = metainfo.get('scale_factor') is not None
-    if metainfo.get('flip') or not (scaled or tuple(metainfo['ori_shape'][:2]) == tuple(metainfo['img_shape'][:2])):
-        return None
-    return ImageFrame.from_metainfo(metainfo)
-
-
-def check_shapes(metainfo: Mapping[str, Any]) -> None:
-    """Refuse meta information without the sizes.
-
-    Raises:
-        ValueError: Naming what is missing.
-    """
-    missing = [name for name in ('ori_shape', 'img_shape') if metainfo.get(name) is None]
-    if missing:
-        raise ValueError(f'meta information lacks {missing}: add them to meta_keys of PackDetInputs or PackSegInputs')
 
 
 def _say(text: str) -> None:

@@ -11,15 +11,13 @@ import torch
 from torch import nn
 
 from mmsls.features.counts import IGNORE_INDEX, OUTSIDE, TOO_SMALL
-from mmsls.features.ground_truth import check_classes, read_semantic_map
+from mmsls.features.image_frame import ImageFrame
 from mmsls.features.recorder import BlockPass
 from mmsls.features.records import Record
 from mmsls.features.samplers import DataSampler, Sample, single_pass, weighted_means
-from mmsls.features.sliding_window import SlidingWindow, Window, input_shape
-from mmsls.features.token_grid import ImageFrame, integral_image
-
-Grid = tuple[tuple[int, int], int]
-"""Shape of a token grid and its stride."""
+from mmsls.features.semantic_map import check_classes, read_semantic_map
+from mmsls.features.sliding_window import SlidingWindow, Window, check_grids, input_shape, region_weights
+from mmsls.features.token_grid import integral_image
 
 
 class RegionSampler(DataSampler):
@@ -187,40 +185,3 @@ class RegionSampler(DataSampler):
                 regions[label] = integral_image(labels == label) if integral is None else integral
         self.counts.add(len(regions), skipped)
         return regions
-
-
-def region_weights(
-    regions: Sequence[np.ndarray], frame: ImageFrame, grid: Grid, windows: Sequence[Window | None]
-) -> np.ndarray:
-    """Weigh the tokens of all windows for each region by the area that it covers of them.
-
-    Args:
-        regions: Integral images of the regions in the original frame.
-        frame: Where the image lies.
-        grid: Token grid (H, W) of one window, and its stride.
-        windows: Which part of the input each grid covers.
-
-    Returns:
-        (N, windows * H, W) float32; every region's weights sum to 1.
-    """
-    coverage = np.stack(
-        [np.concatenate([frame.coverage(region, *grid, window) for window in windows]) for region in regions]
-    )
-    return (coverage / coverage.sum(axis=(1, 2), keepdims=True)).astype(np.float32)
-
-
-def check_grids(blocks: BlockPass, window: Window) -> None:
-    """Refuse token grids that don't fit the crop they should come from.
-
-    Raises:
-        ValueError: If a grid is a token or more larger or smaller than the crop.
-    """
-    x1, y1, x2, y2 = window
-    for block, recorded in blocks.items():
-        for count, length in zip(recorded.hw_shape, (y2 - y1, x2 - x1), strict=True):
-            if abs(count * recorded.stride - length) >= recorded.stride:
-                raise ValueError(
-                    f'block {block} gave a grid of {recorded.hw_shape} tokens of {recorded.stride} pixels for a crop '
-                    f'of {(y2 - y1, x2 - x1)}: crop_size and crop_stride of the sampler must be those that the model '
-                    'runs with'
-                )

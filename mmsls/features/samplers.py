@@ -17,10 +17,10 @@ from torch import Tensor
 
 from mmsls.features.counts import REPEATED, Counts
 from mmsls.features.data_view import DataView
+from mmsls.features.image_frame import ImageFrame
 from mmsls.features.keys import Key
 from mmsls.features.recorder import BlockPass
 from mmsls.features.records import PaddedRecord, Record, RepeatedRecord
-from mmsls.features.token_grid import ImageFrame
 from mmsls.scoring import BlockId
 
 

@@ -23,10 +23,12 @@ def log_scores(scores: Mapping[BlockId, float], index: PruningIndex | None, unit
     if index is None:
         return
     depths = tuple(index.backbone['depths'])
-    print_log(f'SLS: kept_depths {index.kept_depths} of {depths} (alpha {index.alpha}, scope {index.scope})', 'current')
+    print_log(f'SLS: kept_depths {index.kept_depths} of {depths} ({index.rule.told}, scope {index.scope})', 'current')
     if index.borderline:
         print_log(
-            f'SLS: borderline, within 0.05 of their threshold: (stage, block) {list(index.borderline)}', 'current'
+            f'SLS: borderline, within {index.rule.margin:g} of their threshold: '
+            f'(stage, block) {list(index.borderline)}',
+            'current',
         )
     if line := stability_line(index.provenance.get('stability')):
         print_log(f'SLS: {line}', 'current')

@@ -1,4 +1,4 @@
-"""Which trained tensors get no gradient, and which no learning rate to speak of."""
+"""Which trained tensors get no gradient, and which no learning rate to speak of; what may mend that."""
 
 from __future__ import annotations
 
@@ -81,6 +81,25 @@ def left_out(model: nn.Module, optimizing: Iterable[Optimizing]) -> list[str]:
     """Return the trained tensors that no optimizer holds."""
     held = {id(p) for one in optimizing for group in one.groups for p in group['params']}
     return [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in held]
+
+
+def gradient_advice(model: nn.Module, idle: list[str]) -> str:
+    """Say what the likely cause is, and the line that mends it."""
+    for name, backbone in frozen_backbones(model):
+        prefix = dotted(name)
+        norms = backbone.output_norms()
+        unread = [norm for norm in norms if f'{prefix}{norm}.weight' in idle]
+        if unread and len(unread) < len(norms):
+            read = [index for index, norm in zip(backbone.out_indices, norms, strict=True) if norm not in unread]
+            return (
+                f'no loss reads the outputs of {", ".join(unread)}; set model.{prefix}out_indices={tuple(read)}, or '
+                'have a head read them'
+            )
+    return (
+        'something between them and the loss cuts the graph (torch.no_grad, detach, a torch.utils.checkpoint that is '
+        'reentrant: set use_reentrant=False), or no loss reads what they make; mend that module, or take them out with '
+        'adapter=None'
+    )
 
 
 def some(names: Iterable[str] | Mapping[str, Any]) -> str:

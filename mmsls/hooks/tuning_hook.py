@@ -13,7 +13,7 @@ from torch import nn
 
 from mmsls.backbones.recomputing import mend_checkpointing
 from mmsls.checkpoint import frozen_backbones
-from mmsls.hooks.gradient_watch import GradientWatch, left_out, some, too_slow
+from mmsls.hooks.gradient_watch import GradientWatch, gradient_advice, left_out, some, too_slow
 from mmsls.hooks.own_rates import Raised, batch_ratio, give_own_rates, new_tensors, optimizers
 from mmsls.registry import HOOKS
 
@@ -190,25 +190,6 @@ def raised_line(raised: list[Raised]) -> str:
         f"({some(tensor.name for tensor in raised)}) learn at {new}, the optimizer's own rate, instead of {span}, "
         f"which {lines} means for pre-trained weights; to keep the config's rates put dict(type='mmsls.TuningHook', "
         'own_lr=False) into custom_hooks, or name the adapters in custom_keys'
-    )
-
-
-def gradient_advice(model: nn.Module, idle: list[str]) -> str:
-    """Say what the likely cause is, and the line that mends it."""
-    for name, backbone in frozen_backbones(model):
-        prefix = f'{name}.' if name else ''
-        norms = backbone.output_norms()
-        unread = [norm for norm in norms if f'{prefix}{norm}.weight' in idle]
-        if unread and len(unread) < len(norms):
-            read = [index for index, norm in zip(backbone.out_indices, norms, strict=True) if norm not in unread]
-            return (
-                f'no loss reads the outputs of {", ".join(unread)}; set model.{prefix}out_indices={tuple(read)}, or '
-                'have a head read them'
-            )
-    return (
-        'something between them and the loss cuts the graph (torch.no_grad, detach, a torch.utils.checkpoint that is '
-        'reentrant: set use_reentrant=False), or no loss reads what they make; mend that module, or take them out with '
-        'adapter=None'
     )
 
 

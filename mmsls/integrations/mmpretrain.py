@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import MutableMapping
 from typing import Any
 
 from mmpretrain.models.backbones import SwinTransformer, VisionTransformer
-from mmpretrain.models.classifiers import ImageClassifier
 from mmpretrain.registry import MODELS
 
 import mmsls.hooks  # noqa: F401 (registers the hooks)
@@ -14,8 +13,6 @@ from mmsls.backbones.base_files import StateDict
 from mmsls.backbones.base_weights import swin_keys
 from mmsls.backbones.swin.backbone import PrunedSwinMixin
 from mmsls.backbones.vit.backbone import PrunedViTMixin
-from mmsls.criteria.depgraph import shrink
-from mmsls.criteria.subset import keep_only
 
 
 @MODELS.register_module()
@@ -45,34 +42,6 @@ class PrunedSwinTransformer(PrunedSwinMixin, SwinTransformer):
 @MODELS.register_module()
 class PrunedVisionTransformer(PrunedViTMixin, VisionTransformer):
     __doc__ = PrunedViTMixin.__doc__
-
-
-@MODELS.register_module()
-class ComparisonClassifier(ImageClassifier):
-    """Classifier whose backbone was pruned in a way that SLS does not prune, for comparisons.
-
-    Args:
-        *args: Those of `ImageClassifier`.
-        kept_blocks: `(stage, block)` of the blocks that stay; None: all.
-        inner_widths: Per block, channels of a head and hidden channels of the FFN; None: the backbone's own.
-        **kwargs: Those of `ImageClassifier`.
-
-    Raises:
-        ValueError: If an argument does not fit the backbone.
-    """
-
-    def __init__(
-        self,
-        *args: Any,
-        kept_blocks: Sequence[Sequence[int]] | None = None,
-        inner_widths: Sequence[Sequence[int]] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        if kept_blocks is not None:
-            keep_only(self.backbone, kept_blocks)
-        if inner_widths is not None:
-            shrink(self.backbone, inner_widths)
 
 
 def rename_final_norm(state: MutableMapping[str, Any], prefix: str, name: str) -> None:

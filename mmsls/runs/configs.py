@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os.path as osp
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,20 @@ def load_config(
         cfg.work_dir = osp.join('work_dirs', Path(path).stem)
     expand_homes(cfg._cfg_dict)
     return cfg
+
+
+def load_configs(
+    paths: Iterable[str | None],
+    work_dir: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    launcher: str = 'none',
+) -> list[Config | None]:
+    """Read the configs of one chain alike (see `load_config`); a path that is None has none.
+
+    Raises:
+        FileNotFoundError: If one is not there.
+    """
+    return [None if path is None else load_config(path, work_dir, options, launcher) for path in paths]
 
 
 def sls_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from mmseg.registry import DATASETS, METRICS, MODELS, TRANSFORMS, VISUALIZERS
 from mmseg.utils import register_all_modules
 
 import mmsls.integrations.mmseg  # noqa: F401
+from mmsls import runs
 from mmsls.backbones import PrunedBackbone
 from mmsls.features import RegionSampler
 from mmsls.registry import HOOKS
@@ -93,12 +94,12 @@ def test_the_stages_fit_together(folder: Path) -> None:
 
 
 @pytest.mark.parametrize('folder', PUBLIC, ids=lambda path: path.name)
-def test_scoring_walks_the_val_split_of_the_tuned_model(folder: Path) -> None:
-    tune, score = (parsed(folder / f'{stage}.py') for stage in ('tune', 'score'))
-    assert score.model == tune.model
-    assert score.test_dataloader == tune.val_dataloader
-    assert score.test_evaluator == tune.val_evaluator
-    assert score.custom_hooks[0].type == 'mmsls.SLSHook'
+def test_the_tuning_config_scores_the_val_split_by_both_tools(folder: Path) -> None:
+    """`tools/score.py` takes the default split; a host's own test.py scores the test split."""
+    tune = parsed(folder / 'tune.py')
+    assert runs.default_split(tune) == 'val'
+    assert tune.test_dataloader == tune.val_dataloader
+    assert tune.test_evaluator == tune.val_evaluator
 
 
 @pytest.mark.parametrize('folder', SMALL, ids=lambda path: path.name)
@@ -196,8 +197,6 @@ def test_the_data_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch
 
 
 def test_full_fine_tuning_starts_from_the_exported_base(shared: Path, tmp_path: Path) -> None:
-    from mmsls import runs
-
     tune, full = load('camvid/tune'), load('camvid/full_finetune')
     tune.model.backbone.base_checkpoint = str(shared / 'data/deit_tiny_in1k/deit_tiny_patch16_224_pipevit.pth')
     runs.export_base(tune, tmp_path / 'base.pth')

@@ -5,7 +5,8 @@ from itertools import chain
 import pytest
 import torch
 
-from mmsls.criteria.depgraph import depgraph, inner_layers, shrink, torch_pruning, widths_of
+from mmsls.criteria.depgraph import depgraph, torch_pruning
+from mmsls.criteria.narrowing import inner_layers, widths_of
 
 
 def image():
@@ -42,19 +43,12 @@ def test_it_prunes_to_a_size_and_the_widths_rebuild_the_model(package, build, ev
     assert size(model) == pytest.approx(target, rel=0.05)
     assert len(widths) == 4
     assert all(head < heads and hidden < hiddens for (head, hidden), (heads, hiddens) in zip(widths, old, strict=True))
-    again = build('ComparisonClassifier', adapter=adapter, family=family, inner_widths=widths)
+    again = build('mmsls.ComparisonClassifier', adapter=adapter, family=family, inner_widths=widths)
     assert size(again) == size(model) < before
     again.load_state_dict(model.state_dict(), strict=True)
     with torch.no_grad():
         assert torch.equal(again(image()), model(image()))
         assert not torch.allclose(again(image()), full, atol=1e-3)
-
-
-def test_what_is_left_of_the_base_is_stored_but_not_trained(package, build):
-    model = build('ComparisonClassifier', inner_widths=[[8, 32]] * 4)
-    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    assert all('.adapters.' in name or name.startswith('head.') for name in trained)
-    assert model.backbone.base_sha256 is None
 
 
 @pytest.mark.parametrize('family', ['vit', 'swin'])
@@ -83,23 +77,6 @@ def test_a_size_that_cannot_be_had_is_refused(package, build, evidence, share):
     model = build()
     with pytest.raises(ValueError, match='parameters cannot be had'):
         depgraph(evidence(model), round(size(model) * share))
-
-
-def test_another_backbone_is_refused(build):
-    from mmpretrain.models.backbones import SwinTransformer
-
-    stock = SwinTransformer({'embed_dims': 8, 'depths': (1, 1), 'num_heads': (1, 1)}, out_indices=(1,))
-    unfused = build(family='swin', backbone={'fused_attention': False}).backbone
-    for backbone in (stock, unfused):
-        with pytest.raises(
-            ValueError, match=r"'depgraph' is built for .*fused_attention=True.*, not for this \w*SwinTransformer"
-        ):
-            inner_layers(backbone)
-
-
-def test_widths_for_other_blocks_are_refused(build):
-    with pytest.raises(ValueError, match='inner_widths: 1 pairs for 4 blocks'):
-        shrink(build().backbone, [(8, 8)])
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch):

@@ -9,7 +9,7 @@ def image():
 
 
 def test_a_skipped_block_does_nothing(build):
-    full, part = build(), build('ComparisonClassifier', kept_blocks=[[0, 0], [0, 2]])
+    full, part = build(), build('mmsls.ComparisonClassifier', kept_blocks=[[0, 0], [0, 2]])
     part.load_state_dict(
         {key: value for key, value in full.state_dict().items() if '.1.' not in key or 'ffn' in key}, strict=False
     )
@@ -25,7 +25,7 @@ def test_a_skipped_block_does_nothing(build):
 
 
 def test_skipping_from_the_top_is_what_sls_does(build):
-    part = build('ComparisonClassifier', kept_blocks=[[0, 0], [0, 1]])
+    part = build('mmsls.ComparisonClassifier', kept_blocks=[[0, 0], [0, 1]])
     cut = build()
     del cut.backbone.layers[2:]
     cut.backbone._map_outputs([3])
@@ -37,4 +37,4 @@ def test_skipping_from_the_top_is_what_sls_does(build):
 @pytest.mark.parametrize(('blocks', 'said'), [([[0, 4]], r'\(0, 4\)'), ([[1, 0]], r'\(1, 0\)'), ([], 'none')])
 def test_blocks_that_are_not_there_are_refused(build, blocks, said):
     with pytest.raises(ValueError, match=f'kept_blocks: {said}'):
-        build('ComparisonClassifier', kept_blocks=blocks)
+        build('mmsls.ComparisonClassifier', kept_blocks=blocks)

@@ -319,7 +319,7 @@ def test_a_random_flip_of_which_nothing_tells_is_refused(colour_backbone, folder
 
 def test_ordinary_pipelines_keep_their_exact_arithmetic(folder):
     """The published decisions must not move by a bit."""
-    from mmsls.features.token_grid import ImageFrame
+    from mmsls.features.image_frame import ImageFrame
 
     dataset = boxes_of(folder, [RESIZE[0], {'type': 'Pad', 'size_divisor': 32}, 'load'], {'with_bbox': True})
     geometry = PipelineGeometry(find_leaves(dataset)[0])

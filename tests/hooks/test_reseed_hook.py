@@ -96,7 +96,7 @@ def hosts(mmdet_host):
     mmseg.utils.register_all_modules(init_default_scope=False)
 
 
-@pytest.mark.parametrize('workers', [0, 2])
+@pytest.mark.parametrize('workers', [0, pytest.param(2, marks=pytest.mark.long)])
 def test_epochs_that_are_resumed_are_the_unbroken_ones(tmp_path, detector_cfg, hosts, workers):
     unbroken = outcome(train(detector(detector_cfg, tmp_path / 'unbroken', workers)))
     places = [
@@ -111,7 +111,7 @@ def test_epochs_that_are_resumed_are_the_unbroken_ones(tmp_path, detector_cfg, h
         assert_same(unbroken, outcome(train(cfg, resume=True)))
 
 
-@pytest.mark.parametrize('workers', [0, 2])
+@pytest.mark.parametrize('workers', [0, pytest.param(2, marks=pytest.mark.long)])
 def test_iterations_that_are_resumed_are_the_unbroken_ones(tmp_path, segmentor_cfg, hosts, workers):
     unbroken = outcome(train(segmentor(segmentor_cfg, tmp_path / 'unbroken', workers)))
     places = [

@@ -84,3 +84,12 @@ def test_home_folders_are_meant_in_every_path(cfg, tmp_path, monkeypatch):
     assert runs.load_config('~/config.py', '~/other').work_dir == str(tmp_path / 'other')
     (tmp_path / 'a.pth').touch()
     assert runs.check_checkpoint('~/a.pth') == str(tmp_path / 'a.pth')
+
+
+def test_the_configs_of_a_chain_are_read_alike(cfg, tmp_path):
+    cfg.dump(tmp_path / 'config.py')
+    path = str(tmp_path / 'config.py')
+    tune, none, baseline = runs.load_configs((path, None, path), 'elsewhere', {'randomness.seed': 5}, 'slurm')
+    assert none is None
+    for one in (tune, baseline):
+        assert (one.work_dir, one.randomness.seed, one.launcher) == ('elsewhere', 5, 'slurm')

@@ -157,7 +157,7 @@ def test_where_sls_keeps_every_block_it_is_the_tuned_model_and_the_control_still
 @pytest.mark.skipif(not HAS_TORCH_PRUNING, reason='needs torch-pruning')
 def test_a_size_that_depgraph_cannot_have_costs_no_other_method(vit_cfg, tmp_path):
     cfg = vit_cfg()
-    cfg.model.backbone.adapter.rank = 1000  # more outside the blocks' inner layers than the pruned model has in all
+    cfg.model.backbone.adapter.rank = 100  # more outside the blocks' inner layers than the pruned model has in all
     run = TaskRun(cfg, tmp_path / 'run', Silent(), 'digits', methods=['depgraph', 'block_influence'])
     write_index(tmp_path / 'run', (0.1, 0.8, 0.8, 0.9))
     assert [result.method for result in run.compare()] == ['tuned', 'SLS', 'block_influence']
@@ -205,10 +205,10 @@ def test_results_for_other_blocks_are_not_taken_over(finished, vit_cfg, tmp_path
     shutil.copytree(finished[0], tmp_path / 'digits')
     run = TaskRun(vit_cfg(), tmp_path / 'digits', Silent(), 'digits', 3, ['random'])
     with pytest.raises(ValueError, match=r"holds results of 'random' for the blocks .*'random' and 'random_pruned'"):
-        run._chosen_blocks(count=1)
+        run.choices.kept(count=1)
     (tmp_path / 'digits' / 'kept_blocks.json').unlink()
     with pytest.raises(ValueError, match=r"holds results of 'random' for unknown blocks"):
-        run._chosen_blocks(count=1)
+        run.choices.kept(count=1)
 
 
 @pytest.mark.skipif(not HAS_TORCH_PRUNING, reason='needs torch-pruning')
@@ -216,7 +216,7 @@ def test_a_model_that_depgraph_pruned_to_another_size_is_not_overwritten(finishe
     folder = finished[0]
     widths = (folder / 'depgraph' / 'widths.json').read_text()
     with pytest.raises(ValueError, match="holds results of 'depgraph' of another size"):
-        TaskRun(vit_cfg(), folder, Silent(), 'digits', 3, ['depgraph'])._chosen_blocks(count=1)
+        TaskRun(vit_cfg(), folder, Silent(), 'digits', 3, ['depgraph']).choices.kept(count=1)
     assert (folder / 'depgraph' / 'widths.json').read_text() == widths
 
 
@@ -224,10 +224,10 @@ def test_a_setting_that_changes_nothing_for_a_method_is_no_reason_to_refuse_it(f
     _, methods, _, _ = finished
     folder = shutil.copytree(finished[0], tmp_path / 'digits')
     index = PruningIndex.load(folder / 'pruning_index.json')
-    before = TaskRun(vit_cfg(), folder, Silent(), 'digits', 3, methods)._chosen_blocks(count=2)
+    before = TaskRun(vit_cfg(), folder, Silent(), 'digits', 3, methods).choices.kept(count=2)
     index.decide(alpha=index.alpha + 0.01).save(folder / 'pruning_index.json')
     progress = Silent()
-    assert TaskRun(vit_cfg(), folder, progress, 'digits', 3, methods)._chosen_blocks(count=2) == before
+    assert TaskRun(vit_cfg(), folder, progress, 'digits', 3, methods).choices.kept(count=2) == before
     assert progress.stages == [('linear_probe: blocks', False)]
 
 

@@ -1,5 +1,5 @@
-# The small Swin of tools/pretrain_swin.py (digits, sign-language digits, street-scene patches): no pre-trained Swin,
-# but one that anybody can make.
+# The small Swin of benchmarks/pretrain_swin.py (digits, sign-language digits, street-scene patches): no pre-trained
+# Swin, but one that anybody can make.
 backbone = dict(
     type='PrunedSwinTransformer',
     base_checkpoint='work_dirs/bccd_base/small_swin.pth',

@@ -1,5 +1,5 @@
 # UPerNet, Swin-T, ADE20K: retrain what the index keeps, from the tuned values, as long as it was tuned.
-# Fill in: pruning_index (of tune.py or score.py) and load_from (the tuned checkpoint). Then:
+# Fill in: pruning_index (of tune.py or tools/score.py) and load_from (the tuned checkpoint). Then:
 # python tools/train.py configs/seg/upernet_swin-t_ade20k/pruned.py
 _base_ = './tune.py'
 model = dict(backbone=dict(pruning_index='work_dirs/upernet_swin-t_ade20k/tune/pruning_index.json'))

@@ -11,7 +11,8 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from mmsls.adapters.base import build_adapters, split_extra_tokens
+from mmsls.adapters.base import build_adapters
+from mmsls.adapters.functional import split_extra_tokens
 from mmsls.backbones.arguments import check_flag, ignore_arguments, ignore_init_cfg
 from mmsls.backbones.base import PrunedBackbone
 from mmsls.backbones.base_files import StateDict

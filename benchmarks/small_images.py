@@ -1,107 +1,28 @@
-"""A small Swin, pre-trained by classification on three small public data sets: the base of the BCCD configs."""
+"""Small labelled images to pre-train a base with: digits, hands that sign digits, street-scene patches."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from mmengine.logging import print_log
-from mmengine.registry import MODELS
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from mmsls.demo.digits import DigitPool, load_digit_pools, render_digit
-from mmsls.demo.nano_swin import MEAN, STD, save_base
+from mmsls.demo.nano_swin import MEAN, STD
 
-SMALL_SWIN: dict[str, Any] = {
-    'embed_dims': 32,
-    'depths': (2, 2, 6, 2),
-    'num_heads': (1, 2, 4, 8),
-    'window_size': 7,
-}
-"""What configs must repeat so that the base fits."""
+_CAMVID_CLASSES = 11
+NUM_CLASSES = 10 + 10 + _CAMVID_CLASSES
+"""Of all three together."""
 _SIDE = 64
 _DOMINANT = 0.6
-_CAMVID_CLASSES = 11
 _CANVAS, _SIZES, _JITTER = 48, (26, 44), 2  # pixels of a drawn digit
 
 Source = Callable[[int, np.random.Generator], tuple[Tensor, Tensor]]
 """Draws n normalised images, (n, 3, 64, 64), and their classes, (n,)."""
-
-
-@dataclass(frozen=True)
-class SmallSwinSettings:
-    """How the small Swin is pre-trained.
-
-    Attributes:
-        steps: Optimisation steps.
-        batch_size: Images per step, in equal parts of every source.
-        lr: Peak learning rate of AdamW; 10 % warm-up, then a cosine to 0.
-        weight_decay: Of AdamW.
-        seed: Of weights and images.
-    """
-
-    steps: int = 600
-    batch_size: int = 48
-    lr: float = 1e-3
-    weight_decay: float = 0.05
-    seed: int = 0
-
-
-class _Classifier(nn.Module):
-    """The Swin, an average pool and a linear layer over the classes of all sources."""
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        importlib.import_module('mmsls.integrations.mmdet')
-        self.backbone = MODELS.build(
-            {'type': 'mmdet.PrunedSwinTransformer', **SMALL_SWIN, 'out_indices': (3,), 'drop_path_rate': 0.05}
-        )
-        self.backbone.init_weights()
-        self.head = nn.Linear(self.backbone.num_features[-1], num_classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.backbone(images)[0].mean((2, 3)))
-
-
-def pretrain_small_swin(
-    path: str | Path, data_root: str | Path, settings: SmallSwinSettings | None = None
-) -> dict[str, float]:
-    """Pre-train a small Swin on digits, sign-language digits and street-scene patches, unless ``path`` holds it.
-
-    One softmax over 31 classes: scikit-learn's bundled digits (10), hands of the Sign Language Digits data set (10),
-    and CamVid patches by their dominant class (11). Training splits only.
-
-    Args:
-        path: File of the base, an ordinary OpenMMLab checkpoint without output norms. It is whole or absent.
-        data_root: Folder with ``sign_digits`` and ``camvid``.
-        settings: How to train.
-
-    Returns:
-        Accuracy by source on its val split, 0 to 1.
-
-    Raises:
-        FileNotFoundError: If a data set is not there.
-    """
-    path, settings = Path(path), settings or SmallSwinSettings()
-    if path.is_file():
-        meta = torch.load(path, map_location='cpu', weights_only=True).get('meta', {})
-        if meta.get('settings') == asdict(settings):
-            return meta['accuracy']
-    torch.manual_seed(settings.seed)
-    model = _Classifier(10 + 10 + _CAMVID_CLASSES)
-    _train(model, sources(data_root, 'train'), settings)
-    accuracy = {name: _accuracy(model, source) for name, source in sources(data_root, 'val').items()}
-    shares = ', '.join(f'{name} {share:.0%}' for name, share in accuracy.items())
-    print_log(f'small Swin: accuracy on val splits: {shares}', 'current')
-    save_base(model.backbone, path, {'settings': asdict(settings), 'accuracy': accuracy})
-    return accuracy
 
 
 def sources(data_root: str | Path, split: str) -> dict[str, Source]:
@@ -207,33 +128,3 @@ def _normalised(crops: list[Image.Image], augment: bool, rng: np.random.Generato
         gain, shift = (torch.from_numpy(rng.uniform(-0.2, 0.2, (len(crops), 3, 1, 1)).astype(np.float32)) for _ in 'ab')
         pixels = (pixels * (1 + gain) + 128 * shift).clamp(0, 255)
     return (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
-
-
-def _train(model: nn.Module, drawn: Mapping[str, Source], settings: SmallSwinSettings) -> None:
-    """Run the training loop, logging every twentieth of it."""
-    rng = np.random.default_rng(settings.seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.lr, total_steps=settings.steps, pct_start=0.1)
-    period = max(1, settings.steps // 20)
-    losses: list[float] = []
-    model.train()
-    for step in range(1, settings.steps + 1):
-        parts = [draw(settings.batch_size // len(drawn), rng) for draw in drawn.values()]
-        images, labels = (torch.cat(part) for part in zip(*parts, strict=True))
-        loss = F.cross_entropy(model(images), labels, label_smoothing=0.1)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        scheduler.step()
-        losses.append(loss.item())
-        if step % period == 0:
-            print_log(f'small Swin: step {step}/{settings.steps}, loss {np.mean(losses[-period:]):.3f}', 'current')
-
-
-@torch.no_grad()
-def _accuracy(model: nn.Module, draw: Source) -> float:
-    """Measure the share of right answers on 300 images."""
-    model.eval()
-    images, labels = draw(300, np.random.default_rng(0))
-    answers = torch.cat([model(batch).argmax(1) for batch in images.split(100)])
-    return (answers == labels).float().mean().item()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,12 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
-from mmsls.demo.small_swin import SMALL_SWIN, SmallSwinSettings, pretrain_small_swin, sources
-
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / 'benchmarks'))  # scripts, each beside what it imports
+
+from pretrain_swin import SMALL_SWIN, SmallSwinSettings, pretrain_small_swin  # noqa: E402
+from small_images import sources  # noqa: E402
+
 QUICK = SmallSwinSettings(steps=2, batch_size=6)
 
 
