@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from mmsls.adapters.base import split_extra_tokens
+from mmsls.adapters.functional import split_extra_tokens
 from mmsls.scoring import BlockId
 
 BRIDGE = 'bridge'
