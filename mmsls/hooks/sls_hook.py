@@ -24,7 +24,10 @@ from mmsls.hooks.validations import as_validated, is_due, training_of
 from mmsls.registry import HOOKS
 from mmsls.scoring.rule import Rule
 
-EXTRA_PASS = 'no validation scored the last weights of this training: it is done now, by one more pass over the validation images'
+EXTRA_PASS = (
+    'no validation scored the last weights of this training: '
+    'it is done now, by one more pass over the validation images'
+)
 
 
 @HOOKS.register_module()
