@@ -385,16 +385,6 @@ def test_a_sampler_says_its_scope_and_split_however_it_is_written(sampler):
         assert (options['rule'].scope, options['rule'].min_depth, runs.default_split(cfg)) == ('model', 0, 'train')
 
 
-def test_a_name_that_only_sounds_like_a_sampler_is_no_image_sampler():
-    from mmsls.features.settings import scorer_options
-
-    assert scorer_options({'sampler': f'{__name__}.NotAnImageSampler'}, None)['rule'].scope == 'stage'
-
-
-class NotAnImageSampler(InstanceSampler):
-    """Has the other one's name in its own."""
-
-
 @pytest.mark.parametrize('kind', [SLSHook, 'SLSHook', 'mmsls.SLSHook', 'mmsls.hooks.sls_hook.SLSHook'])
 def test_the_hooks_settings_are_found_however_its_type_is_written(kind):
     from mmsls import runs

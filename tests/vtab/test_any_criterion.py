@@ -7,7 +7,6 @@ import pytest
 
 from mmsls import runs
 from mmsls.criteria import CRITERIA, FeatureCriterion
-from mmsls.features.settings import scorer_options, settled_criterion
 from mmsls.pruning_index import PruningIndex
 
 
@@ -104,29 +103,3 @@ def test_sls_is_the_default_and_the_tool_overrides_the_hook(cfg_of):
     other = runs.score(cfg, None, criterion='PlainSilhouette')
     assert other.criterion == {'type': 'PlainSilhouette'}
     assert other.scores != plain.scores
-
-
-def test_settings_of_t_sne_reach_sls_unless_its_own_config_names_them():
-    assert settled_criterion('sls', 5.0, 1).perplexity == 5.0
-    assert settled_criterion({'type': 'mmsls.SLS', 'perplexity': 7.0}, 5.0, 1).perplexity == 7.0
-    with pytest.raises(ValueError, match='perplexity'):
-        settled_criterion({'type': 'SLS', 'perplexity': -1.0}, 5.0, 1)
-
-
-@pytest.mark.parametrize(
-    ('criterion', 'said'),
-    [
-        ('magic', r"criterion: unknown criterion 'magic'; known: .*LinearProbe.*SLS"),
-        ({'type': 'LinearProbe', 'fold': 3}, r"criterion: .*'fold' for LinearProbe; its arguments are folds"),
-        ({'type': 'LinearProbe', 'folds': 1}, 'LinearProbe.folds must be at least 2'),
-        ('Taylor', r'criterion: Taylor says which single blocks matter, and an index holds depths; .*run_vtab\.py'),
-        (None, 'criterion: unknown criterion None'),
-    ],
-)
-def test_what_cannot_be_is_refused_before_anything_runs(criterion, said):
-    with pytest.raises(ValueError, match=said):
-        settled_criterion(criterion, 30.0, 1)
-
-
-def test_none_in_the_hook_is_the_default():
-    assert 'criterion' not in scorer_options({'criterion': None}, 'mmdet')
