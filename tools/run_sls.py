@@ -10,7 +10,7 @@ from mmengine.dist import is_main_process
 from mmsls import runs
 from mmsls.chain.chain import Chain
 from mmsls.chain.checks import check_configs
-from mmsls.chain.configs import check_decision
+from mmsls.chain.configs import check_decision, scored_by, without_sls_hook
 from mmsls.chain.restart import CONSOLE_LOG, forget
 from mmsls.chain.state import CURVE_FILE, INDEX_FILE, ChainState
 from mmsls.cli import SAME_COMMAND, add_rule_options, chosen, one_line_errors, path_argument, run_parser
@@ -20,6 +20,7 @@ from mmsls.files.writing import write_text
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.progress import ChainProgress, terminal
 from mmsls.report.table import markdown_table, rich_table
+from mmsls.runs.configs import with_bridge
 from mmsls.scoring.stability import stability_line
 
 
@@ -32,6 +33,12 @@ def parse_args() -> argparse.Namespace:
         '--baseline',
         type=path_argument,
         help='config of the frozen backbone with a trained head, for the metric of the row "full"',
+    )
+    parser.add_argument('--criterion', help="what scores the blocks (default: the hook's, or sls), such as bridged")
+    parser.add_argument(
+        '--bridge',
+        action='store_true',
+        help='fit a linear bridge in the place of what is removed, and retrain from there (also: backbone.bridge=True)',
     )
     add_rule_options(parser)
     parser.add_argument(
@@ -79,6 +86,10 @@ def main() -> None:
     console = terminal()
     paths = args.config, args.pruned, args.baseline
     tune, pruned, baseline = runs.load_configs(paths, args.work_dir, args.cfg_options, args.launcher)
+    if args.criterion is not None:
+        tune = scored_by(tune, args.criterion)
+    if args.bridge:
+        pruned = with_bridge(pruned or without_sls_hook(tune))
     work_dir = Path(tune.work_dir)
     check_decision(tune, chosen(args))
     check_configs(tune, pruned, baseline)

@@ -70,6 +70,19 @@ def without_sls_hook(cfg: Config) -> Config:
     return cfg
 
 
+def scored_by(cfg: Config, criterion: str) -> Config:
+    """Return a copy of a config whose blocks are scored by a criterion, at the last validation as before."""
+    cfg = deepcopy(cfg)
+    hooks = [dict(hook) for hook in cfg.get('custom_hooks') or []]
+    scoring = [hook for hook in hooks if is_hook(hook, 'SLSHook')]
+    if not scoring:
+        scoring = [{'type': 'mmsls.SLSHook'}]
+        hooks += scoring
+    scoring[0]['criterion'] = criterion
+    cfg.custom_hooks = hooks
+    return cfg
+
+
 def without_bridge(cfg: Config) -> Config:
     """Return a copy of a config whose backbone is cut and nothing else."""
     cfg = deepcopy(cfg)

@@ -23,7 +23,7 @@ from mmsls.features.trial import training_images
 from mmsls.files.writing import whole_file
 from mmsls.parallel.main_process import on_main_process
 from mmsls.runs.building import build_model
-from mmsls.runs.configs import check_checkpoint
+from mmsls.runs.configs import check_checkpoint, with_bridge
 
 TOKENS = 200_000
 """Most tokens that a bridge is fitted on, evenly many of each image."""
@@ -56,7 +56,7 @@ def bridge(
         FileNotFoundError: If the checkpoint is not there.
     """
     checkpoint = check_checkpoint(checkpoint)
-    cut = build_model(bridged_cfg(cfg), checkpoint)
+    cut = build_model(with_bridge(cfg), checkpoint)
     if not find_backbone(cut).bridges():
         raise ValueError(
             f'bridge: kept_depths {find_backbone(cut).kept_depths} of {find_backbone(cut).depths} removes nothing that '
@@ -68,13 +68,6 @@ def bridge(
     fitted = fit_bridges(full, cut, training_images(cfg, images), on_batch)
     on_main_process(partial(write_checkpoint, cut.cpu(), checkpoint, Path(out_file)))
     return fitted
-
-
-def bridged_cfg(cfg: Config) -> Config:
-    """Return a copy of a config whose backbone has bridges."""
-    cfg = deepcopy(cfg)
-    cfg.model.backbone.bridge = True
-    return cfg
 
 
 def unpruned_cfg(cfg: Config) -> Config:

@@ -101,6 +101,13 @@ def tries(options: Mapping[str, Any]) -> bool:
     return getattr(build_criterion(options.get('criterion', 'sls')), 'tries', False)
 
 
+def with_bridge(cfg: Config) -> Config:
+    """Return a copy of a config whose backbone has bridges where it is cut."""
+    cfg = deepcopy(cfg)
+    cfg.model.backbone.bridge = True
+    return cfg
+
+
 def without_training(cfg: Config) -> Config:
     """Return a copy without the training and validation parts, so that a runner builds neither."""
     cfg = deepcopy(cfg)

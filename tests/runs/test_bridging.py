@@ -11,7 +11,9 @@ from mmengine.runner import Runner
 
 from mmsls import runs
 from mmsls.backbones.lookup import find_backbone
-from mmsls.runs.bridging import bridged_cfg, tokens_at, training_images, unpruned_cfg
+from mmsls.features.trial import training_images
+from mmsls.runs.bridging import tokens_at, unpruned_cfg
+from mmsls.runs.configs import with_bridge
 
 KEPT = (2, 1, 1, 0)
 
@@ -57,7 +59,7 @@ def test_affine_blocks_are_bridged_exactly(cfg):
         for last in (block.attn.w_msa.proj, block.ffn.layers[1]):
             torch.nn.init.zeros_(last.weight)
             torch.nn.init.normal_(last.bias, generator=torch.Generator().manual_seed(3))
-    cut, stale = (runs.build_model(one) for one in (bridged_cfg(cfg), cfg))
+    cut, stale = (runs.build_model(one) for one in (with_bridge(cfg), cfg))
     cut.load_state_dict(full.state_dict(), strict=False)
     stale.load_state_dict(full.state_dict(), strict=False)
     loader = Runner.build_dataloader(runs.split_dataloader(cfg, 'train'), seed=0)
@@ -71,7 +73,7 @@ def test_affine_blocks_are_bridged_exactly(cfg):
 
 def test_each_bridge_lowers_what_is_left(cfg):
     """On blocks that are not affine: closer to the full model's tokens than the cut alone, on images not fitted on."""
-    full, cut = runs.build_model(unpruned_cfg(cfg)), runs.build_model(bridged_cfg(cfg))
+    full, cut = runs.build_model(unpruned_cfg(cfg)), runs.build_model(with_bridge(cfg))
     cut.load_state_dict(full.state_dict())
     train, val = (Runner.build_dataloader(runs.split_dataloader(cfg, split), seed=0) for split in ('train', 'val'))
     batch, top = next(iter(val)), find_backbone(cut).stages[2].blocks[-1]
@@ -84,7 +86,7 @@ def test_each_bridge_lowers_what_is_left(cfg):
 
 
 def test_one_that_does_worse_than_none_is_left_out(cfg, said):
-    full, cut = runs.build_model(unpruned_cfg(cfg)), runs.build_model(bridged_cfg(cfg))
+    full, cut = runs.build_model(unpruned_cfg(cfg)), runs.build_model(with_bridge(cfg))
     cut.load_state_dict(full.state_dict())
     bridge = find_backbone(cut).stages[3].blocks[-1]
     drawn = torch.Generator().manual_seed(0)
@@ -111,7 +113,7 @@ def test_the_checkpoint_is_slim_and_comes_back(cfg, tmp_path):
     assert content['meta']['mmsls']['backbones']['backbone']['bridge'] is True
     assert content['meta']['mmsls']['backbones']['backbone']['kept_depths'] == list(KEPT)
     assert not any('qkv.weight' in key for key in content['state_dict'])
-    model = runs.build_model(bridged_cfg(cfg), str(tmp_path / 'out/bridged.pth'))
+    model = runs.build_model(with_bridge(cfg), str(tmp_path / 'out/bridged.pth'))
     assert all(bridge.bridge.weight.abs().sum() > 0 for bridge in find_backbone(model).bridges().values())
     assert seen == [(done, len(seen)) for done in range(1, len(seen) + 1)]
 
@@ -132,7 +134,7 @@ def test_what_cannot_be_bridged_is_refused(cfg, tmp_path):
         runs.bridge(whole, str(source), tmp_path / 'b.pth')
     with pytest.raises(FileNotFoundError, match=r'no\.pth'):
         runs.bridge(cfg, str(tmp_path / 'no.pth'), tmp_path / 'b.pth')
-    cut = runs.build_model(bridged_cfg(cfg))
+    cut = runs.build_model(with_bridge(cfg))
     with pytest.raises(ValueError, match='same model at full depth'):
         runs.fit_bridges(cut, cut, [])
     with pytest.raises(ValueError, match='no images'):
