@@ -17,7 +17,7 @@ class RecordableBackbone(Protocol):
     """What the recorder needs of a backbone; every `mmsls.backbones` backbone has it."""
 
     def record_blocks(self, callback: Callable[[BlockId, BlockTokens], None]) -> Sequence[Any]:
-        """Call `callback` after every block's forward, on tokens as they are; return handles, each with a `remove()`."""
+        """Call `callback` after every block's forward, on tokens as they are; return handles with a `remove()`."""
 
     def downsample_tokens(self, stage: int, tokens: BlockTokens) -> BlockTokens:
         """Apply what follows a stage (patch merging) to tokens of one of its blocks."""

@@ -155,6 +155,7 @@ class BlockScorer(FeatureCollector):
     def _tried(self, trial: Trial | None) -> tuple[Evidence, dict[str, Any]]:
         """Return what the model is tried on, and what the index says of it."""
         raise_first(self.failure)
+        self.model.eval()
         nothing = np.zeros(0, dtype=int)
         return Evidence(self.model, self.backbone, (), {}, nothing, self.seed, trial), {'images': len(self.dataset)}
 
