@@ -9,7 +9,6 @@ from mmsls.runs.configs import (
     scoring_options,
     sls_settings,
     split_dataloader,
-    without_training,
 )
 from mmsls.runs.single import score, start_processes, test, train
 
@@ -28,5 +27,4 @@ __all__ = [
     'start_processes',
     'test',
     'train',
-    'without_training',
 ]
