@@ -40,6 +40,11 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='fit a linear bridge in the place of what is removed, and retrain from there (also: backbone.bridge=True)',
     )
+    parser.add_argument(
+        '--decide-first',
+        action='store_true',
+        help='score the untuned base and tune once, at the kept depths (with --criterion probe --max-drop 1, say)',
+    )
     add_rule_options(parser)
     parser.add_argument(
         '--until', choices=('score',), help='stop after scoring, to look at the curve before anything is pruned'
@@ -73,7 +78,7 @@ def written(work_dir: Path, until: str | None) -> str:
     files = f'In {work_dir}: results.md, {CURVE_FILE}, console.log'
     if until:
         return (
-            f'{files}; run again without --until to prune and retrain, '
+            f'{files}; run again without --until to prune and train, '
             'with another --alpha, --max-drop, --reference or --min-depth if you like'
         )
     if (work_dir / 'task').exists():
@@ -92,7 +97,7 @@ def main() -> None:
         pruned = with_bridge(pruned or without_sls_hook(tune))
     work_dir = Path(tune.work_dir)
     check_decision(tune, chosen(args))
-    check_configs(tune, pruned, baseline)
+    check_configs(tune, pruned, baseline, args.decide_first)
     runs.start_processes(tune)
     if args.restart:
         left = forget(work_dir)
@@ -100,7 +105,7 @@ def main() -> None:
             console.print(f"{path} is not the chain's and stays", highlight=False, soft_wrap=True)
     ChainState(work_dir).check_unowned()  # before anything is written
     with naming(work_dir), ChainProgress(console, None if args.verbose else work_dir / CONSOLE_LOG) as progress:
-        chain = Chain(tune, work_dir, progress, pruned, baseline, chosen(args))
+        chain = Chain(tune, work_dir, progress, pruned, baseline, chosen(args), args.decide_first)
         rows = chain.run(args.until == 'score')
     if is_main_process():
         index = PruningIndex.load(work_dir / INDEX_FILE)

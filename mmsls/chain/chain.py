@@ -1,4 +1,4 @@
-"""The whole chain by config: tune, score, prune, retrain, evaluate; resumable at each stage."""
+"""The whole chain by config: tune, score, prune, retrain, evaluate, or decide first; resumable at each stage."""
 
 from __future__ import annotations
 
@@ -46,6 +46,8 @@ BRIDGED = 'bridged.pth'
 class Chain:
     """Tune, score, prune, retrain and evaluate one config.
 
+    Or decide first: score the untuned model, prune, tune once at the kept depths, evaluate.
+
     Every stage leaves its result under `work_dir` and is skipped when it is there already; an interrupted training
     resumes, and ends as one that was not interrupted. `chain.json` there records what the chain writes; nothing else is
     ever replaced or removed. What a config lacks is refused before anything is trained; one without a test part is
@@ -60,10 +62,12 @@ class Chain:
             metric.
         decision: Settings of the rule that override the config's (`alpha`, `scope`, `min_depth`, `reference`,
             `max_drop`); None leaves one as it is. They may change until something was pruned.
+        decide_first: Score what the tuning starts from (`load_from`, or else the untuned base), and tune at the kept
+            depths alone, so that nothing is retrained. The criterion must not need a tuned model.
 
     Raises:
-        ValueError: If a setting of the rule is out of range, a config lacks a part, or the work directory holds a run
-            of other configs, or files that no chain wrote.
+        ValueError: If a setting of the rule is out of range, a config lacks a part or is not needed, or the work
+            directory holds a run of other configs, or files that no chain wrote.
         OSError: If the work directory cannot be written.
     """
 
@@ -75,11 +79,13 @@ class Chain:
         pruned: Config | None = None,
         baseline: Config | None = None,
         decision: dict[str, Any] | None = None,
+        decide_first: bool = False,
     ) -> None:
-        self.decision = decision or {}
-        pruned = pruned if pruned is not None else without_sls_hook(tune)
+        self.decision, self.decide_first = decision or {}, decide_first
         check_decision(tune, self.decision)
-        check_configs(tune, pruned, baseline)
+        check_configs(tune, pruned, baseline, decide_first)
+        pruned = pruned if pruned is not None else without_sls_hook(tune)
+        digest = config_digest(tune, None if decide_first else pruned, baseline)
         self.tested_on = 'test' if tune.get('test_dataloader') is not None else 'val'
         self.tune, self.pruned = with_test(tune), with_test(pruned)
         self.baseline = with_test(baseline) if baseline is not None else None
@@ -87,7 +93,7 @@ class Chain:
         self.work_dir = self.stages.work_dir
         self.index_path = self.work_dir / INDEX_FILE
         with naming(self.work_dir):
-            self.stages.state.take_over(config_digest(tune, pruned, baseline))
+            self.stages.state.take_over(digest)
 
     def run(self, until_score: bool = False) -> list[Row]:
         """Run what is left of the chain and return the table's rows.
@@ -101,24 +107,28 @@ class Chain:
         with naming(self.work_dir):
             self._check_tests()
             self.stages.state.own(*RESULTS, TASK)
-            models = [self._full(), self._trained('tuned', self.tune)]
+            models = [self._full()]
+            if not self.decide_first:
+                models.append(self._trained('tuned', self.tune))
             index = self._scored()
-            if index.kept_depths != tuple(index.backbone['depths']) and not until_score:
-                models += self._cut()
+            if not until_score:
+                models += self._at_kept_depths(index)
             self._measure(models)
             if not until_score:
                 on_main_process(partial(self._leave, models))
         return [model.row for model in models]
 
     def pruned_cfg(self) -> Config:
-        """Return the config of the retraining, from the tuned weights at the depths that the index keeps."""
+        """Return the config of the training at the depths that the index keeps, from the tuned weights if there are."""
         cfg = deepcopy(self.pruned)
         cfg.model.backbone.pruning_index = str(self.index_path)
-        cfg.load_from = self.stages.checkpoint('tuned')
+        if not self.decide_first:
+            cfg.load_from = self.stages.checkpoint('tuned')
         return cfg
 
     def _check_tests(self) -> None:
-        tests = {'tuned': self.tune, 'full': self.baseline, 'retrained': self.pruned}
+        tests = {'full': self.baseline}
+        tests |= {'decided_first': self.pruned} if self.decide_first else {'tuned': self.tune, 'retrained': self.pruned}
         check_all_build([cfg for name, cfg in tests.items() if cfg is not None and not self.stages.is_tested(name)])
 
     # Models.
@@ -132,8 +142,13 @@ class Chain:
     def _trained(self, name: str, cfg: Config) -> Model:
         return self._tested(name, cfg, self.stages.train(name, cfg))
 
+    def _at_kept_depths(self, index: PruningIndex) -> list[Model]:
+        if self.decide_first:
+            return [self._trained('decided_first', self.pruned_cfg())]
+        return self._cut() if index.kept_depths != tuple(index.backbone['depths']) else []
+
     def _cut(self) -> list[Model]:
-        """Return the models at the kept depths: as they were cut, bridged where the config says so, and retrained."""
+        """Return the tuned model as it was cut, bridged where the config says so, and retrained."""
         cfg = self.pruned_cfg()
         models = [self._tested('pruned', without_bridge(cfg), cfg.load_from)]
         if cfg.model.backbone.get('bridge'):
@@ -174,7 +189,8 @@ class Chain:
             # The hook scored the very weights that are evaluated, during their last validation.
             on_main_process(lambda: PruningIndex.load(written).save(self.index_path))
             return
-        cfg, checkpoint = self.stages.settled('score', self.tune), self.stages.checkpoint('tuned')
+        cfg = self.stages.settled('score', self.tune)
+        checkpoint = cfg.get('load_from') if self.decide_first else self.stages.checkpoint('tuned')
         runs.score(cfg, checkpoint, split, self.index_path, observer.prepare, observer.on_batch, **self.decision)
 
     def _show(self, index: PruningIndex) -> None:

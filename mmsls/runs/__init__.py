@@ -5,6 +5,7 @@ from mmsls.runs.bridging import bridge, fit_bridges
 from mmsls.runs.building import build_model, export_base, merge_adapters
 from mmsls.runs.configs import (
     check_checkpoint,
+    check_untuned,
     default_split,
     load_config,
     load_configs,
@@ -17,6 +18,7 @@ __all__ = [
     'bridge',
     'build_model',
     'check_checkpoint',
+    'check_untuned',
     'default_split',
     'export_base',
     'fit_bridges',

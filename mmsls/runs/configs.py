@@ -101,6 +101,20 @@ def tries(options: Mapping[str, Any]) -> bool:
     return getattr(build_criterion(options.get('criterion', 'sls')), 'tries', False)
 
 
+def check_untuned(options: Mapping[str, Any]) -> None:
+    """Refuse a criterion among a scorer's options that an untuned model says nothing by.
+
+    Raises:
+        ValueError: Naming it.
+    """
+    criterion = options.get('criterion', 'sls')
+    if tries(options):
+        raise ValueError(
+            f"criterion: {type(build_criterion(criterion)).__name__} judges by the model's head, and an untuned head "
+            "judges nothing; tune first, or take one that looks at features, such as 'probe'"
+        )
+
+
 def with_bridge(cfg: Config) -> Config:
     """Return a copy of a config whose backbone has bridges where it is cut."""
     cfg = deepcopy(cfg)

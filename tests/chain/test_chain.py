@@ -9,6 +9,7 @@ from contextlib import suppress
 import pytest
 import torch
 
+from mmsls import runs
 from mmsls.backbones.lookup import find_backbone
 from mmsls.chain.chain import Chain
 from mmsls.chain.configs import full_cfg, without_sls_hook
@@ -123,6 +124,58 @@ def test_chain_bridges_what_was_removed(tmp_path, tune):
     Chain(tune, work_dir, again, pruned).run()
     assert dict(again.seen)['bridge'] is True
     assert path.stat().st_mtime_ns == written
+
+
+def deciding_first(tune):
+    hook = {'type': 'mmsls.SLSHook', 'criterion': 'probe', 'max_drop': 100.0, 'scope': 'stage', 'max_samples': 100}
+    tune.custom_hooks = [hook, tune.custom_hooks[1]]
+    return tune
+
+
+def test_a_chain_decides_first_and_trains_once(tmp_path, tune):
+    tune, work_dir, progress = deciding_first(tune), tmp_path / 'chain', Stages(stop_at='measure')
+    with pytest.raises(KeyboardInterrupt):
+        Chain(tune, work_dir, progress, decide_first=True).run()
+    assert progress.seen == [('score', False), ('decided_first', False), ('decided_first: test', False)]
+    index = PruningIndex.load(work_dir / 'pruning_index.json')
+    assert index.provenance['checkpoint'] == 'untuned'
+    again = Stages()
+    full, decided = Chain(tune, work_dir, again, decide_first=True).run()
+    assert all(reused for name, reused in again.seen if name != 'measure')
+    assert (full.name, full.depths, full.metrics) == ('full', DEPTHS, {})
+    assert (decided.name, decided.depths) == ('decided_first', (1, 1, 1, 1))
+    assert 'coco/bbox_mAP' in decided.metrics
+    assert decided.parameters.total < full.parameters.total
+    assert find_backbone(TaskLibrary().open(work_dir / 'task')).kept_depths == (1, 1, 1, 1)
+    with pytest.raises(ValueError, match=r'these settings keep \(2, 2, 2, 2\); remove its decided_first, or copy'):
+        Chain(tune, work_dir, Stages(), decision={'min_depth': 2}, decide_first=True).run()
+    with pytest.raises(ValueError, match=r'work_dir .* other configs'):
+        Chain(tune, work_dir, Stages())
+
+
+def test_what_tuning_starts_from_is_scored_first(tmp_path, tune):
+    tune, started = deciding_first(tune), str(tmp_path / 'started.pth')
+    torch.save({'meta': {}, 'state_dict': runs.build_model(tune).state_dict()}, started)
+    tune.load_from = started
+    chain = Chain(tune, tmp_path / 'chain', Stages(), decide_first=True)
+    rows = chain.run(until_score=True)
+    assert [row.name for row in rows] == ['full']
+    assert PruningIndex.load(chain.index_path).provenance['checkpoint'] == 'started.pth'
+    assert chain.pruned_cfg().load_from == started
+    tune.load_from = None
+    Chain(tune, tmp_path / 'other', Stages(), decide_first=True)
+    tune.model.backbone.base_checkpoint = tune.model.backbone.adapter = None
+    with pytest.raises(ValueError, match='starts from nothing'):
+        Chain(tune, tmp_path / 'none', Stages(), decide_first=True)
+
+
+def test_what_needs_a_tuned_model_is_refused_before_anything_is_written(tmp_path, tune):
+    with pytest.raises(ValueError, match='leave out --pruned and --bridge'):
+        Chain(tune, tmp_path / 'chain', Stages(), without_sls_hook(tune), decide_first=True)
+    tune.custom_hooks[0] = {'type': 'mmsls.SLSHook', 'criterion': 'bridged'}
+    with pytest.raises(ValueError, match="Bridged judges by the model's head, and an untuned head judges nothing"):
+        Chain(tune, tmp_path / 'chain', Stages(), decide_first=True)
+    assert not (tmp_path / 'chain').exists()
 
 
 def test_two_processes_run_the_whole_chain(tmp_path, tune, two_processes):

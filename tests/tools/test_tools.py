@@ -109,6 +109,22 @@ def test_chain_that_bridges_and_the_bridge_alone(config, tmp_path):
     assert wrong.stderr.splitlines()[-1].startswith('error: bridge: kept_depths (2, 2, 3, 2) of (2, 2, 3, 2) removes')
 
 
+def test_chain_decides_on_the_untuned_base_and_trains_once(config, tmp_path):
+    given = ('--work-dir', tmp_path, '--decide-first', '--criterion', 'probe', '--max-drop', 100)
+    done = run('run_sls.py', config, *given)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert 'decided_first' in (tmp_path / 'results.md').read_text()
+    assert not (tmp_path / 'tuned').exists()
+    assert PruningIndex.load(tmp_path / 'task/pruning_index.json').kept_depths == (1, 1, 1, 1)
+    refused = run('run_sls.py', config, *given, '--bridge')
+    assert refused.stderr.splitlines()[-1].startswith('error: --decide-first trains once')
+    alone = run('score.py', config, '--criterion', 'probe', '--work-dir', tmp_path / 'alone')
+    assert alone.returncode == 0, alone.stderr[-3000:]
+    theirs, ours = (PruningIndex.load(folder / 'pruning_index.json') for folder in (tmp_path, tmp_path / 'alone'))
+    assert theirs.scores == ours.scores
+    assert ours.provenance['checkpoint'] == 'untuned'
+
+
 def test_train_score_test(config, tmp_path):
     for command in (
         ('train.py', config, '--work-dir', tmp_path),
