@@ -109,7 +109,9 @@ class Chain:
             self.stages.state.own(*RESULTS, TASK)
             models = [self._full()]
             if not self.decide_first:
-                models.append(self._trained('tuned', self.tune))
+                # A criterion that runs the model does so once, on the weights that are evaluated.
+                tune = without_sls_hook(self.tune) if runs.tries(self.tune) else self.tune
+                models.append(self._trained('tuned', tune))
             index = self._scored()
             if not until_score:
                 models += self._at_kept_depths(index)

@@ -199,7 +199,7 @@ class BlockScorer(FeatureCollector):
             if asked is None or whole - about['together'] <= asked or lower is None:
                 break
             index = index.decide(max_drop=lower)
-            about['asked_max_drop'] = asked
+            about |= {'asked_max_drop': asked}
         return replace(index, provenance={**index.provenance, **about})
 
 

@@ -11,6 +11,7 @@ from mmsls.runs.configs import (
     load_configs,
     scoring_options,
     sls_settings,
+    tries,
 )
 from mmsls.runs.single import score, start_processes, test, train
 
@@ -32,4 +33,5 @@ __all__ = [
     'start_processes',
     'test',
     'train',
+    'tries',
 ]
