@@ -187,7 +187,8 @@ class Chain:
     def _score(self, observer: RunnerObserver) -> None:
         split = runs.default_split(self.tune)
         written = self.stages.folder('tuned') / runs.sls_settings(self.tune).get('out_file', INDEX_FILE)
-        if split == 'val' and written.exists() and not self.stages.has_best('tuned'):
+        of_hook = split == 'val' and written.exists() and not runs.tries(self.tune)
+        if of_hook and not self.stages.has_best('tuned'):
             # The hook scored the very weights that are evaluated, during their last validation.
             on_main_process(lambda: PruningIndex.load(written).save(self.index_path))
             return
