@@ -10,7 +10,7 @@ from mmengine.dist import is_main_process
 from mmsls import runs
 from mmsls.chain.chain import Chain
 from mmsls.chain.checks import check_configs
-from mmsls.chain.configs import check_decision, scored_by, without_sls_hook
+from mmsls.chain.configs import as_published, check_decision, scored_by, without_sls_hook
 from mmsls.chain.restart import CONSOLE_LOG, forget
 from mmsls.chain.state import CURVE_FILE, INDEX_FILE, ChainState
 from mmsls.cli import SAME_COMMAND, add_rule_options, chosen, one_line_errors, path_argument, run_parser
@@ -41,6 +41,11 @@ def parse_args() -> argparse.Namespace:
         help='fit a linear bridge in the place of what is removed, and retrain from there (also: backbone.bridge=True)',
     )
     parser.add_argument(
+        '--as-published',
+        action='store_true',
+        help="the paper's way whatever the config says: SLS's scores, read by alpha, no bridges",
+    )
+    parser.add_argument(
         '--decide-first',
         action='store_true',
         help='score the untuned base and tune once, at the kept depths (with --criterion probe --max-drop 1, say)',
@@ -51,7 +56,10 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--restart', action='store_true', help='forget an earlier run in the work directory')
     parser.add_argument('--verbose', action='store_true', help="show the host's log lines too")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.as_published and (args.criterion or args.bridge or args.max_drop is not None):
+        parser.error('--as-published goes without --criterion, --bridge and --max-drop, which are other ways')
+    return args
 
 
 NO_TEST = 'Metrics are of the validation images, which chose the checkpoints too: the config has no test part.'
@@ -91,6 +99,8 @@ def main() -> None:
     console = terminal()
     paths = args.config, args.pruned, args.baseline
     tune, pruned, baseline = runs.load_configs(paths, args.work_dir, args.cfg_options, args.launcher)
+    if args.as_published:
+        tune, pruned = as_published(tune), None if pruned is None else as_published(pruned)
     if args.criterion is not None:
         tune = scored_by(tune, args.criterion)
     if args.bridge:

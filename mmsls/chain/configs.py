@@ -83,6 +83,16 @@ def scored_by(cfg: Config, criterion: str) -> Config:
     return cfg
 
 
+def as_published(cfg: Config) -> Config:
+    """Return a copy of a config that scores by SLS, reads by `alpha` and bridges nothing, as the paper has it."""
+    cfg = without_bridge(cfg)
+    for hook in cfg.get('custom_hooks') or []:
+        if is_hook(hook, 'SLSHook'):
+            hook['criterion'] = 'sls'
+            hook.pop('max_drop', None)
+    return cfg
+
+
 def without_bridge(cfg: Config) -> Config:
     """Return a copy of a config whose backbone is cut and nothing else."""
     cfg = deepcopy(cfg)
