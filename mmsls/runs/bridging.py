@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
@@ -48,20 +49,22 @@ def bridge(
         on_batch: Called with (batches done, batches in all).
 
     Returns:
-        What was fitted, bottom first.
+        What was fitted, bottom first; empty, with a warning, where nothing was removed that an output depends on.
 
     Raises:
-        ValueError: If nothing was removed that something reads, there are no training images, or features are not
-            finite.
+        ValueError: If nothing was removed, there are no training images, or features are not finite.
         FileNotFoundError: If the checkpoint is not there.
     """
     checkpoint = check_checkpoint(checkpoint)
     cut = build_model(with_bridge(cfg), checkpoint)
-    if not find_backbone(cut).bridges():
+    backbone = find_backbone(cut)
+    if not backbone.is_pruned:
         raise ValueError(
-            f'bridge: kept_depths {find_backbone(cut).kept_depths} of {find_backbone(cut).depths} removes nothing that '
-            'an output depends on; name fewer blocks, or a pruning_index that keeps fewer'
+            f'bridge: kept_depths {backbone.kept_depths} of {backbone.depths} removes nothing; name fewer blocks, or a '
+            'pruning_index that keeps fewer'
         )
+    if not backbone.bridges():
+        print_log(f'no output depends on what kept_depths {backbone.kept_depths} removes', 'current', logging.WARNING)
     full = build_model(unpruned_cfg(cfg), checkpoint)
     for model in (full, cut):
         model.to(get_device())
