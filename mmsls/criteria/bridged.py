@@ -44,7 +44,7 @@ class Bridged:
 
     kind = 'depth'
     unit = POINTS
-    tries = True
+    needs = 'trial'
 
     def __init__(self, images: int = 1000, tokens: int = 200_000, memory: int = 2**30) -> None:
         for name, value in (('images', images), ('tokens', tokens), ('memory', memory)):

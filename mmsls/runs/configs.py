@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmsls.criteria import build_criterion
+from mmsls.criteria.base import Needs, needs_of
 from mmsls.features.settings import scorer_options
 from mmsls.features.tasks import sampler_class
 from mmsls.files.paths import expand_home, expand_homes
@@ -87,18 +88,17 @@ def scoring_options(cfg: Config, overrides: Mapping[str, Any] | None = None) -> 
 def default_split(cfg: Config, overrides: Mapping[str, Any] | None = None) -> str:
     """Return the split to score, as the sampler declares it.
 
-    It is the training images for classification, as the method's author does it, else `val`; `val` for a criterion that
-    tries the model.
+    It is the training images for classification, as the method's author does it, else `val`; a criterion that looks at
+    no features has its own: `train` for the loss, `val` for a trial.
     """
     options = scoring_options(cfg, overrides)
-    if tries(options):
-        return 'val'
-    return getattr(sampler_class(options['sampler']), 'default_split', 'val')
+    sampled = getattr(sampler_class(options['sampler']), 'default_split', 'val')
+    return {'loss': 'train', 'trial': 'val'}.get(needs_among(options), sampled)
 
 
-def tries(options: Mapping[str, Any]) -> bool:
-    """Whether the criterion among a scorer's options runs the model itself."""
-    return getattr(build_criterion(options.get('criterion', 'sls')), 'tries', False)
+def needs_among(options: Mapping[str, Any]) -> Needs:
+    """Return what the criterion among a scorer's options looks at."""
+    return needs_of(build_criterion(options.get('criterion', 'sls')))
 
 
 def with_bridge(cfg: Config) -> Config:
