@@ -84,6 +84,7 @@ class Criterion(Protocol):
             blocks, as many as `Rule(keep=...)` says. `'depth'`: how good the features are up to this block, so that, as
             in SLS, all blocks above a depth go; it chooses a depth, by `alpha` or `max_drop`.
         unit: What its numbers count, see `mmsls.scoring.Curve`.
+        default_scope: Scope of the rule where none is set; absent: the sampler's.
         needs: What it looks at in the evidence besides the model. `'features'`, which holds where it is absent:
             labelled features of every block, recorded in a pass that runs anyway. `'model'`: nothing. `'loss'`:
             `batches`. `'trial'`: `trial`. Only who needs features gets any.

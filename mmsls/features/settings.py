@@ -28,9 +28,11 @@ def scorer_options(
     options = {key: value for key, value in settings.items() if key not in ('interval', 'out_file')}
     options = overridden(options, overrides or {})
     sampler = options.get('sampler') or sampler_for_scope(default_scope)
-    rule = Rule.of(options, scope=getattr(sampler_class(sampler), 'default_scope', 'stage'))
     rest = {key: value for key, value in options.items() if value is not None and key not in Rule.options()}
-    check_reads(rule, build_criterion(rest.get('criterion', 'sls')))
+    criterion = build_criterion(rest.get('criterion', 'sls'))
+    of_task = getattr(sampler_class(sampler), 'default_scope', 'stage')
+    rule = Rule.of(options, scope=getattr(criterion, 'default_scope', of_task))
+    check_reads(rule, criterion)
     return {**rest, 'sampler': sampler, 'rule': rule}
 
 

@@ -10,7 +10,6 @@ from mmsls.runs.configs import (
     load_configs,
     scoring_options,
     sls_settings,
-    without_training,
 )
 from mmsls.runs.single import score, start_processes, test, train
 
@@ -31,5 +30,4 @@ __all__ = [
     'start_processes',
     'test',
     'train',
-    'without_training',
 ]
