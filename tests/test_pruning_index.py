@@ -447,13 +447,13 @@ def test_stored_blocks_that_do_not_follow_from_the_curve_are_refused(path, wrong
     make(scores=Curve(SCORES, 'loss'), keep=0.5, scope='model', min_depth=0).save(path)
     fields = json.loads(path.read_text()) | {'kept_blocks': wrong}
     path.write_text(json.dumps({key: value for key, value in fields.items() if value is not ...}))
-    with pytest.raises(ValueError, match='kept_blocks is .*the rule gives'):
+    with pytest.raises(ValueError, match=r'kept_blocks is .*the rule gives'):
         PruningIndex.load(path)
 
 
 def test_blocks_beside_a_rule_that_keeps_depths_are_refused(path):
     rewrite(path, kept_blocks=[[0, 0], [1, 1]])
-    with pytest.raises(ValueError, match='kept_blocks is .*the rule gives null'):
+    with pytest.raises(ValueError, match=r'kept_blocks is .*the rule gives null'):
         PruningIndex.load(path)
 
 

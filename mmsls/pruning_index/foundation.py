@@ -86,6 +86,17 @@ class Foundation:
         name = 'kept_blocks' if self.kept_blocks else 'kept_depths'
         return {name: getattr(self, name)}
 
+    @property
+    def told(self) -> str:
+        """What is kept, as the argument of a backbone is written.
+
+        Example:
+            >>> Foundation(kept_depths=(2, 1)).told, Foundation(kept_depths=(3,)).told
+            ('kept_depths=(2, 1)', 'kept_depths=3')
+        """
+        name, value = next(iter(self.pruning().items()))
+        return f'{name}={value[0] if name == "kept_depths" and len(value) == 1 else value}'
+
     @classmethod
     def of(cls, content: Any, fields: Sequence[str], where: str) -> Foundation:
         """Check some fields of what a file or a caller gives; whatever else that holds is left out.

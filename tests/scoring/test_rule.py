@@ -362,7 +362,7 @@ def test_a_larger_keep_keeps_what_a_smaller_one_does():
     curve = Curve({(stage, block): rng.random() for stage in range(3) for block in range(5)}, 'loss')
     for scope in ('model', 'stage'):
         chosen = [set(Rule(keep=keep / 20, scope=scope).decide(curve).kept_blocks) for keep in range(1, 21)]
-        assert all(lower <= upper for lower, upper in zip(chosen, chosen[1:], strict=False))
+        assert all(lower <= upper for lower, upper in pairwise(chosen))
 
 
 @pytest.mark.parametrize('keep', [0, -0.5, 1.01, 3, float('nan'), True, '0.5'])
@@ -372,9 +372,9 @@ def test_keep_out_of_range_is_named(keep):
 
 
 def test_ways_to_read_a_curve_exclude_each_other():
-    with pytest.raises(ValueError, match='keep is 0.5 and max_drop is 1'):
+    with pytest.raises(ValueError, match=r'keep is 0.5 and max_drop is 1'):
         Rule(keep=0.5, max_drop=1)
-    with pytest.raises(ValueError, match='keep is 0.5 and alpha is 0.3; keep reads neither alpha, reference nor'):
+    with pytest.raises(ValueError, match=r'keep is 0.5 and alpha is 0.3; keep reads neither alpha, reference nor'):
         overridden({}, {'keep': 0.5, 'alpha': 0.3})
     assert overridden({'max_drop': 1, 'alpha': 0.5}, {'keep': 0.5}) == {'alpha': 0.5, 'keep': 0.5}
     assert overridden({'keep': 0.5}, {'max_drop': 1}) == {'max_drop': 1}
@@ -382,5 +382,5 @@ def test_ways_to_read_a_curve_exclude_each_other():
     for rule, options in ((Rule(keep=0.5), {'alpha': 0.4}), (Rule(), {'keep': 0.5})):
         with pytest.raises(ValueError, match='keep reads curves that rate single blocks'):
             rule.but(**options)
-    with pytest.raises(ValueError, match='keep is 0.5, and criterion choose_depths rates depths'):
+    with pytest.raises(ValueError, match=r'keep is 0.5, and criterion choose_depths rates depths'):
         choose_depths(VIT, keep=0.5)
