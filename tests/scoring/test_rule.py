@@ -362,7 +362,7 @@ def test_a_larger_keep_keeps_what_a_smaller_one_does():
     curve = Curve({(stage, block): rng.random() for stage in range(3) for block in range(5)}, 'loss')
     for scope in ('model', 'stage'):
         chosen = [set(Rule(keep=keep / 20, scope=scope).decide(curve).kept_blocks) for keep in range(1, 21)]
-        assert all(lower <= upper for lower, upper in pairwise(chosen))
+        assert all(lower <= upper for lower, upper in itertools.pairwise(chosen))
 
 
 @pytest.mark.parametrize('keep', [0, -0.5, 1.01, 3, float('nan'), True, '0.5'])
