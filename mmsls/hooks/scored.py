@@ -43,7 +43,7 @@ def score_split(runner: Any, split: str, scorer: BlockScorer, path: Path) -> Non
     if index is None:
         print_log('SLS: this backbone is pruned already, so its scores are logged and no index is written', 'current')
     elif is_main_process():
-        write_index(index, path)
+        write_index(index, path, split)
 
 
 def drop_scores(message_hub: MessageHub, split: str) -> None:

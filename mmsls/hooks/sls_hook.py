@@ -172,7 +172,7 @@ class SLSHook(Hook):
             self.note.cancel()
 
     def _try(self, runner: Any, split: str) -> None:
-        """Let a criterion that tries the model do so, as it was validated."""
+        """Let a criterion that looks at no features have the model as it was validated."""
         if self.scoring.active:
             with as_validated(runner, unwrapped(runner)):
                 self.scoring.finish(runner, split, late=True)

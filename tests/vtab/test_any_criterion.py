@@ -144,6 +144,9 @@ def test_the_hook_chooses_by_the_loss_and_leaves_the_training_as_it_is(cfg_of, b
     again = runs.score(cfg, str(checkpoint), out_file=tmp_path / 'index.json')
     assert again.scores == pytest.approx(index.scores, rel=1e-5)
     assert again.provenance['dataset'] == index.provenance['dataset']
+    cfg.model.backbone.pruning_index = str(tmp_path / 'with/pruning_index.json')
+    assert runs.build_model(cfg, str(checkpoint)).backbone.kept_blocks == index.kept_blocks
+    assert runs.test(cfg, str(checkpoint))
 
 
 def test_images_that_a_criterion_does_not_look_at_are_refused(cfg_of):
