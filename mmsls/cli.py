@@ -48,6 +48,11 @@ def add_rule_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         help='instead of --alpha: points that may be lost against the best block, for criteria in points (probe)',
     )
+    parser.add_argument(
+        '--keep',
+        type=float,
+        help='share of the blocks that stay, in (0, 1], for criteria that rate single blocks (Taylor)',
+    )
     parser.add_argument('--scope', choices=('model', 'stage'), help="the paper's walk over all blocks, or each stage")
     parser.add_argument('--min-depth', type=int, help='fewest blocks kept in every stage')
     parser.add_argument('--reference', choices=('top', 'peak'), help='threshold relative to the top or the best block')

@@ -232,7 +232,7 @@ def test_odd_metadata_is_refused_by_name_wherever_it_is_read(tuned, tmp_path, od
 @pytest.mark.parametrize(
     ('kept', 'match'),
     [
-        ([2, 2], r'resume: the checkpoint was saved with kept_depths \(2, 2\)'),
+        ([2, 2], r'resume: the checkpoint was saved with kept_depths=\(2, 2\)'),
         *((odd, r"meta\['mmsls'\], backbone\.kept_depths is") for odd in (3, 'all', {'a': 1}, [2, 2, 3, '2'])),
     ],
 )

@@ -433,3 +433,43 @@ def test_what_was_lowered_for_the_stages_together_stays_lowered_where_the_same_i
     assert (same.kept_depths, same.provenance) == ((2, 1), about)
     other = index.decide(max_drop=3.0)
     assert (other.kept_depths, other.provenance) == ((1, 1), {'images': 5})
+
+
+# Blocks that are not the lowest ones.
+
+
+def test_single_blocks_make_the_round_trip(path):
+    index = make(criterion={'type': 'Taylor'}, scores=Curve(SCORES, 'loss'), keep=0.5, scope='model', min_depth=0)
+    index.save(path)
+    fields = json.loads(path.read_text())
+    assert fields['kept_blocks'] == [list(block) for block in index.kept_blocks] != []
+    assert fields['kept_depths'] == list(index.kept_depths) == [0, 1, 4, 1]
+    assert (fields['version'], fields['rule']['keep']) == (2, 0.5)
+    assert PruningIndex.load(path) == index
+    assert index.decide(keep=0.75).kept_blocks != index.kept_blocks
+
+
+def test_lowest_blocks_are_stored_as_depths_alone(path):
+    make().save(path)
+    assert 'kept_blocks' not in json.loads(path.read_text())
+    assert make().kept_blocks[:3] == ((0, 0), (0, 1), (1, 0))
+
+
+@pytest.mark.parametrize('wrong', [..., [[0, 0]], 'all', None])
+def test_stored_blocks_that_do_not_follow_from_the_curve_are_refused(path, wrong):
+    make(scores=Curve(SCORES, 'loss'), keep=0.5, scope='model', min_depth=0).save(path)
+    fields = json.loads(path.read_text()) | {'kept_blocks': wrong}
+    path.write_text(json.dumps({key: value for key, value in fields.items() if value is not ...}))
+    with pytest.raises(ValueError, match=r'kept_blocks is .*the rule gives'):
+        PruningIndex.load(path)
+
+
+def test_blocks_beside_a_rule_that_keeps_depths_are_refused(path):
+    rewrite(path, kept_blocks=[[0, 0], [1, 1]])
+    with pytest.raises(ValueError, match=r'kept_blocks is .*the rule gives null'):
+        PruningIndex.load(path)
+
+
+def test_files_of_2_0_load_as_before(path):
+    rewrite(path, minor=0)
+    assert PruningIndex.load(path) == make()

@@ -25,7 +25,8 @@ def main() -> None:
     args = parse_args()
     cfg = runs.load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
     if args.index is not None:
-        cfg.model.backbone.pop('kept_depths', None)
+        for name in ('kept_depths', 'kept_blocks'):
+            cfg.model.backbone.pop(name, None)
         cfg.model.backbone.pruning_index = args.index
     out = Path(args.out or Path(cfg.work_dir) / 'bridged.pth')
     runs.start_processes(cfg)

@@ -71,6 +71,8 @@ def summary(index: PruningIndex) -> str:
         f'kept {index.kept_depths} of {tuple(index.backbone["depths"])} blocks '
         f'at {index.rule.told}, scope {index.scope}'
     ]
+    if index.subset:
+        lines.append(f'kept (stage, block): {", ".join(map(str, index.subset))}')
     if index.borderline:
         lines.append(
             f'close calls, within {index.rule.margin:g} of their threshold: (stage, block) '

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mmengine.logging import print_log
@@ -21,7 +22,9 @@ from mmsls.backbones.frozen_base import NAMED_BASE, FrozenBase
 from mmsls.backbones.identity import EXTRA_STATE
 from mmsls.backbones.recomputing import mend_checkpointing
 from mmsls.backbones.state import tensors_of
-from mmsls.backbones.surgery import freeze, resolve_kept_depths, set_mode, truncate, warn_of_differences
+from mmsls.backbones.surgery import freeze, keep, resolve_kept_blocks, set_mode, warn_of_differences
+from mmsls.scoring import BlockId
+from mmsls.scoring.subset import block_counts, unless_lowest
 
 
 class PrunedBackbone(FrozenBase):
@@ -44,6 +47,7 @@ class PrunedBackbone(FrozenBase):
         pruning_index: str | os.PathLike[str] | None,
         kept_depths: int | Sequence[int] | None,
         bridge: bool = False,
+        kept_blocks: Sequence[Sequence[int]] | None = None,
     ) -> None:
         """Truncate, load and freeze the base, then insert adapters and bridges.
 
@@ -60,14 +64,20 @@ class PrunedBackbone(FrozenBase):
         self.kept_depths = self.depths
         self._casts = set()
         self.base_record = BaseRecord()
-        self.kept_depths, index = resolve_kept_depths(self.fingerprint(), pruning_index, kept_depths)
-        for blocks, depth in zip(self.block_lists(), self.kept_depths, strict=True):
-            truncate(blocks, depth)
+        kept, index = resolve_kept_blocks(self.fingerprint(), pruning_index, kept_depths, kept_blocks)
+        self.kept_depths, self.subset = block_counts(kept, len(self.depths)), unless_lowest(kept)
+        check_flag('bridge', bridge)
+        if bridge and self.subset:
+            raise ValueError(
+                f'bridge: it stands behind the lowest blocks of a stage, and kept_blocks {self.subset} are others; '
+                'leave bridge out, or cut from the top (kept_depths)'
+            )
+        for blocks, numbers in zip(self.block_lists(), self.kept_numbers(), strict=True):
+            keep(blocks, numbers)
         if base_checkpoint is not None:
             self._load_base(os.fspath(base_checkpoint))
         if self.adapter_cfg is not None:
             self._insert_adapters(self.adapter_cfg)
-        check_flag('bridge', bridge)
         self.bridge = bridge and self.is_pruned
         if self.bridge:
             self.insert_bridges()
@@ -93,8 +103,8 @@ class PrunedBackbone(FrozenBase):
                 f'base_checkpoint: {location!r} is a checkpoint that mmsls wrote for a task, not a base; its adapters '
                 'load through load_from, and base_checkpoint names the pre-trained file that it was tuned on'
             )
-        state = self.base_keys(state)
-        load_base(self, state, location, self.not_in_base.search, self.is_removed, self.base_hints)
+        state = self.tensors_here(self.base_keys(state))
+        load_base(self, state, location, self.not_in_base.search, self.base_hints)
         self.base_sha256, self.base_checkpoint = sha256, location
         print_log(f'{type(self).__name__}: frozen base {location} (sha256 {sha256[:12]})', 'current')
 
@@ -104,20 +114,24 @@ class PrunedBackbone(FrozenBase):
             here = [block for block_id, block in self.iter_blocks() if block_id in chosen]
             self.selected = selected_parameters(cls, self, here if set(PLACEMENT) & set(cfg) else [self])
             return
-        for (stage, position), block in list(self.iter_blocks()):
-            if (stage, position) in chosen:
-                self.block_lists()[stage][position] = self.adapted(block, stage, cfg)
+        for stage, (blocks, numbers) in enumerate(zip(self.block_lists(), self.kept_numbers(), strict=True)):
+            for place, number in enumerate(numbers):
+                if (stage, number) in chosen:
+                    blocks[place] = self.adapted(blocks[place], stage, cfg)
 
-    def _freeze_unread(self, unread: Iterable[nn.Module], mend: str) -> None:
+    def _freeze_unread(self, unread: Iterable[nn.Module], read: Sequence[BlockId]) -> None:
         """Freeze what no output depends on: it could never train, and DDP stops at parameters without a gradient."""
         idle = [p for module in unread for p in module.parameters() if p.requires_grad]
         if self.base_sha256 is None or not idle:
             return
         for parameter in idle:
             parameter.requires_grad_(False)
+        pruning = replace(
+            self.foundation(), kept_depths=block_counts(read, len(self.depths)), kept_blocks=unless_lowest(read)
+        ).told
         print_log(
             f'{type(self).__name__}: no output of out_indices {tuple(self.out_indices)} depends on what comes after '
-            f'the last of them, so the {len(idle)} adapter tensors there stay as they are; leave it out with {mend}',
+            f'the last of them, so the {len(idle)} adapter tensors there stay as they are; leave it out with {pruning}',
             'current',
             logging.WARNING,
         )
@@ -140,7 +154,8 @@ class PrunedBackbone(FrozenBase):
         full.init_cfg = self.init_cfg
         full.init_weights()
         own = self.state_dict()
-        self.load_state_dict({**own, **{key: value for key, value in full.state_dict().items() if key in own}})
+        loaded = self.tensors_here(full.state_dict())
+        self.load_state_dict({**own, **{key: value for key, value in loaded.items() if key in own}})
 
     def train(self, mode: bool = True) -> PrunedBackbone:
         """Set train or eval mode, frozen parts staying in eval mode, and return self (the hosts return None)."""

@@ -20,7 +20,6 @@ def load_base(
     state: StateDict,
     location: str,
     optional: Callable[[str], object],
-    ignored: Callable[[str], object],
     hints: Mapping[str, str] | None = None,
 ) -> None:
     """Load a base into a module, and refuse it if any key does not fit.
@@ -30,7 +29,6 @@ def load_base(
         state: Its tensors in the module's key style.
         location: Where they came from, for the error.
         optional: Which keys of the module may be missing.
-        ignored: Which keys of the state may be left over.
         hints: Pattern found in a problem, such as `left over x`, to what the user can set; the first that fits ends the
             error.
 
@@ -44,7 +42,7 @@ def load_base(
         for key, value in state.items()
     }
     problems = [f'missing {key} {tuple(own[key].shape)}' for key in own if key not in state and not optional(key)]
-    problems += [f'left over {key} {tuple(state[key].shape)}' for key in state if key not in own and not ignored(key)]
+    problems += [f'left over {key} {tuple(state[key].shape)}' for key in state if key not in own]
     problems += [
         f'misshapen {key}: {tuple(value.shape)} in the file, {tuple(own[key].shape)} in the model'
         for key, value in state.items()

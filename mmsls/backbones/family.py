@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import nn
@@ -14,6 +14,7 @@ from mmsls.backbones.bridge import LinearBridge, is_bridge_key
 from mmsls.backbones.tokens import BlockTokens
 from mmsls.pruning_index.foundation import FINGERPRINT, IDENTITY, Foundation
 from mmsls.scoring import BlockId
+from mmsls.scoring.subset import kept_numbers, lowest_blocks
 
 
 class BackboneFamily(nn.Module):
@@ -32,8 +33,14 @@ class BackboneFamily(nn.Module):
     base_hints: ClassVar[Mapping[str, str]] = {}
     """What to set when a base does not fit: pattern of a problem as `load_base` words it, and the advice."""
 
+    alternates: ClassVar[bool] = False
+    """Whether blocks at even and odd places of a stage differ in what they do (Swin shifts the windows of odd ones)."""
+
     depths: tuple[int, ...]
     kept_depths: tuple[int, ...]
+    """How many blocks every stage keeps."""
+    subset: tuple[BlockId, ...] = ()
+    """The kept blocks, in order, where they are not the lowest ones of their stages."""
     base_sha256: str | None = None
     adapter_cfg: dict[str, Any] | None = None
     base_checkpoint: str | None = None
@@ -75,7 +82,7 @@ class BackboneFamily(nn.Module):
     def insert_bridges(self) -> None:
         """Put a bridge behind the kept blocks for every removed block whose output something reads, in place."""
         for stage, block in self.bridge_targets():
-            if block >= self.kept_depths[stage]:
+            if block >= self.kept_depths[stage]:  # bridges stand behind the lowest blocks alone
                 self.block_lists()[stage].append(self.bridge_to((stage, block)))
 
     def base_keys(self, state: StateDict) -> StateDict:
@@ -101,6 +108,15 @@ class BackboneFamily(nn.Module):
         """Whether any block was removed."""
         return self.kept_depths != self.depths
 
+    @property
+    def kept_blocks(self) -> tuple[BlockId, ...]:
+        """`(stage, block)` at full depth of every block that is kept, bottom first."""
+        return self.subset or lowest_blocks(self.kept_depths)
+
+    def kept_numbers(self) -> list[Sequence[int]]:
+        """Return the numbers, at full depth, of the blocks that every stage keeps, bottom first."""
+        return kept_numbers(self.kept_depths, self.subset)
+
     def foundation(self, name: str = '') -> Foundation:
         """Return what a task on this backbone stands on.
 
@@ -112,6 +128,7 @@ class BackboneFamily(nn.Module):
             embed_dims=self.base_width(),
             depths=self.depths,
             kept_depths=self.kept_depths,
+            kept_blocks=self.subset,
             base_checkpoint=self.base_checkpoint,
             base_sha256=self.base_sha256,
             adapter=self.adapter_cfg,
@@ -124,14 +141,14 @@ class BackboneFamily(nn.Module):
         return self.foundation().as_dict(FINGERPRINT)
 
     def identity(self) -> dict[str, Any]:
-        """Return what a checkpoint says of the backbone: base, kept depths, adapter."""
+        """Return what a checkpoint says of the backbone: base, kept blocks, adapter."""
         return self.foundation().as_dict(IDENTITY)
 
     def iter_blocks(self) -> Iterator[tuple[BlockId, nn.Module]]:
-        """Yield ((stage, block), module), bottom first, both 0-based; bridges are none."""
-        for stage, blocks in enumerate(self.block_lists()):
-            for position, block in enumerate(blocks[: self.kept_depths[stage]]):
-                yield (stage, position), block
+        """Yield ((stage, block), module), bottom first, both 0-based and as at full depth; bridges are none."""
+        for stage, (blocks, numbers) in enumerate(zip(self.block_lists(), self.kept_numbers(), strict=True)):
+            for number, block in zip(numbers, blocks, strict=False):  # bridges come behind the blocks
+                yield (stage, number), block
 
     def bridges(self) -> dict[str, LinearBridge]:
         """Return what stands in for removed blocks, by dotted name, bottom first."""
@@ -141,12 +158,48 @@ class BackboneFamily(nn.Module):
         """Whether a state-dict key (without prefix) belongs to a table that the model computes."""
         return bool(self.computed.search(key))
 
-    def is_removed(self, key: str) -> bool:
-        """Whether a key (without prefix) belongs to a block that was pruned, or taken out for a comparison."""
+    def key_here(self, key: str, numbers: Sequence[Sequence[int]]) -> str | None:
+        """Return the key here of a tensor of a backbone that keeps other blocks; None if it was removed here.
+
+        Kept blocks are numbered anew in every stage, as the hosts' lists are.
+
+        Args:
+            key: Its key there (without prefix).
+            numbers: The numbers, at full depth, of the blocks that every stage keeps there.
+        """
         match = self.block_pattern.match(key)
         if match is None:
-            return False
-        stage, block = int(match.groupdict().get('stage') or 0), int(match['block'])
-        if stage >= len(self.depths) or block >= self.depths[stage] or is_bridge_key(key[match.end() :]):
-            return False
-        return block >= self.kept_depths[stage] or not any(True for _ in self.block_lists()[stage][block].parameters())
+            return key
+        stage, place = int(match.groupdict().get('stage') or 0), int(match['block'])
+        if stage >= len(self.depths) or place >= self.depths[stage] or is_bridge_key(key[match.end() :]):
+            return key
+        ours = self.kept_numbers()[stage]
+        if place >= len(numbers[stage]) or numbers[stage][place] not in ours:
+            return None
+        here = ours.index(numbers[stage][place])
+        if not any(True for _ in self.block_lists()[stage][here].parameters()):  # taken out for a comparison
+            return None
+        return f'{key[: match.start("block")]}{here}{key[match.end("block") :]}'
+
+    def tensors_here(self, state: StateDict, numbers: Sequence[Sequence[int]] | None = None) -> StateDict:
+        """Return tensors of a backbone that keeps other blocks under their keys here, without those of removed blocks.
+
+        Args:
+            state: The tensors, by key (without prefix) in the host's style.
+            numbers: See `key_here`; by default all blocks are there.
+        """
+        theirs = kept_numbers(self.depths) if numbers is None else numbers
+        found = {key: self.key_here(key, theirs) for key in state}
+        return {here: state[key] for key, here in found.items() if here is not None}
+
+    def numbers_in(self, keys: Iterable[str]) -> list[Sequence[int]]:
+        """Return the block numbers of a state that does not name its blocks: as here if it has no more, else all.
+
+        Args:
+            keys: Its keys (without prefix).
+        """
+        places = [
+            (int(m.groupdict().get('stage') or 0), int(m['block'])) for m in map(self.block_pattern.match, keys) if m
+        ]
+        more = any(stage < len(self.depths) and place >= self.kept_depths[stage] for stage, place in places)
+        return kept_numbers(self.depths) if more else self.kept_numbers()

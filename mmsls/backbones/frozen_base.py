@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import torch
@@ -16,9 +16,9 @@ from mmsls.backbones.base_record import BaseRecord
 from mmsls.backbones.base_weights import POSITION_TABLE, fit
 from mmsls.backbones.family import BackboneFamily
 from mmsls.backbones.identity import EXTRA_STATE, pack_identity, unpack_identity
-from mmsls.backbones.loading import take_task
+from mmsls.backbones.loading import renumber, take_task
 from mmsls.backbones.plain_loading import take_plain
-from mmsls.backbones.state import tensors_of
+from mmsls.backbones.state import keys_under, tensors_of
 
 NAMED_BASE = 'sha256:'
 """Starts a `base_checkpoint` that names no file: the base's weights come with a full checkpoint (tools/merge.py)."""
@@ -88,6 +88,8 @@ class FrozenBase(BackboneFamily):
     def _load_from_state_dict(self, state_dict: MutableMapping[str, Any], prefix: str, *args: Any) -> None:
         packed = state_dict.pop(prefix + EXTRA_STATE, None)
         if self.base_sha256 is None:
+            if self.subset:
+                renumber(self, state_dict, prefix, self.numbers_in(keys_under(state_dict, prefix)))
             if packed is not None:
                 raise ValueError(
                     f'this checkpoint was trained on a frozen base (sha256 {unpack_identity(packed).base_sha256}), '
@@ -97,9 +99,9 @@ class FrozenBase(BackboneFamily):
             take_plain(self, state_dict, prefix, args[2], args[3])  # PyTorch's missing and unexpected keys so far
         else:
             theirs = unpack_identity(packed)
-            take_task(self, state_dict, prefix, theirs)
+            changed = take_task(self, state_dict, prefix, theirs)
             if self.awaits_base:
-                self._note_base(state_dict, prefix, theirs.changed)
+                self._note_base(state_dict, prefix, changed)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _note_base(self, state: Mapping[str, Tensor], prefix: str, changed: Collection[str] = ()) -> None:
@@ -142,8 +144,13 @@ class FrozenBase(BackboneFamily):
             return {}
         return self.as_base(state) if sha256 == self.base_sha256 else {}
 
-    def as_base(self, state: StateDict) -> StateDict:
-        """Return a backbone's tensors as this base has them: host's keys, fitted position tables, no removed blocks."""
+    def as_base(self, state: StateDict, numbers: Sequence[Sequence[int]] | None = None) -> StateDict:
+        """Return a backbone's tensors as this base has them: host's keys, fitted position tables, no removed blocks.
+
+        Args:
+            state: The tensors, in any style.
+            numbers: Which blocks they are of, see `key_here`; by default all.
+        """
         own = tensors_of(self)
-        state = {key: value for key, value in self.base_keys(state).items() if not self.is_removed(key)}
+        state = self.tensors_here(self.base_keys(state), numbers)
         return {k: fit(v, own[k]) if k in own and k.endswith(POSITION_TABLE) else v for k, v in state.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -40,6 +40,13 @@ def check_identity(backbone: FrozenBase, theirs: Foundation) -> None:
         raise ValueError(
             f"kept_depths: this checkpoint holds {kept} blocks per stage, fewer than the model's {backbone.kept_depths}"
         )
+    stored_numbers = theirs.numbers()
+    lacking = [(stage, block) for stage, block in backbone.kept_blocks if block not in stored_numbers[stage]]
+    if lacking:
+        raise ValueError(
+            f'kept_blocks: this checkpoint does not hold block {lacking[0]}, which the model keeps; it holds '
+            f'{theirs.kept_blocks or theirs.kept_depths}, the model {backbone.subset or backbone.kept_depths}'
+        )
     if theirs.bridge and (not backbone.bridge or kept != backbone.kept_depths):
         raise ValueError(
             f'bridge: this checkpoint bridges what was removed above kept_depths {kept}, the model has '
@@ -48,7 +55,7 @@ def check_identity(backbone: FrozenBase, theirs: Foundation) -> None:
         )
 
 
-def take_task(backbone: FrozenBase, state: State, prefix: str, theirs: Foundation) -> None:
+def take_task(backbone: FrozenBase, state: State, prefix: str, theirs: Foundation) -> list[str]:
     """Make a task's checkpoint a whole state dict of the backbone, in place.
 
     What it holds is used, tensors of the base included; what it leaves out of the base comes from the base.
@@ -59,13 +66,16 @@ def take_task(backbone: FrozenBase, state: State, prefix: str, theirs: Foundatio
         prefix: Where the backbone stands in it.
         theirs: Its identity.
 
+    Returns:
+        The keys, without prefix, of tensors of the base that the task changed.
+
     Raises:
         ValueError: If it is of another base, adapter or depth, or a tensor is missing, left over or misshapen; the
             first ones are named.
     """
     check_identity(backbone, theirs)
     check_tensors(backbone, state, prefix)
-    drop_removed(backbone, state, prefix)
+    renumber(backbone, state, prefix, theirs.numbers())
     refit(backbone, state, prefix)
     own = tensors_of(backbone)
     surplus = [key for key in keys_under(state, prefix) if key not in own]
@@ -76,7 +86,8 @@ def take_task(backbone: FrozenBase, state: State, prefix: str, theirs: Foundatio
     check_brings_base(backbone, state, prefix, own)
     if backbone.bridge and not theirs.bridge:
         begin_bridges(backbone, state, prefix)
-    changed = [key for key in theirs.changed if not backbone.is_removed(key)]
+    found = [backbone.key_here(key, theirs.numbers()) for key in theirs.changed]
+    changed = [key for key in found if key is not None]
     needed = [key for key in own if key not in backbone.base_record or key in backbone.selected]
     refuse(
         'lacks trained tensors',
@@ -92,6 +103,7 @@ def take_task(backbone: FrozenBase, state: State, prefix: str, theirs: Foundatio
     complete(backbone, state, prefix)
     other = [key for key in given if not backbone.is_base(key, state[prefix + key])]
     say(backbone, 'tensors of the base were changed in this checkpoint and are used', other)
+    return changed
 
 
 def check_brings_base(backbone: FrozenBase, state: State, prefix: str, own: Collection[str]) -> None:
@@ -128,7 +140,7 @@ def refit(backbone: FrozenBase, state: State, prefix: str) -> None:
     }
     if not other:
         return
-    fitted = backbone.as_base(other)
+    fitted = backbone.as_base(other, backbone.kept_numbers())
     for key in other:
         if key in fitted:
             state[prefix + key] = fitted[key]
@@ -136,12 +148,24 @@ def refit(backbone: FrozenBase, state: State, prefix: str) -> None:
             del state[prefix + key]
 
 
-def drop_removed(backbone: FrozenBase, state: State, prefix: str) -> None:
-    """Drop what belongs to blocks that were pruned here."""
-    removed = [key for key in keys_under(state, prefix) if backbone.is_removed(key)]
-    for key in removed:
+def renumber(backbone: FrozenBase, state: State, prefix: str, numbers: Sequence[Sequence[int]]) -> None:
+    """Bring blocks under their numbers here, in place, and drop what belongs to blocks that were pruned here.
+
+    Args:
+        backbone: Where the state shall go.
+        state: What is being loaded.
+        prefix: Where the backbone stands in it.
+        numbers: The numbers, at full depth, of the blocks that every stage of the state keeps.
+    """
+    theirs = keys_under(state, prefix)
+    here = backbone.tensors_here({key: state[prefix + key] for key in theirs}, numbers)
+    if list(here) == theirs:
+        return
+    for key in theirs:
         del state[prefix + key]
-    if removed:
+    state.update({prefix + key: value for key, value in here.items()})
+    if len(here) < len(theirs):
+        removed = len(theirs) - len(here)
         print_log(
-            f'{type(backbone).__name__}: dropped {len(removed)} tensors of pruned blocks from the checkpoint', 'current'
+            f'{type(backbone).__name__}: dropped {removed} tensors of pruned blocks from the checkpoint', 'current'
         )

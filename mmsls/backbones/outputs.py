@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterable, Sequence
 from typing import Any, SupportsIndex
 
@@ -34,6 +35,25 @@ def checked_outputs(out_indices: Sequence[int], depth: int, what: str = 'blocks'
             'take as many as the head asks for, each in that range'
         )
     return sorted(set(out_indices))
+
+
+def places_below(wanted: Sequence[int], numbers: Sequence[int]) -> list[int]:
+    """Return where blocks stand among the kept ones: themselves, or the nearest kept block below, or the lowest.
+
+    What lies above the last kept block gets the places above it, as if only those were removed.
+
+    Args:
+        wanted: Blocks at full depth, ascending.
+        numbers: The kept ones, ascending, at least one.
+
+    Example:
+        >>> places_below([2, 5, 8, 11], numbers=[1, 2, 4, 8, 9])
+        [1, 2, 3, 6]
+        >>> places_below([2, 5, 8, 11], numbers=range(8))
+        [2, 5, 8, 11]
+    """
+    last = numbers[-1]
+    return [len(numbers) - 1 + block - last if block > last else max(bisect(numbers, block) - 1, 0) for block in wanted]
 
 
 def remapped_outputs(wanted: Sequence[int], kept: int) -> list[int]:

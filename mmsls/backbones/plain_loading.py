@@ -38,7 +38,8 @@ def take_plain(
     own, norms = tensors_of(backbone), tuple(f'{norm}.' for norm in backbone.output_norms())
     taken = {key: value for key, value in theirs.items() if key in own and key.startswith(norms)}
     try:
-        base = backbone.as_base({key: value for key, value in theirs.items() if key not in taken})
+        plain = {key: value for key, value in theirs.items() if key not in taken}
+        base = backbone.as_base(plain, backbone.numbers_in(backbone.base_keys(plain)))
     except RuntimeError as error:  # translating keys of another style reshapes tensors
         raise ValueError(f'this checkpoint holds a backbone of another kind ({error})') from error
     base = {key: value for key, value in base.items() if key not in own or key in backbone.base_record}

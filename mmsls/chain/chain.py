@@ -180,7 +180,7 @@ class Chain:
         self.stages.once('score', self.index_path, self._score)
         stored = PruningIndex.load(self.index_path)
         index = stored.decide(**overriding(self.tune, self.decision))
-        self.stages.state.settle_depths(index.kept_depths, stored.kept_depths)
+        self.stages.state.settle_depths(index.subset or index.kept_depths, stored.subset or stored.kept_depths)
         on_main_process(partial(self._show, index))
         return index
 

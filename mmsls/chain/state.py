@@ -115,17 +115,18 @@ class ChainState:
         if TASK in self and (self.work_dir / TASK).exists():
             check_replaceable(self.work_dir / TASK)
 
-    def settle_depths(self, kept: tuple[int, ...], stored: tuple[int, ...]) -> None:
+    def settle_depths(self, kept: tuple[Any, ...], stored: tuple[Any, ...]) -> None:
         """Record what the model is pruned to, before it is; the index file may have been edited since.
 
         Args:
-            kept: Depths that the settings of now keep.
-            stored: Depths that the index file kept, for work directories in which nothing was recorded.
+            kept: Depths that the settings of now keep, or the blocks where they are not the lowest ones.
+            stored: The same of the index file, for work directories in which nothing was recorded.
 
         Raises:
             ValueError: If a model was pruned and retrained to other depths here.
         """
-        pruned_to = tuple(self.content.get('pruned_to', stored))
+        recorded = self.content.get('pruned_to', stored)
+        pruned_to = tuple(tuple(item) if isinstance(item, list) else item for item in recorded)
         there = [name for name in CUT if (self.work_dir / name).exists()]
         if pruned_to != kept and there:
             raise ValueError(

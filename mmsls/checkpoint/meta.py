@@ -93,8 +93,9 @@ def check_resume(model: nn.Module, checkpoint: Mapping[str, Any]) -> None:
     """
     stored = described(checkpoint)
     for name, backbone in frozen_backbones(model):
-        if name in stored and stored[name].kept_depths != backbone.kept_depths:
+        ours = backbone.foundation()
+        if name in stored and stored[name].pruning() != ours.pruning():
             raise ValueError(
-                f'resume: the checkpoint was saved with kept_depths {stored[name].kept_depths}, the model has '
-                f'{backbone.kept_depths}; to go on from its weights at other depths use load_from instead of resume'
+                f'resume: the checkpoint was saved with {stored[name].told}, the model has {ours.told}; to '
+                'go on from its weights at other depths use load_from instead of resume'
             )

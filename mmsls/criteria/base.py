@@ -14,6 +14,7 @@ from mmsls.backbones import PrunedBackbone
 from mmsls.registry import short_name
 from mmsls.scoring import BlockId, Curve, choose_depths
 from mmsls.scoring.curve import POINTS, is_int
+from mmsls.scoring.subset import lowest_blocks, most_important
 
 CRITERIA = Registry('criterion', scope='mmsls', locations=['mmsls.criteria'])
 
@@ -52,12 +53,12 @@ class Evidence:
     Attributes:
         model: The tuned model at full depth, in eval mode.
         backbone: Its backbone.
-        batches: The training images again, batch by batch in random order, as the model's `data_preprocessor` takes
-            them.
+        batches: Labelled training images, batch by batch in random order, as the model's `data_preprocessor` takes
+            them; for a criterion that needs `'loss'`, and in VTAB. Read no more of them than needed.
         features: Per block, (n, d): what SLS scores.
         labels: (n,).
         seed: Of whatever a criterion draws.
-        trial: Images and evaluator, for a criterion with `tries`; it gets no features.
+        trial: Images and evaluator, for a criterion that needs `'trial'`.
     """
 
     model: Any
@@ -69,19 +70,29 @@ class Evidence:
     trial: Trial | None = None
 
 
+Needs = Literal['features', 'model', 'loss', 'trial']
+"""What a criterion looks at."""
+
+
 class Criterion(Protocol):
-    """What gives every block a number; a larger one says that the block matters more.
+    """What gives every block a finite number; a larger one says that the block matters more.
+
+    It leaves the model as it was, and gives the same numbers in every process of a run.
 
     Attributes:
-        kind: `'importance'`: of the block itself, so that the least important ones can go wherever they are.
-            `'depth'`: how good the features are up to this block, so that, as in SLS, all blocks above a depth go.
+        kind: `'importance'`: of the block itself, so that the least important ones can go wherever they are; it chooses
+            blocks, as many as `Rule(keep=...)` says. `'depth'`: how good the features are up to this block, so that, as
+            in SLS, all blocks above a depth go; it chooses a depth, by `alpha` or `max_drop`.
         unit: What its numbers count, see `mmsls.scoring.Curve`.
         default_scope: Scope of the rule where none is set; absent: the sampler's.
-        tries: Whether it runs the model itself, on `Evidence.trial`, in the place of looking at features; absent: no.
+        needs: What it looks at in the evidence besides the model. `'features'`, which holds where it is absent:
+            labelled features of every block, recorded in a pass that runs anyway. `'model'`: nothing. `'loss'`:
+            `batches`. `'trial'`: `trial`. Only who needs features gets any.
     """
 
     kind: Literal['importance', 'depth']
     unit: str
+    needs: Needs
 
     def __call__(self, evidence: Evidence) -> dict[BlockId, float]:
         """Return a number for every block."""
@@ -211,6 +222,16 @@ def described(cfg: str | type | Mapping[str, Any]) -> dict[str, Any]:
     return {**given, 'type': type(build_criterion(cfg)).__name__}
 
 
+def needs_of(criterion: Any) -> Needs:
+    """Return what a criterion looks at.
+
+    Example:
+        >>> needs_of(build_criterion('sls')), needs_of(build_criterion('Taylor'))
+        ('features', 'loss')
+    """
+    return getattr(criterion, 'needs', 'features')
+
+
 def kept_blocks(
     criterion: Criterion, scores: Mapping[BlockId, float], *, count: int, **decision: Any
 ) -> tuple[BlockId, ...]:
@@ -233,10 +254,8 @@ def kept_blocks(
     if not 1 <= count <= len(scores):
         raise ValueError(f'count must be between 1 and the {len(scores)} blocks, got {count}')
     if criterion.kind == 'depth':
-        depths = choose_depths(Curve(scores, criterion.unit), **decision)
-        return tuple((stage, block) for stage, depth in enumerate(depths) for block in range(depth))
-    best = sorted(scores, key=lambda block: (-scores[block], block))[:count]
-    return tuple(sorted(best))
+        return lowest_blocks(choose_depths(Curve(scores, criterion.unit), **decision))
+    return most_important(scores, count)
 
 
 def check_block_scores(name: str, scores: Mapping[BlockId, float]) -> None:

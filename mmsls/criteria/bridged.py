@@ -45,7 +45,7 @@ class Bridged:
 
     kind = 'depth'
     unit = POINTS
-    tries = True
+    needs = 'trial'
     default_scope = 'stage'
 
     def __init__(self, images: int = 1000, tokens: int = 200_000, memory: int = 2**30) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -11,18 +10,20 @@ from mmsls.criteria.base import CRITERIA, Evidence
 from mmsls.scoring import BlockId
 
 
-def influences(evidence: Evidence, similarity: Callable[[np.ndarray, np.ndarray], float]) -> dict[BlockId, float]:
-    """Return 1 - similarity of each block's features and those of the block before it.
+def influences(
+    evidence: Evidence, similarity: Callable[[np.ndarray, np.ndarray], float], most: float
+) -> dict[BlockId, float]:
+    """Return 1 - similarity of each block's features and those of the block before it, at most `most`.
 
     What is compared are the features that SLS scores: of a ViT the class token alone, where ShortGPT averages over
     tokens; of Swin the average token, behind the stage's patch merging where there is one. The first block of a stage
     is never compared, since the recorder has no feature of its width before it: it counts as indispensable, in every
-    stage of a Swin.
+    stage of a Swin, and gets the highest number there is.
     """
     found = {}
     for (stage, block), features in evidence.features.items():
         before = evidence.features.get((stage, block - 1))
-        found[stage, block] = math.inf if before is None else 1.0 - similarity(before, features)
+        found[stage, block] = most if before is None else 1.0 - similarity(before, features)
     return found
 
 
@@ -35,7 +36,7 @@ class BlockInfluence:
 
     def __call__(self, evidence: Evidence) -> dict[BlockId, float]:
         """Return a number for every block."""
-        return influences(evidence, mean_cosine)
+        return influences(evidence, mean_cosine, most=2.0)
 
 
 @CRITERIA.register_module()
@@ -47,7 +48,7 @@ class CKAInfluence:
 
     def __call__(self, evidence: Evidence) -> dict[BlockId, float]:
         """Return a number for every block."""
-        return influences(evidence, linear_cka)
+        return influences(evidence, linear_cka, most=1.0)
 
 
 def mean_cosine(left: np.ndarray, right: np.ndarray) -> float:

@@ -14,6 +14,7 @@ class Magnitude:
 
     kind = 'importance'
     unit = 'mean absolute weight'
+    needs = 'model'
 
     def __call__(self, evidence: Evidence) -> dict[BlockId, float]:
         """Return a number for every block."""
@@ -30,6 +31,7 @@ class Random:
 
     kind = 'importance'
     unit = 'chance'
+    needs = 'model'
 
     def __call__(self, evidence: Evidence) -> dict[BlockId, float]:
         """Return a number for every block."""

@@ -17,7 +17,7 @@ from mmsls.features.splits import parts_of
 from mmsls.pruning_index.foundation import Foundation
 from mmsls.registry import DATASETS, HOOKS, short_name
 
-OURS = ('base_checkpoint', 'adapter', 'pruning_index', 'kept_depths', 'fused_attention', 'bridge')
+OURS = ('base_checkpoint', 'adapter', 'pruning_index', 'kept_depths', 'kept_blocks', 'fused_attention', 'bridge')
 FORGOTTEN = ('init_cfg', 'pretrained', 'frozen_stages', 'frozen_exclude')
 """Arguments that would load weights over the merged ones, or freeze layers that are gone; nothing is left to train."""
 
@@ -33,10 +33,10 @@ def exported_config(cfg: Config, foundation: Foundation, backbone: PrunedBackbon
         own |= stock_arguments(backbone, own['type'])
         remap_heads(plain['model'], backbone.output_blocks)
     elif backbone.base_sha256 is None:  # merged, but not the host's
-        own |= {'kept_depths': backbone.kept_depths}
+        own |= foundation.pruning()
     else:
         own |= {key: ours[key] for key in ('adapter', 'fused_attention') if key in ours}
-        own |= {'base_checkpoint': f'sha256:{foundation.base_sha256}', 'kept_depths': backbone.kept_depths}
+        own |= {'base_checkpoint': f'sha256:{foundation.base_sha256}', **foundation.pruning()}
     if backbone.bridge:
         own |= {'bridge': True}
     forget_training(plain, stock)

@@ -128,10 +128,22 @@ def why_not_stock(backbone: PrunedBackbone, cfg: Config) -> str:
     """
     if backbone.bridge:
         return 'bridges stand in for its removed blocks, and the host has none'
+    if moved := shifted_blocks(backbone):
+        return (
+            f'the host shifts the windows of every other block of a stage, and block {moved[0]} has another place now '
+            'that blocks below it are removed'
+        )
     blocks = backbone.output_blocks
     if len(set(blocks)) < len(blocks) and (cfg.model.get('neck') or not cfg.model.get('decode_head')):
         return f'out_indices became {blocks} by pruning, and neither the host nor a neck takes a block twice'
     return ''
+
+
+def shifted_blocks(backbone: PrunedBackbone) -> list[tuple[int, int]]:
+    """Return the kept blocks that the host would build as the other kind of its two: Swin's, at even or odd places."""
+    numbers = backbone.kept_numbers() if backbone.alternates else []
+    places = ((stage, place, number) for stage, kept in enumerate(numbers) for place, number in enumerate(kept))
+    return [(stage, number) for stage, place, number in places if (number - place) % 2]
 
 
 def merge_backbone(backbone: PrunedBackbone) -> None:

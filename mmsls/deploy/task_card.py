@@ -10,6 +10,7 @@ from mmsls.pruning_index.foundation import Foundation
 
 def model_card(name: str, foundation: Foundation, counts: ParameterCounts, classes: Sequence[str]) -> str:
     """Return the stub of a model card; what only its author knows is left to fill in."""
+    which = f': (stage, block) {", ".join(map(str, foundation.kept_blocks))}' if foundation.kept_blocks else ''
     return f"""---
 library_name: mmsls
 ---
@@ -23,7 +24,7 @@ library_name: mmsls
 | base | `{foundation.base_checkpoint}` |
 | its SHA-256 | `{foundation.base_sha256}` |
 | adapter | `{foundation.adapter}` |
-| blocks kept | {list(foundation.kept_depths)} of {list(foundation.depths)} |
+| blocks kept | {list(foundation.kept_depths)} of {list(foundation.depths)}{which} |
 | classes | {', '.join(map(str, classes))} |
 
 The folder holds what this task adds to the base: adapters, heads, index. `tools/unpack.py` turns it into a config and \

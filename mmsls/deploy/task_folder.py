@@ -67,8 +67,9 @@ def pack(
     config = inference_config(cfg, content['meta'].get('dataset_meta'))
     backbone = backbone_config(config, foundation.name)
     index_path = index or backbone.pop('pruning_index', None)
-    backbone.pop('pruning_index', None)
-    backbone |= {'kept_depths': foundation.kept_depths}
+    for name in ('pruning_index', 'kept_depths', 'kept_blocks'):
+        backbone.pop(name, None)
+    backbone |= foundation.pruning()
     trusted = (*trusted, *own_modules(config))
     config = checked_config(config, trusted)
     with whole_folder(folder) as partial:
@@ -186,8 +187,12 @@ def card_of(task: Task) -> str:
 def agreeing(index: PruningIndex, foundation: Foundation) -> PruningIndex:
     """Return the index; raise a ValueError if it is of another backbone, or the checkpoint is not at its depths."""
     index.check_backbone(foundation.as_dict(FINGERPRINT))
-    if index.kept_depths != foundation.kept_depths:
-        raise ValueError(
-            f'kept_depths: the index keeps {tuple(index.kept_depths)}, the checkpoint holds {foundation.kept_depths}'
-        )
+    for name, ours, theirs in (
+        ('kept_depths', index.kept_depths, foundation.kept_depths),
+        ('kept_blocks', index.subset, foundation.kept_blocks),
+    ):
+        if ours != theirs:
+            raise ValueError(
+                f'{name}: the index keeps {ours or "the lowest"}, the checkpoint holds {theirs or "the lowest"}'
+            )
     return index

@@ -24,6 +24,8 @@ def log_scores(scores: Mapping[BlockId, float], index: PruningIndex | None, unit
         return
     depths = tuple(index.backbone['depths'])
     print_log(f'SLS: kept_depths {index.kept_depths} of {depths} ({index.rule.told}, scope {index.scope})', 'current')
+    if index.subset:
+        print_log(f'SLS: kept (stage, block): {list(index.subset)}', 'current')
     if index.borderline:
         print_log(
             f'SLS: borderline, within {index.rule.margin:g} of their threshold: '

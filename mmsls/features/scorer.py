@@ -11,12 +11,13 @@ from mmengine.logging import print_log
 from torch import nn
 
 from mmsls.criteria import AccuracyCriterion, Evidence
-from mmsls.criteria.base import Trial, check_block_scores, described, points_of
+from mmsls.criteria.base import Trial, check_block_scores, described, needs_of, points_of
 from mmsls.features.collector import FeatureCollector
 from mmsls.features.counts import gathered_counts
 from mmsls.features.keys import order_hash
+from mmsls.features.labelled import LabelledBatches, seeded
 from mmsls.features.provenance import describe_dataset, versions
-from mmsls.features.settings import settled_criterion
+from mmsls.features.settings import check_reads, settled_criterion
 from mmsls.parallel.ranks import raise_first, shared_out
 from mmsls.pruning_index import PruningIndex
 from mmsls.scoring import BlockId, Curve
@@ -33,7 +34,7 @@ class BlockScorer(FeatureCollector):
         model: The (unwrapped) model that the loop runs.
         sampler: Name, class or config of a sampler, such as `'InstanceSampler'`.
         rule: How the scores are read.
-        criterion: What makes them: name, class or config of a criterion that rates depths (`mmsls.criteria`).
+        criterion: What makes them: name, class or config of a criterion (`mmsls.criteria`).
         max_samples: Most samples kept, shared evenly between classes.
         perplexity: t-SNE's perplexity.
         seed: Seed of the choice of samples and of t-SNE.
@@ -60,60 +61,72 @@ class BlockScorer(FeatureCollector):
             raise ValueError(f'max_samples={max_samples} is too few: scoring needs {MIN_SAMPLES} samples or more')
         check_jobs(n_jobs)
         self.criterion = settled_criterion(criterion, perplexity, n_jobs)
-        rule.check_unit(self.criterion.unit)
+        check_reads(rule, self.criterion)
         self.told = described(criterion)
         self.rule = rule
-        self.tries: bool = getattr(self.criterion, 'tries', False)
-        if self.tries and rule.scope == 'model' and len(self.backbone.depths) > 1:
+        self.needs = needs_of(self.criterion)
+        if self.needs == 'trial' and rule.scope == 'model' and len(self.backbone.depths) > 1:
             raise ValueError(
                 f"scope is 'model', and {self.told['type']} rates every stage on its own; leave it out, or set it to "
                 "'stage'"
             )
 
+    @property
+    def collects(self) -> bool:
+        """Whether the criterion looks at features; another one needs no pass."""
+        return self.needs == 'features'
+
     def check_data(self, dataset: Any) -> None:
-        """As `FeatureCollector.check_data`; a criterion that tries the model needs no labels here."""
-        if not self.tries:
+        """As `FeatureCollector.check_data`; a criterion that looks at no features needs no labels here."""
+        if self.collects:
             super().check_data(dataset)
 
     def start(self, loader: Any) -> None:
-        """Begin a new collection; for a criterion that tries the model, only note whose images these are."""
-        if not self.tries:
+        """Begin a new collection; for a criterion that looks at no features, only note whose images these are."""
+        if self.collects:
             super().start(loader)
         self.dataset, self.failure = loader.dataset, None
 
     def observe(self, batch_idx: int, outputs: Sequence[Any]) -> None:
         """Take the samples of the iteration that has just run, if the criterion looks at any."""
-        if not self.tries:
+        if self.collects:
             super().observe(batch_idx, outputs)
 
     def collect(self, loader: Any, on_batch: Callable[[int, int], None] | None = None) -> None:
-        """As `FeatureCollector.collect`; a criterion that tries the model needs no such pass."""
-        if self.tries:
-            self.start(loader)
-        else:
+        """As `FeatureCollector.collect`; a criterion that looks at no features needs no such pass."""
+        if self.collects:
             super().collect(loader, on_batch)
+        else:
+            self.start(loader)
 
     def finish(
-        self, split: str, warning: str | None = None, trial: Trial | None = None
+        self,
+        split: str,
+        warning: str | None = None,
+        trial: Trial | None = None,
+        batches: LabelledBatches | None = None,
     ) -> tuple[dict[BlockId, float], PruningIndex | None]:
         """Score what was collected, every process its share of the blocks.
 
         Args:
             split: What to call the data set in the index.
             warning: A remark on the split that the index shall keep.
-            trial: What a criterion that tries the model does so on.
+            trial: What a criterion that needs `'trial'` tries the model on.
+            batches: What one that needs `'loss'` looks at.
 
         Returns:
             The score of every block, and the index; None on a pruned backbone, whose scores decide nothing. The same in
-            every process. A criterion that tries the model has no scores for a pruned backbone.
+            every process. A criterion that looks at no features has no scores for a pruned backbone.
 
         Raises:
             Exception: In every process alike: a ValueError if the features cannot be scored, or whatever failed.
         """
-        if self.tries and self.backbone.is_pruned:
+        if not self.collects and self.backbone.is_pruned:
             return {}, None
-        evidence, about = self._tried(trial) if self.tries else self._collected()
+        evidence, about = self._collected() if self.collects else self._supplied(trial, batches)
         scores, hits = self._scored(evidence)
+        if batches is not None:
+            about |= {'dataset': batches.dataset, 'split': 'train', 'images': batches.images}
         check_block_scores(self.told['type'], scores)
         if self.backbone.is_pruned:
             return scores, None
@@ -135,7 +148,7 @@ class BlockScorer(FeatureCollector):
             provenance=provenance,
             rule=self.rule,
         )
-        return scores, self._confirmed(index, evidence) if self.tries else index
+        return scores, self._confirmed(index, evidence) if self.needs == 'trial' else index
 
     def _collected(self) -> tuple[Evidence, dict[str, Any]]:
         """Return what the pass collected, and what the index says of it."""
@@ -157,17 +170,20 @@ class BlockScorer(FeatureCollector):
         }
         return Evidence(self.model, self.backbone, (), features, labels, self.seed), about
 
-    def _tried(self, trial: Trial | None) -> tuple[Evidence, dict[str, Any]]:
-        """Return what the model is tried on, and what the index says of it."""
+    def _supplied(self, trial: Trial | None, batches: LabelledBatches | None) -> tuple[Evidence, dict[str, Any]]:
+        """Return what a criterion gets in the place of features, and what the index says of it."""
         raise_first(self.failure)
         self.model.eval()
-        nothing = np.zeros(0, dtype=int)
-        return Evidence(self.model, self.backbone, (), {}, nothing, self.seed, trial), {'images': len(self.dataset)}
+        nothing, about = np.zeros(0, dtype=int), {'images': len(self.dataset)} if self.needs == 'trial' else {}
+        return Evidence(self.model, self.backbone, batches or (), {}, nothing, self.seed, trial), about
 
     def _scored(self, evidence: Evidence) -> tuple[dict[BlockId, float], dict[BlockId, np.ndarray]]:
         """Return the score of every block, and which samples it gets right, if the criterion judges them."""
         criterion, blocks, labels = self.criterion, list(evidence.features), evidence.labels
-        if self.tries:
+        if criterion.kind == 'importance':
+            with seeded(self.seed):
+                return criterion(evidence), {}  # it compares blocks with each other: every process takes them all
+        if not self.collects:
             return criterion(evidence), {}  # every process has a share of the images, not of the blocks
         if isinstance(criterion, AccuracyCriterion):
             hits = shared_out(

@@ -32,23 +32,28 @@ def scorer_options(
     criterion = build_criterion(rest.get('criterion', 'sls'))
     of_task = getattr(sampler_class(sampler), 'default_scope', 'stage')
     rule = Rule.of(options, scope=getattr(criterion, 'default_scope', of_task))
-    rule.check_unit(criterion.unit)
+    check_reads(rule, criterion)
     return {**rest, 'sampler': sampler, 'rule': rule}
 
 
-def settled_criterion(criterion: str | type | Mapping[str, Any], perplexity: float, n_jobs: int | None) -> Any:
-    """Build a criterion that a depth follows from; SLS takes the settings of t-SNE where its own config names none.
+def check_reads(rule: Rule, criterion: Any) -> None:
+    """Refuse a rule that cannot read a criterion's curve.
 
     Raises:
-        ValueError: If there is none of that name, it says which single blocks matter, or a setting is out of range.
+        ValueError: If they rate depths and single blocks, or not in the unit of `max_drop`.
+    """
+    rule.check_kind(criterion.kind, type(criterion).__name__)
+    rule.check_unit(criterion.unit)
+
+
+def settled_criterion(criterion: str | type | Mapping[str, Any], perplexity: float, n_jobs: int | None) -> Any:
+    """Build a criterion; SLS takes the settings of t-SNE where its own config names none.
+
+    Raises:
+        ValueError: If there is none of that name, or a setting is out of range.
     """
     check_perplexity(perplexity)
     built = build_criterion(criterion)
-    if built.kind != 'depth':
-        raise ValueError(
-            f'criterion: {type(built).__name__} says which single blocks matter, and an index holds depths; take one '
-            "that rates depths, such as 'sls' or 'LinearProbe', or compare it by tools/run_vtab.py"
-        )
     if isinstance(built, SLS):
         named = criterion if isinstance(criterion, Mapping) else {}
         built.perplexity = named.get('perplexity', perplexity)

@@ -107,11 +107,11 @@ class GuardedScorer:
         Args:
             runner: The run.
             split: The split that was collected.
-            late: Whether the validation is over, other hooks included. A criterion that tries the model waits for that.
+            late: Whether the validation is over, other hooks included. A criterion that looks at no features waits.
         """
         if not self.active:
             return
-        if self.scorer.tries and not late:
+        if not self.scorer.collects and not late:
             return
         self.active = False
         self.tried = runner.iter if training_of(runner) is not None else None

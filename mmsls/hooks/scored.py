@@ -12,7 +12,7 @@ from mmengine.logging import MessageHub, print_log
 from mmsls.features.score_log import log_scores
 from mmsls.features.scorer import BlockScorer
 from mmsls.features.splits import reported_split_warning
-from mmsls.features.trial import Trial
+from mmsls.features.supplies import supplies
 from mmsls.pruning_index.keeping import write_index
 
 
@@ -32,10 +32,10 @@ def score_split(runner: Any, split: str, scorer: BlockScorer, path: Path) -> Non
     warning = reported_split_warning(runner.cfg, (runner.cfg.get(f'{split}_dataloader') or {}).get('dataset'))
     if warning:
         print_log(f'SLS: {warning}', 'current', logging.WARNING)
-    if scorer.tries and scorer.backbone.is_pruned:
-        print_log('SLS: this backbone is pruned already, and its criterion tries whole ones alone', 'current')
+    if not scorer.collects and scorer.backbone.is_pruned:
+        print_log('SLS: this backbone is pruned already, and its criterion rates whole ones alone', 'current')
         return
-    scores, index = scorer.finish(split, warning, Trial(runner.cfg, split) if scorer.tries else None)
+    scores, index = scorer.finish(split, warning, **supplies(scorer.needs, runner.cfg, split, seed=scorer.seed))
     log_scores(scores, index, scorer.criterion.unit)
     for (stage, block), value in scores.items():
         # Scores of one validation are no history to resume.
@@ -43,7 +43,7 @@ def score_split(runner: Any, split: str, scorer: BlockScorer, path: Path) -> Non
     if index is None:
         print_log('SLS: this backbone is pruned already, so its scores are logged and no index is written', 'current')
     elif is_main_process():
-        write_index(index, path)
+        write_index(index, path, split)
 
 
 def drop_scores(message_hub: MessageHub, split: str) -> None:

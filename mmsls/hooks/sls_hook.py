@@ -51,12 +51,13 @@ class SLSHook(Hook):
         seed: Seed of the choice of samples and of t-SNE.
         perplexity: t-SNE's perplexity.
         n_jobs: Blocks that SLS scores at a time; None: one per core.
-        criterion: What scores the blocks: `'sls'`, as published, or the name, class or config of another criterion that
-            rates depths.
+        criterion: What scores the blocks: `'sls'`, as published, or the name, class or config of another criterion. One
+            that rates single blocks needs `keep`.
         **rule: Options of `Rule`: `alpha=0.3`, `scope` (by default as the task wants: `'model'` for classification,
             else `'stage'`), `min_depth` (by default 1 in scope `'stage'`, 0 in scope `'model'`), `reference='top'`,
             `max_drop` (points; only with a criterion in points, such as `'probe'`, and then in place of `alpha` and
-            `reference`).
+            `reference`), `keep` (share of the blocks that stay; only with a criterion that rates single blocks, such as
+            `'Taylor'`).
 
     Raises:
         ValueError: If an argument is out of range.
@@ -171,7 +172,7 @@ class SLSHook(Hook):
             self.note.cancel()
 
     def _try(self, runner: Any, split: str) -> None:
-        """Let a criterion that tries the model do so, as it was validated."""
+        """Let a criterion that looks at no features have the model as it was validated."""
         if self.scoring.active:
             with as_validated(runner, unwrapped(runner)):
                 self.scoring.finish(runner, split, late=True)

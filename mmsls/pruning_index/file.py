@@ -12,7 +12,7 @@ from mmsls.pruning_index.foundation import plain_dict
 from mmsls.scoring.rule import Rule
 
 FORMAT = 'mmsls-pruning-index'
-VERSION, MINOR = 2, 0
+VERSION, MINOR = 2, 1
 """A release reads its own version and all older ones; of a newer minor version it keeps what it does not know."""
 PUBLISHED = {'type': 'SLS'}
 """The criterion of an index of version 1: silhouettes of t-SNE."""
@@ -20,6 +20,8 @@ FIELDS = (
     *('backbone', 'adapter', 'base_sha256', 'criterion', 'unit', 'scores'),
     *('rule', 'kept_depths', 'note', 'provenance'),
 )
+SUBSET = 'kept_blocks'
+"""A field only where the kept blocks are not the lowest ones of their stages (since 2.1)."""
 FIELDS_1 = (
     *('backbone', 'adapter', 'base_sha256', 'scores', 'alpha', 'scope', 'min_depth', 'reference'),
     *('thresholds', 'kept_depths', 'borderline', 'note', 'provenance'),
@@ -36,7 +38,8 @@ def check_criterion(criterion: Any) -> dict[str, Any]:
 
 def to_text(fields: Mapping[str, Any], extra: Mapping[str, Any]) -> str:
     """Return the file's text: one line a field, so that people and `diff` can read it."""
-    content = {'format': FORMAT, 'version': VERSION, 'minor': MINOR, **{name: fields[name] for name in FIELDS}, **extra}
+    names = [*FIELDS, SUBSET] if SUBSET in fields else FIELDS
+    content = {'format': FORMAT, 'version': VERSION, 'minor': MINOR, **{name: fields[name] for name in names}, **extra}
     lines = (f'{json.dumps(key)}: {json.dumps(value, allow_nan=False)}' for key, value in content.items())
     return '{\n' + ',\n'.join(lines) + '\n}\n'
 
@@ -70,14 +73,16 @@ def _split(content: dict[str, Any], minor: Any) -> tuple[dict[str, Any], dict[st
     """Set apart what only a newer minor version knows, and say so."""
     if type(minor) is not int or minor < 0:
         raise ValueError(f'minor is {minor!r}; it must be a whole number of at least 0')
-    extra = {name: value for name, value in content.items() if name not in FIELDS} if minor > MINOR else {}
+    known = (*FIELDS, SUBSET)
+    extra = {name: value for name, value in content.items() if name not in known} if minor > MINOR else {}
     if extra:
         warnings.warn(
             f'pruning index of version {VERSION}.{minor}: this release knows {VERSION}.{MINOR} and keeps the fields '
             f'{", ".join(sorted(extra))} unread',
             stacklevel=4,
         )
-    return _exact({name: value for name, value in content.items() if name not in extra}, FIELDS, VERSION), extra
+    ours = {name: value for name, value in content.items() if name not in extra}
+    return _exact(ours, known if SUBSET in content else FIELDS, VERSION), extra
 
 
 def _exact(content: dict[str, Any], names: tuple[str, ...], version: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from mmsls.files.reading import read_text
 from mmsls.files.writing import write_text
-from mmsls.pruning_index.file import PUBLISHED, check_criterion, from_text, to_text
+from mmsls.pruning_index.file import PUBLISHED, SUBSET, check_criterion, from_text, to_text
 from mmsls.pruning_index.foundation import FINGERPRINT, Foundation, checked, fingerprinted, plain_dict
 from mmsls.scoring.curve import BlockId, Curve
 from mmsls.scoring.rule import Decision, Rule
@@ -21,7 +21,7 @@ LARGEST = 1 << 20
 """Bytes that an index file may have; one of a thousand blocks has a tenth of it."""
 PARTS: dict[str, Collection[str]] = {
     'rule': Rule.options(),
-    'decision': Decision.__dataclass_fields__,
+    'decision': (*Decision.__dataclass_fields__, 'kept_blocks'),
     'foundation': ('adapter', 'base_sha256'),
 }
 """What can be asked of an index directly, by the part that answers."""
@@ -137,8 +137,9 @@ class PruningIndex:
         """Decide anew from the stored curve: no forward pass, no embedding.
 
         Args:
-            **options: Those of `Rule` (`alpha`, `scope`, `min_depth`, `reference`, `max_drop`); what is absent or None
-                stays as stored, but for a stored `max_drop`, which `alpha` or `reference` end.
+            **options: Those of `Rule` (`alpha`, `scope`, `min_depth`, `reference`, `max_drop`, or `keep` where that was
+                decided by); what is absent or None stays as stored, but for a stored `max_drop`, which `alpha` or
+                `reference` end.
 
         Returns:
             A new index; this one stays as it is. Another rule loses what the provenance says of one rule alone
@@ -146,8 +147,8 @@ class PruningIndex:
             too much together stays lowered where the same is asked for again.
 
         Raises:
-            ValueError: If an option does not exist or is out of its range, or the curve is not in the unit of
-                `max_drop`.
+            ValueError: If an option does not exist or is out of its range, the curve is not in the unit of `max_drop`,
+                or it rates single blocks and the option depths, or the other way round.
         """
         if options.get('max_drop') is not None and options['max_drop'] == self.provenance.get('asked_max_drop'):
             options = {**options, 'max_drop': self.rule.max_drop}
@@ -214,6 +215,7 @@ class PruningIndex:
             'scores': self.curve.to_lists(),
             'rule': self.rule.as_dict(),
             **vars(self.decision),
+            **({SUBSET: self.decision.subset} if self.decision.subset else {}),
         }
         return to_text({**vars(self), **told}, self.extra)
 
@@ -233,10 +235,12 @@ class PruningIndex:
         )
         if not (note is None or isinstance(note, str)):
             raise ValueError(f'note is {note!r}; it must be a text or null')
-        stored, ruled = json.dumps(fields['kept_depths']), json.dumps(index.decision.kept_depths)
-        if stored != ruled:
-            raise ValueError(
-                f'kept_depths is {stored}, but the rule gives {ruled} for the stored scores and options; an index is '
-                'not edited by hand: call decide() with other options, or set kept_depths in the config'
-            )
+        decided = {'kept_depths': index.decision.kept_depths, SUBSET: index.decision.subset or None}
+        for name, value in decided.items():
+            stored, ruled = json.dumps(fields.get(name)), json.dumps(value)
+            if stored != ruled:
+                raise ValueError(
+                    f'{name} is {stored}, but the rule gives {ruled} for the stored scores and options; an index is '
+                    f'not edited by hand: call decide() with other options, or set {name} in the config'
+                )
         return replace(index, decision=replace(index.decision, note=note), extra=extra)

@@ -11,9 +11,15 @@ from mmengine.logging import print_log
 from mmsls.pruning_index.index import PruningIndex
 
 
-def write_index(index: PruningIndex, path: Path) -> None:
-    """Write an index, unless it comes from a test and the file holds one of another split."""
-    ours, stored = index.provenance.get('split'), None
+def write_index(index: PruningIndex, path: Path, split: str | None = None) -> None:
+    """Write an index, unless it comes from a test and the file holds one of another split.
+
+    Args:
+        index: The index.
+        path: The file.
+        split: Split of the run that made it; by default the one that was scored.
+    """
+    ours, stored = split or index.provenance.get('split'), None
     if ours == 'test' and path.exists():
         with suppress(ValueError):  # what cannot be read is not worth keeping, and no reason to lose the test
             stored = PruningIndex.load(path).provenance.get('split')

@@ -22,12 +22,12 @@ def draw_score_curve(index: PruningIndex, path: str | Path) -> None:
     depths = index.backbone['depths']
     figure = Figure(figsize=(7, 3.2), layout='constrained')
     axes = figure.subplots()
-    first = 0
-    for stage, (depth, kept) in enumerate(zip(depths, index.kept_depths, strict=True)):
+    first, kept = 0, set(index.kept_blocks)
+    for stage, depth in enumerate(depths):
         x = range(first + 1, first + depth + 1)
         y = [index.scores[stage, block] for block in range(depth)]
         axes.plot(x, y, color='0.7', zorder=1)
-        axes.scatter(x, y, color=[KEPT if block < kept else REMOVED for block in range(depth)], zorder=2)
+        axes.scatter(x, y, color=[KEPT if (stage, block) in kept else REMOVED for block in range(depth)], zorder=2)
         threshold = index.thresholds[stage if index.scope == 'stage' else 0]
         if threshold is not None and depth:
             axes.hlines(threshold, first + 0.6, first + depth + 0.4, color='0.3', linestyles='dashed', linewidth=1)

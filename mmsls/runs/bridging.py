@@ -76,7 +76,7 @@ def bridge(
 def unpruned_cfg(cfg: Config) -> Config:
     """Return a copy of a config whose backbone stands at full depth."""
     cfg = deepcopy(cfg)
-    for name in ('pruning_index', 'kept_depths', 'bridge'):
+    for name in ('pruning_index', 'kept_depths', 'kept_blocks', 'bridge'):
         cfg.model.backbone.pop(name, None)
     return cfg
 

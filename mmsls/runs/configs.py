@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmsls.criteria import build_criterion
+from mmsls.criteria.base import Needs, needs_of
 from mmsls.features.settings import scorer_options
 from mmsls.features.tasks import sampler_class
 from mmsls.files.paths import expand_home, expand_homes
@@ -87,13 +88,17 @@ def scoring_options(cfg: Config, overrides: Mapping[str, Any] | None = None) -> 
 def default_split(cfg: Config, overrides: Mapping[str, Any] | None = None) -> str:
     """Return the split to score, as the sampler declares it.
 
-    It is the training images for classification, as the method's author does it, else `val`; `val` for a criterion that
-    tries the model.
+    It is the training images for classification, as the method's author does it, else `val`; a criterion that looks at
+    no features has its own: `train` for the loss, `val` for a trial.
     """
     options = scoring_options(cfg, overrides)
-    if tries(cfg, overrides):
-        return 'val'
-    return getattr(sampler_class(options['sampler']), 'default_split', 'val')
+    sampled = getattr(sampler_class(options['sampler']), 'default_split', 'val')
+    return {'loss': 'train', 'trial': 'val'}.get(needs_among(options), sampled)
+
+
+def needs_among(options: Mapping[str, Any]) -> Needs:
+    """Return what the criterion among a scorer's options looks at."""
+    return needs_of(build_criterion(options.get('criterion', 'sls')))
 
 
 def tries(cfg: Config, overrides: Mapping[str, Any] | None = None) -> bool:
@@ -103,7 +108,7 @@ def tries(cfg: Config, overrides: Mapping[str, Any] | None = None) -> bool:
         cfg: The config.
         overrides: As for `scoring_options`.
     """
-    return getattr(build_criterion(scoring_options(cfg, overrides).get('criterion', 'sls')), 'tries', False)
+    return needs_among(scoring_options(cfg, overrides)) == 'trial'
 
 
 def check_untuned(options: Mapping[str, Any]) -> None:
@@ -113,7 +118,7 @@ def check_untuned(options: Mapping[str, Any]) -> None:
         ValueError: Naming it.
     """
     criterion = build_criterion(options.get('criterion', 'sls'))
-    if getattr(criterion, 'tries', False):
+    if needs_of(criterion) == 'trial':
         raise ValueError(
             f"criterion: {type(criterion).__name__} judges by the model's head, and an untuned head "
             "judges nothing; tune first, or take one that looks at features, such as 'probe'"

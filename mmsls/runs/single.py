@@ -18,13 +18,20 @@ from mmsls.backbones import PrunedBackbone
 from mmsls.features.score_log import log_scores
 from mmsls.features.scorer import BlockScorer
 from mmsls.features.splits import reported_split_warning, split_dataloader
-from mmsls.features.trial import Trial
+from mmsls.features.supplies import supplies
 from mmsls.files.trouble import naming
 from mmsls.hooks.slim_checkpoint_hook import unwrapped
 from mmsls.parallel.main_process import on_main_process
 from mmsls.pruning_index import PruningIndex
 from mmsls.runs.building import merge_adapters
-from mmsls.runs.configs import check_checkpoint, check_untuned, default_split, scoring_options, tries, without_training
+from mmsls.runs.configs import (
+    check_checkpoint,
+    check_untuned,
+    default_split,
+    needs_among,
+    scoring_options,
+    without_training,
+)
 from mmsls.runs.resuming import whole_checkpoints, with_resume_hooks
 
 RunnerAction = Callable[[Runner], None]
@@ -112,7 +119,10 @@ def score(
     options = scoring_options(cfg, overrides)
     if checkpoint is None:
         check_untuned(options)
-    trial = Trial(cfg, split, on_batch) if tries(cfg, overrides) else None
+    needs = needs_among(options)
+    supplied = supplies(needs, cfg, split, on_batch, options.get('seed', 0))
+    if needs == 'loss' and split != 'train':
+        raise ValueError(f'split {split!r}: {options["criterion"]} looks at the loss on training images; leave it out')
     bare = without_training(cfg)
     bare.load_from, bare.resume, bare.custom_hooks = checkpoint, False, []
     # A runner with nothing but the model: no loop of the host would run without an evaluator.
@@ -124,12 +134,12 @@ def score(
     scorer = BlockScorer(unwrapped(runner), **options)
     if checkpoint is None:
         print_log(f'SLS: no checkpoint, so {told_base(scorer.backbone)} is scored', 'current')
-    if trial is None:
+    if scorer.collects:
         merge_adapters(scorer.backbone)
     loader = Runner.build_dataloader(dataloader_cfg, seed=runner.seed)
     scorer.check_data(loader.dataset)
     scorer.collect(loader, on_batch)
-    scores, index = scorer.finish(split, reported_split_warning(cfg, dataloader_cfg['dataset']), trial)
+    scores, index = scorer.finish(split, reported_split_warning(cfg, dataloader_cfg['dataset']), **supplied)
     log_scores(scores, index, scorer.criterion.unit)
     if index is None:
         raise ValueError(

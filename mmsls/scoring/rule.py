@@ -8,12 +8,13 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from mmsls.scoring.curve import POINTS, BlockId, Curve, is_int, is_real
+from mmsls.scoring.subset import block_counts, lowest_blocks, most_important, share_of_blocks, unless_lowest
 from mmsls.scoring.walk import BORDERLINE, BORDERLINE_SHARE, Walk, first_within, note_of, walk_down
 
 SCOPES = ('model', 'stage')
 REFERENCES = ('top', 'peak')
-OF_ALPHA = ('alpha', 'reference')
-"""Options of the published walk, which `max_drop` takes the place of."""
+READINGS = {'alpha': 'alpha', 'reference': 'alpha', 'max_drop': 'max_drop', 'keep': 'keep'}
+"""The three ways to read a curve, by the options that only one of them reads: name one, and the others end."""
 
 
 @dataclass(frozen=True)
@@ -21,18 +22,30 @@ class Decision:
     """What a rule says about a curve.
 
     Attributes:
-        kept_depths: Blocks kept in every stage, from the bottom.
+        kept_depths: How many blocks every stage keeps: the lowest ones, unless `subset` names others.
         thresholds: One threshold per stage in scope `'stage'`, a single one in scope `'model'`; None where the
             reference score is not positive, so there is no threshold and nothing is pruned.
         borderline: Blocks whose score lies close to their threshold (see `Rule.margin`), in order.
         note: Why nothing was pruned, in the model or in some stage; None where every walk found its threshold and
             blocks were removed.
+        subset: The blocks that are kept, in order, where they are not the lowest ones of their stages; else empty.
     """
 
     kept_depths: tuple[int, ...]
     thresholds: tuple[float | None, ...]
     borderline: tuple[BlockId, ...]
     note: str | None
+    subset: tuple[BlockId, ...] = ()
+
+    @property
+    def kept_blocks(self) -> tuple[BlockId, ...]:
+        """Every `(stage, block)` that is kept, bottom first.
+
+        Example:
+            >>> Rule(keep=0.5).decide({(0, 0): 0.1, (0, 1): 0.4, (0, 2): 0.2, (0, 3): 0.3}).kept_blocks
+            ((0, 1), (0, 3))
+        """
+        return self.subset or lowest_blocks(self.kept_depths)
 
     @property
     def unseparated(self) -> bool:
@@ -54,6 +67,9 @@ class Rule:
     With `max_drop` the question is another one, in the unit of the curve: what stays is the smallest depth whose value
     is at most `max_drop` below the best block's. `alpha` and `reference` are kept, but not read.
 
+    With `keep` the curve rates single blocks (a criterion of kind `'importance'`): that share of them stays, the most
+    important ones wherever they stand. `alpha`, `reference` and `max_drop` are not read.
+
     Attributes:
         alpha: Share of the reference score that a block must reach to be walked past, 0 < alpha <= 1. A larger alpha
             never keeps fewer blocks.
@@ -65,9 +81,12 @@ class Rule:
             is removed. It prunes where the score falls off at the top, which makes the published rule keep everything.
         max_drop: Points that may be lost against the best block (of the model, or of every stage), at least 0, such as
             1.0; None: the published rule. Only for curves in points (see `Curve`): a silhouette has none.
+        keep: Share of the blocks (of the model, or of every stage) that stay, 0 < keep <= 1, rounded up to whole
+            blocks; the `min_depth` most important blocks of every stage stay beyond it. Only for criteria that rate
+            single blocks, which need it.
 
     Raises:
-        ValueError: If an option is out of its range.
+        ValueError: If an option is out of its range, or `max_drop` and `keep` are both set.
 
     Example:
         >>> decision = Rule(alpha=0.5).decide({(0, 0): 0.1, (0, 1): 0.2, (0, 2): 0.5})
@@ -82,6 +101,7 @@ class Rule:
     min_depth: int = 0
     reference: str = 'top'
     max_drop: float | None = None
+    keep: float | None = None
 
     def __post_init__(self) -> None:
         if not is_real(self.alpha) or not 0 < self.alpha <= 1:
@@ -96,6 +116,12 @@ class Rule:
             if not is_real(self.max_drop) or self.max_drop < 0:
                 raise ValueError(f'max_drop is {self.max_drop!r}; it must be a number of points of at least 0, or None')
             object.__setattr__(self, 'max_drop', float(self.max_drop))
+        if self.keep is not None:
+            if not is_real(self.keep) or not 0 < self.keep <= 1:
+                raise ValueError(f'keep is {self.keep!r}; it must be a share of the blocks, 0 < keep <= 1, or None')
+            if self.max_drop is not None:
+                raise ValueError(f'keep is {self.keep!r} and max_drop is {self.max_drop!r}; give one or the other')
+            object.__setattr__(self, 'keep', float(self.keep))
         # numpy's numbers are not JSON
         object.__setattr__(self, 'alpha', float(self.alpha))
         object.__setattr__(self, 'min_depth', int(self.min_depth))
@@ -118,7 +144,7 @@ class Rule:
 
         Example:
             >>> Rule.of({'alpha': 0.5, 'seed': 0, 'reference': None}, scope='stage')
-            Rule(alpha=0.5, scope='stage', min_depth=1, reference='top', max_drop=None)
+            Rule(alpha=0.5, scope='stage', min_depth=1, reference='top', max_drop=None, keep=None)
         """
         given = {name: settings[name] for name in cls.options() if settings.get(name) is not None}
         given.setdefault('scope', scope)
@@ -135,13 +161,15 @@ class Rule:
         """What the threshold is made of, in words.
 
         Example:
-            >>> Rule().told, Rule(max_drop=1).told
-            ('alpha 0.3', 'max_drop 1 points')
+            >>> Rule().told, Rule(max_drop=1).told, Rule(keep=0.75).told
+            ('alpha 0.3', 'max_drop 1 points', 'keep 0.75')
         """
+        if self.keep is not None:
+            return f'keep {self.keep:g}'
         return f'alpha {self.alpha}' if self.max_drop is None else f'max_drop {self.max_drop:g} {POINTS}'
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the options as a file holds them: `max_drop` only where it is set."""
+        """Return the options as a file holds them: `max_drop` and `keep` only where they are set."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
     def check_unit(self, unit: str) -> None:
@@ -156,17 +184,46 @@ class Rule:
                 "('probe', 'ncm' or 'knn'), or decide by alpha"
             )
 
-    def but(self, **options: Any) -> Rule:
-        """Return a rule with other options; None leaves one as it is, and `alpha` or `reference` end a `max_drop`.
+    def check_kind(self, kind: str, criterion: str) -> None:
+        """Refuse a criterion whose curve this rule cannot read.
+
+        Args:
+            kind: What it rates, `'depth'` or `'importance'`.
+            criterion: Its name, for the error.
 
         Raises:
-            ValueError: If there is no such option, it is out of its range, or `max_drop` comes with one that it doesn't
-                read.
+            ValueError: If it rates single blocks and `keep` is not set, or depths and it is.
+        """
+        if kind == 'importance' and self.keep is None:
+            raise ValueError(
+                f'keep is not set, and criterion {criterion} rates single blocks: say what share of them stays, such '
+                'as keep=0.75'
+            )
+        if kind == 'depth' and self.keep is not None:
+            raise ValueError(
+                f'keep is {self.keep:g}, and criterion {criterion} rates depths: leave keep out, or decide by alpha or '
+                'max_drop'
+            )
+
+    def but(self, **options: Any) -> Rule:
+        """Return a rule with other options for the same curve; None leaves one as it is.
+
+        `alpha` or `reference` end a `max_drop`, and it ends them.
+
+        Raises:
+            ValueError: If there is no such option, it is out of its range, or an option comes that a rule of this kind
+                does not read.
         """
         unknown = sorted(set(options) - set(self.options()))
         if unknown:
             raise ValueError(f'the rule has no option {unknown[0]!r}; its options are {", ".join(self.options())}')
-        return Rule(**overridden(vars(self), options))
+        rule = Rule(**overridden(vars(self), options))
+        if (rule.keep is None) != (self.keep is None):
+            raise ValueError(
+                'keep reads curves that rate single blocks, alpha and max_drop those that rate depths: this one is '
+                f'read by {self.told}; score by a criterion of the other kind'
+            )
+        return rule
 
     def decide(self, curve: Curve | Mapping[BlockId, float]) -> Decision:
         """Read a curve.
@@ -179,6 +236,8 @@ class Rule:
         """
         curve = curve if isinstance(curve, Curve) else Curve(curve)
         self.check_unit(curve.unit)
+        if self.keep is not None:
+            return self._choose(curve)
         blocks, depths = list(curve.values), curve.depths
         groups = [blocks] if self.scope == 'model' else [[b for b in blocks if b[0] == s] for s in range(len(depths))]
         walks = [self._walk(group, [curve.values[block] for block in group]) for group in groups]
@@ -191,6 +250,22 @@ class Rule:
             note=note_of(walks, kept == depths, self.min_depth),
         )
 
+    def _choose(self, curve: Curve) -> Decision:
+        """Keep the most important blocks."""
+        stages = [{b: v for b, v in curve.values.items() if b[0] == stage} for stage in range(len(curve.depths))]
+        groups = [dict(curve.values)] if self.scope == 'model' else stages
+        best = [most_important(group, share_of_blocks(self.keep or 1, len(group))) for group in groups]
+        held = [most_important(stage, self.min_depth) for stage in stages]
+        kept = sorted({block for blocks in (*best, *held) for block in blocks})
+        whole = len(kept) == len(curve.values)
+        return Decision(
+            kept_depths=block_counts(kept, len(stages)),
+            thresholds=tuple(min(curve.values[block] for block in blocks) for blocks in best),
+            borderline=(),
+            note=f'nothing pruned: {self.told} and min_depth={self.min_depth} keep every block' if whole else None,
+            subset=unless_lowest(kept),
+        )
+
     def _walk(self, group: Sequence[BlockId], values: Sequence[float]) -> Walk:
         if self.max_drop is not None:
             return first_within(group, values, self.max_drop)
@@ -200,23 +275,27 @@ class Rule:
 def overridden(settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings with others in their place; None overrides nothing.
 
-    Who names `alpha` or `reference` wants the rule that reads them: a `max_drop` among the settings goes.
+    Who names `alpha` or `reference`, `max_drop` or `keep` wants the rule to read a curve that way: what reads it in
+    another way goes from the settings (`alpha` and `reference`, which always have a value, stay unread).
 
     Raises:
-        ValueError: If `max_drop` overrides together with one that it does not read.
+        ValueError: If options of two ways override together.
 
     Example:
         >>> overridden({'max_drop': 1.0, 'seed': 0}, {'alpha': 0.5, 'seed': None})
         {'seed': 0, 'alpha': 0.5}
     """
     given = {name: value for name, value in overrides.items() if value is not None}
-    published = [name for name in OF_ALPHA if name in given]
-    if published and 'max_drop' in given:
+    named = {READINGS[name]: name for name in given if name in READINGS}
+    if len(named) > 1:
+        last = 'keep' if 'keep' in named else 'max_drop'
+        other = next(name for way, name in named.items() if way != last)
+        unread = 'neither alpha nor reference' if last == 'max_drop' else 'neither alpha, reference nor max_drop'
         raise ValueError(
-            f'max_drop is {given["max_drop"]!r} and {published[0]} is {given[published[0]]!r}; '
-            'max_drop reads neither alpha nor reference: give one or the other'
+            f'{last} is {given[last]!r} and {other} is {given[other]!r}; {last} reads {unread}: give one or the other'
         )
-    return {name: value for name, value in settings.items() if name != 'max_drop' or not published} | given
+    ended = {way for way in ('max_drop', 'keep') if named and way not in named}
+    return {name: value for name, value in settings.items() if name not in ended} | given
 
 
 def choose_depths(scores: Curve | Mapping[BlockId, float], **options: Any) -> tuple[int, ...]:
@@ -226,6 +305,7 @@ def choose_depths(scores: Curve | Mapping[BlockId, float], **options: Any) -> tu
         scores: Mean silhouette of every block, in [-1, 1], or a `Curve` of another unit; the keys must form whole
             stages, counted from `(0, 0)`.
         **options: Those of `Rule`: `alpha=0.3`, `scope='model'`, `min_depth=0`, `reference='top'`, `max_drop=None`.
+            `keep` chooses blocks, and gives no depths (`Rule.decide`).
 
     Returns:
         Number of blocks kept in every stage. Where a reference block does not separate the classes nothing is pruned,
@@ -251,7 +331,9 @@ def choose_depths(scores: Curve | Mapping[BlockId, float], **options: Any) -> tu
         >>> choose_depths(accuracy, max_drop=1.0), choose_depths(accuracy, max_drop=3.0)
         ((3,), (2,))
     """
-    decision = Rule(**options).decide(scores)
+    rule = Rule(**options)
+    rule.check_kind('depth', 'choose_depths')
+    decision = rule.decide(scores)
     if decision.unseparated:
         warnings.warn(str(decision.note), stacklevel=2)
     return decision.kept_depths

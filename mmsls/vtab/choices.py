@@ -75,11 +75,13 @@ class Choices:
     def _basis(self, name: str, count: int) -> dict[str, Any]:
         """Return what of SLS's decision a method's choice rests on: its walk's settings, or how many it keeps.
 
-        A method whose curve is not in points is read by `alpha` where SLS's is read by `max_drop`.
+        A method whose curve is not in points is read by `alpha` where SLS's is read by `max_drop`, any by `alpha` where
+        that is read by `keep`.
         """
         if METHODS[name] and (criterion := CRITERIA.build({'type': METHODS[name]})).kind == 'depth':
             options = PruningIndex.load(self.chain.index_path).rule.as_dict()
-            return {key: value for key, value in options.items() if key != 'max_drop' or criterion.unit == POINTS}
+            readable = set(options) - {'keep'} - ({'max_drop'} if criterion.unit != POINTS else set())
+            return {key: value for key, value in options.items() if key in readable}
         return {'count': count}
 
     def _has_results_of(self, name: str) -> bool:

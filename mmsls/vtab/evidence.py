@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.dataset import DefaultSampler
 from mmengine.device import get_device
 from mmengine.runner import Runner
 
 from mmsls import runs
 from mmsls.criteria import Evidence
+from mmsls.features.labelled import whole_sampler
 from mmsls.features.scorer import BlockScorer
 
 
@@ -30,11 +30,3 @@ def gather_evidence(cfg: Config, checkpoint: str, seed: int) -> Evidence:
     dataloader.dataset = loader.dataset
     shuffled: Any = Runner.build_dataloader(dataloader, seed=seed)
     return Evidence(model, scorer.backbone, shuffled, features, labels, seed)
-
-
-def whole_sampler(dataset: Any, seed: int) -> DefaultSampler:
-    """Return a sampler that shuffles a whole data set on every rank alike; MMEngine's own gives each a share."""
-    sampler = DefaultSampler(dataset, shuffle=True, seed=seed)
-    sampler.rank, sampler.world_size = 0, 1
-    sampler.num_samples = sampler.total_size = len(dataset)
-    return sampler

@@ -74,7 +74,7 @@ class TaskRun:
         """Run what is left, and return a result per method, earlier calls' too, the tuned model and SLS first."""
         rows = {row.name: row for row in self.chain.run()}
         index = PruningIndex.load(self.chain.index_path)
-        sls = [[stage, block] for stage, depth in enumerate(index.kept_depths) for block in range(depth)]
+        sls = [list(block) for block in index.kept_blocks]
         every = [[stage, block] for stage, depth in enumerate(index.backbone['depths']) for block in range(depth)]
         self.variants: dict[str, tuple[list[list[int]], Config, str]] = {'tuned': (every, self.chain.tune, 'tuned')}
         if 'retrained' in rows:

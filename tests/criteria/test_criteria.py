@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from mmsls.criteria import CRITERIA, kept_blocks
-from mmsls.criteria.base import AccuracyCriterion, build_criterion, check_block_scores
+from mmsls.criteria.base import AccuracyCriterion, build_criterion, check_block_scores, needs_of
 from mmsls.criteria.influence import linear_cka, mean_cosine
 from mmsls.scoring.rule import Rule
 
 KINDS = {
-    'SLS': 'depth',
-    'Magnitude': 'importance',
-    'Random': 'importance',
-    'BlockInfluence': 'importance',
-    'CKAInfluence': 'importance',
-    'Taylor': 'importance',
-    'LinearProbe': 'depth',
-    'PlainSilhouette': 'depth',
-    'Probe': 'depth',
-    'NCM': 'depth',
-    'KNN': 'depth',
-    'LogME': 'depth',
-    'HScore': 'depth',
+    'SLS': ('depth', 'features'),
+    'Magnitude': ('importance', 'model'),
+    'Random': ('importance', 'model'),
+    'BlockInfluence': ('importance', 'features'),
+    'CKAInfluence': ('importance', 'features'),
+    'Taylor': ('importance', 'loss'),
+    'LinearProbe': ('depth', 'features'),
+    'PlainSilhouette': ('depth', 'features'),
+    'Probe': ('depth', 'features'),
+    'NCM': ('depth', 'features'),
+    'KNN': ('depth', 'features'),
+    'LogME': ('depth', 'features'),
+    'HScore': ('depth', 'features'),
+    'Bridged': ('depth', 'trial'),
 }
+"""What every criterion rates, and what it looks at."""
+ALONE = [name for name, (_, needs) in KINDS.items() if needs != 'trial']
+"""Those that need no evaluator; tests/criteria/test_bridged.py tries the other."""
 POINTS = ['Probe', 'NCM', 'KNN']
 
 
@@ -46,17 +51,18 @@ def separated(distances, labels, seed=0):
 
 
 def test_every_registered_criterion_is_tested():
-    assert {name: make(name).kind for name in CRITERIA.module_dict} == KINDS
+    made = {name: make(name) for name in CRITERIA.module_dict}
+    assert {name: (one.kind, needs_of(one)) for name, one in made.items()} == KINDS
 
 
-@pytest.mark.parametrize('name', KINDS)
+@pytest.mark.parametrize('name', ALONE)
 def test_a_criterion_gives_every_block_a_number_and_leaves_the_model_alone(evidence, name):
     given = evidence()
     before = {key: value.clone() for key, value in given.model.state_dict().items()}
     trainable = {key for key, p in given.model.named_parameters() if p.requires_grad}
     scores = make(name)(given)
     assert list(scores) == [(0, block) for block in range(4)]
-    assert not any(math.isnan(score) for score in scores.values())
+    assert all(math.isfinite(score) for score in scores.values())
     assert scores == make(name)(given)
     assert all(torch.equal(value, before[key]) for key, value in given.model.state_dict().items())
     assert {key for key, p in given.model.named_parameters() if p.requires_grad} == trainable
@@ -90,13 +96,26 @@ def test_taylor_takes_as_many_batches_as_it_is_told(evidence):
     assert one != three
 
 
+def test_taylor_puts_gradients_back_that_were_there(evidence, build):
+    model = build()
+    weight = next(p for p in model.parameters() if p.requires_grad)
+    weight.grad = torch.ones_like(weight)
+    make('Taylor')(evidence(model))
+    assert torch.equal(weight.grad, torch.ones_like(weight))
+
+
+def test_taylor_without_batches_is_refused(evidence):
+    with pytest.raises(ValueError, match='no labelled batches'):
+        make('Taylor')(replace(evidence(), batches=()))
+
+
 @pytest.mark.parametrize('name', ['BlockInfluence', 'CKAInfluence'])
 def test_influence_sees_a_block_that_changes_nothing(evidence, name):
     rng = np.random.default_rng(0)
     first = rng.normal(size=(60, 8)).astype(np.float32)
     other, third = rng.normal(size=(2, 60, 8)).astype(np.float32)
     scores = make(name)(evidence(features={(0, 0): first, (0, 1): 2 * first, (0, 2): other, (0, 3): third}))
-    assert scores[0, 0] == math.inf
+    assert scores[0, 0] == {'BlockInfluence': 2.0, 'CKAInfluence': 1.0}[name]
     assert scores[0, 1] == pytest.approx(0, abs=1e-6)
     assert scores[0, 2] > 0.3
 
@@ -105,7 +124,7 @@ def test_influence_compares_within_a_stage_only(evidence):
     rng = np.random.default_rng(0)
     features = {(stage, block): rng.normal(size=(60, 4 * (stage + 1))) for stage in range(2) for block in range(2)}
     scores = make('CKAInfluence')(evidence(features=features))
-    assert [block for block, score in scores.items() if math.isinf(score)] == [(0, 0), (1, 0)]
+    assert [block for block, score in scores.items() if score == 1.0] == [(0, 0), (1, 0)]
 
 
 def test_similarities_have_known_values():
@@ -143,7 +162,7 @@ def test_short_names_are_found_in_any_case(name):
 
 def test_the_rule_names_the_criteria_that_have_points():
     kinds = CRITERIA.module_dict
-    assert sorted(POINTS) == sorted(name for name, kind in kinds.items() if kind.unit == 'points')
+    assert sorted(POINTS) == sorted(name for name in ALONE if kinds[name].unit == 'points')
     with pytest.raises(ValueError, match='in points') as error:
         Rule(max_drop=1).check_unit('silhouette')
     assert sorted(re.findall(r"'(\w+)'", str(error.value))) == sorted(name.lower() for name in POINTS)
@@ -173,6 +192,7 @@ def test_max_drop_reads_points(evidence):
         ('Probe', {'folds': 2.0}, 'Probe.folds is 2.0'),
         ('KNN', {'neighbours': 0}, 'KNN.neighbours is 0'),
         ('KNN', {'neighbours': True}, 'KNN.neighbours is True'),
+        ('Taylor', {'batches': 0}, 'Taylor.batches is 0'),
     ],
 )
 def test_arguments_out_of_range_are_named(name, arguments, said):

@@ -32,6 +32,10 @@ DETECTORS = {
     'emptied': {'adapter': REPADAPTER, 'kept_depths': EMPTIED},
     'low rank': {'adapter': LORA, 'kept_depths': (1, 2, 3, 1)},
     'biases': {'adapter': {'type': 'mmsls.BitFit', 'stages': (1, 2)}, 'kept_depths': EMPTIED},
+    'single blocks, shifted as before': {
+        'adapter': REPADAPTER,
+        'kept_blocks': ((0, 0), (1, 0), (1, 1), (2, 2), (3, 0)),
+    },
     'no adapter': {'adapter': None, 'kept_depths': (2, 2, 1, 1)},
 }
 SEG_VIT = {
@@ -70,6 +74,12 @@ OTHERS = {
         {'adapter': REPADAPTER, 'kept_depths': 2, 'out_indices': (0, 2, 3)},
     ),
     'vit classifier': ('mmpretrain', 'VisionTransformer', CLS_VIT, {'adapter': REPADAPTER, 'kept_depths': 2}),
+    'vit classifier, single blocks': (
+        'mmpretrain',
+        'VisionTransformer',
+        CLS_VIT,
+        {'adapter': REPADAPTER, 'kept_blocks': ((0, 0), (0, 3))},
+    ),
     'swin classifier': (
         'mmpretrain',
         'SwinTransformer',
@@ -462,6 +472,20 @@ def test_bridges_need_mmsls_and_come_along(trained, tmp_path, adapter):
     assert exported.model.backbone.bridge is True
     assert all(bridge.bridge.weight.any() for bridge in model.backbone.bridges().values())
     alone = init_detector(str(done.config), str(done.checkpoint), device='cpu')
+    torch.testing.assert_close(scores(alone), scores(model))
+
+
+@pytest.mark.parametrize('adapter', [REPADAPTER, CONVPASS])
+def test_blocks_whose_windows_the_host_would_shift_otherwise_need_mmsls(trained, tmp_path, adapter):
+    from mmdet.apis import init_detector
+
+    kept = ((0, 1), (1, 0), (2, 0), (2, 2), (3, 1))
+    cfg, checkpoint, model = trained(adapter=adapter, kept_blocks=kept)
+    done = export(cfg, checkpoint, tmp_path / 'out')
+    assert not done.stock
+    assert 'block (0, 1) has another place now' in done.reason or 'cannot be merged' in done.reason
+    alone = init_detector(str(done.config), str(done.checkpoint), device='cpu')
+    assert alone.backbone.kept_blocks == kept
     torch.testing.assert_close(scores(alone), scores(model))
 
 

@@ -99,6 +99,28 @@ def test_the_folder_holds_the_parts_and_no_base(packed, trained, base_state):
     assert not [key for key in stored if key.removeprefix('backbone.') in base_state]
 
 
+def test_single_blocks_are_packed_and_opened_as_such(detector_cfg, randomise, tmp_path):
+    kept = ((0, 1), (1, 0), (2, 0), (2, 2), (3, 1))
+    cfg = detector_cfg(tmp_path, backbone={'kept_blocks': kept})
+    model = randomise(runs.build_model(with_imports(cfg)), only_trainable=True).eval()
+    checkpoint = {'meta': {}, 'state_dict': dict(model.state_dict())}
+    slim(model, checkpoint)
+    torch.save(checkpoint, tmp_path / 'slim.pth')
+    task = pack(cfg, tmp_path / 'slim.pth', tmp_path / 'task')
+    assert task.foundation.kept_blocks == kept
+    assert '(0, 1), (1, 0), (2, 0), (2, 2), (3, 1)' in (tmp_path / 'task/README.md').read_text()
+    opened = build_task(read_task(tmp_path / 'task')).eval()
+    assert opened.backbone.kept_blocks == kept
+    image = torch.rand(1, 3, 64, 64)
+    assert all(torch.equal(*pair) for pair in zip(opened.backbone(image), model.backbone(image), strict=True))
+    config, weights = unpack(tmp_path / 'task', tmp_path / 'out')
+    again = runs.build_model(Config.fromfile(config), str(weights))
+    assert all(torch.equal(*pair) for pair in zip(again.backbone(image), model.backbone(image), strict=True))
+    lowest = write_index(tmp_path / 'index.json', kept=(2, 2, 3, 0))
+    with pytest.raises(ValueError, match='kept_depths: the index keeps'):
+        pack(cfg, tmp_path / 'slim.pth', tmp_path / 'other', index=lowest)
+
+
 def test_a_tuned_checkpoint_is_packed_at_the_depths_of_a_pruned_config(trained, detector_cfg, randomise, tmp_path):
     tuned = randomise(runs.build_model(with_imports(detector_cfg(tmp_path))), only_trainable=True)
     checkpoint = {'meta': {}, 'state_dict': dict(tuned.state_dict())}

@@ -20,7 +20,7 @@ def preset():
 
     @CRITERIA.register_module(name='Preset', force=True)
     class Preset:
-        kind, unit, tries, metric = 'depth', 'points', True, 'mIoU'
+        kind, unit, needs, metric = 'depth', 'points', 'trial', 'mIoU'
 
         def __call__(self, evidence):
             assert evidence.trial == 'trial'

@@ -29,7 +29,7 @@ def test_settings_of_t_sne_reach_sls_unless_its_own_config_names_them():
         ('magic', r"criterion: unknown criterion 'magic'; known: .*LinearProbe.*SLS"),
         ({'type': 'LinearProbe', 'fold': 3}, r"criterion: .*'fold' for LinearProbe; its arguments are folds"),
         ({'type': 'LinearProbe', 'folds': 1}, 'LinearProbe.folds must be at least 2'),
-        ('Taylor', r'criterion: Taylor says which single blocks matter, and an index holds depths; .*run_vtab\.py'),
+        ({'type': 'Taylor', 'batches': 0}, 'Taylor.batches is 0'),
         (None, 'criterion: unknown criterion None'),
     ],
 )
@@ -40,3 +40,28 @@ def test_what_cannot_be_is_refused_before_anything_runs(criterion, said):
 
 def test_none_in_the_hook_is_the_default():
     assert 'criterion' not in scorer_options({'criterion': None}, 'mmdet')
+
+
+@pytest.mark.parametrize(
+    ('settings', 'overrides', 'said'),
+    [
+        ({'criterion': 'Taylor'}, {}, 'keep is not set, and criterion Taylor rates single blocks.*keep=0.75'),
+        ({'criterion': 'sls', 'keep': 0.5}, {}, 'keep is 0.5, and criterion SLS rates depths: leave keep out'),
+        ({'criterion': 'Taylor', 'keep': 0.5}, {'criterion': 'ncm'}, 'keep is 0.5, and criterion NCM rates depths'),
+        ({'criterion': 'Taylor', 'keep': 0.5}, {'alpha': 0.3}, 'keep is not set, and criterion Taylor'),
+        ({'criterion': 'Taylor'}, {'keep': 1.5}, 'keep is 1.5; it must be a share of the blocks'),
+        ({'criterion': 'Taylor'}, {'keep': 0.5, 'max_drop': 1.0}, 'keep is 0.5 and max_drop is 1.0'),
+    ],
+)
+def test_a_rule_that_cannot_read_the_criterion_is_refused(settings, overrides, said):
+    with pytest.raises(ValueError, match=said):
+        scorer_options(settings, 'mmdet', overrides)
+
+
+def test_a_criterion_of_the_other_kind_takes_over_with_its_own_option():
+    kept = scorer_options({'criterion': 'probe', 'max_drop': 1.0}, 'mmdet', {'criterion': 'Taylor', 'keep': 0.5})[
+        'rule'
+    ]
+    assert (kept.keep, kept.max_drop, kept.scope, kept.min_depth) == (0.5, None, 'stage', 1)
+    dropped = scorer_options({'criterion': 'Taylor', 'keep': 0.5}, 'mmpretrain', {'criterion': 'ncm', 'max_drop': 2})
+    assert (dropped['rule'].keep, dropped['rule'].max_drop) == (None, 2.0)

@@ -40,3 +40,14 @@ def test_a_stale_index_is_renamed_once(tmp_path):
         set_stale_index_aside(path)
     assert [file.name for file in tmp_path.iterdir()] == ['index.earlier.json']
     assert (tmp_path / 'index.earlier.json').read_text() == 'earlier'
+
+
+def test_what_a_test_made_of_training_images_replaces_none_either(tmp_path):
+    path = tmp_path / 'index.json'
+    index_of('train').save(path)
+    before = path.read_text()
+    other = PruningIndex.create(scores={(0, 0): 0.2, (0, 1): 0.5}, backbone=SWIN, provenance={'split': 'train'})
+    write_index(other, path, 'test')
+    assert path.read_text() == before
+    write_index(other, path, 'val')
+    assert path.read_text() != before

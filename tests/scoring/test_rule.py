@@ -315,3 +315,72 @@ def test_keys_must_form_whole_stages(keys, message):
 
 def test_stage_depths():
     assert stage_depths(SWIN) == (2, 2, 6, 2)
+
+
+# Single blocks.
+
+IMPORTANT = {(0, 0): 9.0, (0, 1): 1.0, (0, 2): 5.0, (1, 0): 2.0, (1, 1): 3.0, (1, 2): 8.0}
+
+
+@pytest.mark.parametrize(
+    ('options', 'kept'),
+    [
+        ({'keep': 0.5}, ((0, 0), (0, 2), (1, 2))),
+        ({'keep': 0.51}, ((0, 0), (0, 2), (1, 1), (1, 2))),
+        ({'keep': 0.01}, ((0, 0),)),
+        ({'keep': 0.01, 'min_depth': 1}, ((0, 0), (1, 2))),
+        ({'keep': 1 / 3, 'scope': 'stage'}, ((0, 0), (1, 2))),
+        ({'keep': 2 / 3, 'scope': 'stage'}, ((0, 0), (0, 2), (1, 1), (1, 2))),
+        ({'keep': 1}, tuple(IMPORTANT)),
+    ],
+)
+def test_keep_takes_the_most_important_blocks(options, kept):
+    decision = Rule(**options).decide(Curve(IMPORTANT, 'loss'))
+    assert decision.kept_blocks == kept
+    assert decision.kept_depths == tuple(sum(stage == of for of, _ in kept) for stage in (0, 1))
+    assert (decision.note is None) == (len(kept) < 6)
+
+
+def test_blocks_that_are_the_lowest_ones_are_told_by_their_number_alone():
+    falling = Rule(keep=0.5).decide({(0, block): -0.1 * block for block in range(4)})
+    assert (falling.kept_depths, falling.subset, falling.kept_blocks) == ((2,), (), ((0, 0), (0, 1)))
+    assert Rule().decide({(0, 0): 0.1, (0, 1): 0.2, (0, 2): 0.9}).kept_blocks == ((0, 0), (0, 1), (0, 2))
+
+
+def test_thresholds_of_keep_are_the_least_important_kept_blocks():
+    curve = Curve(IMPORTANT, 'loss')
+    assert Rule(keep=0.5).decide(curve).thresholds == (5.0,)
+    assert Rule(keep=1 / 3, scope='stage').decide(curve).thresholds == (9.0, 8.0)
+
+
+def test_of_equals_the_lower_block_stays():
+    assert Rule(keep=0.5).decide(dict.fromkeys([(0, 0), (0, 1), (0, 2), (0, 3)], 0.5)).kept_depths == (2,)
+
+
+def test_a_larger_keep_keeps_what_a_smaller_one_does():
+    rng = random.Random(0)
+    curve = Curve({(stage, block): rng.random() for stage in range(3) for block in range(5)}, 'loss')
+    for scope in ('model', 'stage'):
+        chosen = [set(Rule(keep=keep / 20, scope=scope).decide(curve).kept_blocks) for keep in range(1, 21)]
+        assert all(lower <= upper for lower, upper in itertools.pairwise(chosen))
+
+
+@pytest.mark.parametrize('keep', [0, -0.5, 1.01, 3, float('nan'), True, '0.5'])
+def test_keep_out_of_range_is_named(keep):
+    with pytest.raises(ValueError, match='keep is'):
+        Rule(keep=keep)
+
+
+def test_ways_to_read_a_curve_exclude_each_other():
+    with pytest.raises(ValueError, match=r'keep is 0.5 and max_drop is 1'):
+        Rule(keep=0.5, max_drop=1)
+    with pytest.raises(ValueError, match=r'keep is 0.5 and alpha is 0.3; keep reads neither alpha, reference nor'):
+        overridden({}, {'keep': 0.5, 'alpha': 0.3})
+    assert overridden({'max_drop': 1, 'alpha': 0.5}, {'keep': 0.5}) == {'alpha': 0.5, 'keep': 0.5}
+    assert overridden({'keep': 0.5}, {'max_drop': 1}) == {'max_drop': 1}
+    assert Rule(keep=0.5).but(scope='stage', keep=0.25) == Rule(keep=0.25, scope='stage')
+    for rule, options in ((Rule(keep=0.5), {'alpha': 0.4}), (Rule(), {'keep': 0.5})):
+        with pytest.raises(ValueError, match='keep reads curves that rate single blocks'):
+            rule.but(**options)
+    with pytest.raises(ValueError, match=r'keep is 0.5, and criterion choose_depths rates depths'):
+        choose_depths(VIT, keep=0.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from mmsls import runs
 from mmsls.criteria import CRITERIA, FeatureCriterion
@@ -103,3 +104,58 @@ def test_sls_is_the_default_and_the_tool_overrides_the_hook(cfg_of):
     other = runs.score(cfg, None, criterion='PlainSilhouette')
     assert other.criterion == {'type': 'PlainSilhouette'}
     assert other.scores != plain.scores
+
+
+SINGLE = ['Magnitude', 'Random', 'Taylor', 'BlockInfluence', 'CKAInfluence']
+
+
+@pytest.mark.parametrize('name', SINGLE)
+@pytest.mark.parametrize('task', ['detection', 'segmentation', 'classification'])
+def test_a_criterion_that_rates_single_blocks_chooses_some_on_every_task(cfg_of, task, name, tmp_path):
+    cfg = cfg_of(task, criterion=name, keep=0.5)
+    cfg.randomness = {'seed': 0}
+    index = runs.score(cfg, None, out_file=tmp_path / 'index.json')
+    depths = index.backbone['depths']
+    stages = [depths] if task == 'classification' else [[depth] for depth in depths]
+    assert len(index.kept_blocks) == sum(-(-sum(stage) // 2) for stage in stages)
+    assert index.criterion == {'type': name}
+    assert len(index.scores) == sum(depths)
+    assert PruningIndex.load(tmp_path / 'index.json') == index
+    assert runs.score(cfg, None, out_file=tmp_path / 'again.json').scores == index.scores
+
+
+@pytest.mark.parametrize('task', ['detection', 'segmentation'])
+def test_the_hook_chooses_by_the_loss_and_leaves_the_training_as_it_is(cfg_of, build_runner, task, tmp_path):
+    trained = {}
+    for name, hook in (('without', None), ('with', {'criterion': 'Taylor', 'keep': 0.5, 'interval': 1})):
+        cfg = cfg_of(task, **(hook or {}))
+        cfg.work_dir = str(tmp_path / name)
+        if hook is None:
+            cfg.custom_hooks = []
+        runner = build_runner(cfg)
+        runner.train()
+        trained[name] = runner.model.state_dict()
+    assert all(torch.equal(value, trained['with'][key]) for key, value in trained['without'].items())
+    index = PruningIndex.load(tmp_path / 'with/pruning_index.json')
+    assert (index.criterion, index.keep) == ({'type': 'Taylor'}, 0.5)
+    assert index.provenance['split'] == 'train'
+    assert 0 < index.provenance['images'] <= 8 * 2
+    checkpoint = next(path for path in (tmp_path / 'with').glob('*.pth') if path.stem in ('epoch_2', 'iter_4'))
+    again = runs.score(cfg, str(checkpoint), out_file=tmp_path / 'index.json')
+    assert again.scores == pytest.approx(index.scores, rel=1e-5)
+    assert again.provenance['dataset'] == index.provenance['dataset']
+    cfg.model.backbone.pruning_index = str(tmp_path / 'with/pruning_index.json')
+    assert runs.build_model(cfg, str(checkpoint)).backbone.kept_blocks == index.kept_blocks
+    assert runs.test(cfg, str(checkpoint))
+
+
+def test_images_that_a_criterion_does_not_look_at_are_refused(cfg_of):
+    with pytest.raises(ValueError, match="split 'val': Taylor looks at the loss on training images; leave it out"):
+        runs.score(cfg_of('detection', criterion='Taylor', keep=0.5), None, split='val')
+
+
+def test_a_config_without_training_images_is_refused(cfg_of):
+    cfg = cfg_of('detection', criterion='Taylor', keep=0.5)
+    cfg.train_dataloader = None
+    with pytest.raises(ValueError, match='the config has no train_dataloader'):
+        runs.score(cfg, None)

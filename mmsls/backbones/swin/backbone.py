@@ -34,7 +34,10 @@ class PrunedSwinMixin(PrunedBackbone):
         pruning_index: Path of the index file that says how many blocks each stage keeps.
         kept_depths: The same by hand, one number per stage, 0 allowed; not with `pruning_index`.
         fused_attention: Compute window attention with PyTorch's fused kernel (within 1e-4 of the host's).
-        bridge: Put an affine map in the place of the removed blocks of every stage (see `LinearBridge`).
+        bridge: Put an affine map in the place of the removed blocks of every stage (see `LinearBridge`); only where the
+            lowest blocks are kept.
+        kept_blocks: `(stage, block)` of every block that is kept, wherever it stands; not with `pruning_index` or
+            `kept_depths`. They are numbered anew in every stage, and keep their drop path rates and window shifts.
 
     Raises:
         ValueError: If an argument is wrong, or the base or the index does not fit; the message names both values.
@@ -42,6 +45,7 @@ class PrunedSwinMixin(PrunedBackbone):
     """
 
     family = 'SwinTransformer'
+    alternates = True
     # The host's own children.
     patch_embed: Any
     stages: Any
@@ -59,6 +63,7 @@ class PrunedSwinMixin(PrunedBackbone):
         kept_depths: Sequence[int] | None = None,
         fused_attention: bool = True,
         bridge: bool = False,
+        kept_blocks: Sequence[Sequence[int]] | None = None,
         **kwargs: Any,
     ) -> None:
         if base_checkpoint is not None:
@@ -75,10 +80,9 @@ class PrunedSwinMixin(PrunedBackbone):
             for stage in self.stages:
                 for block in stage.blocks:
                     block.attn = FusedWindowAttention(block.attn, fixed_table=base_checkpoint is not None)
-        self.set_up(base_checkpoint, adapter, pruning_index, kept_depths, bridge)
+        self.set_up(base_checkpoint, adapter, pruning_index, kept_depths, bridge, kept_blocks)
         read = max(self.out_indices) + 1
-        kept = tuple(depth if stage < read else 0 for stage, depth in enumerate(self.kept_depths))
-        self._freeze_unread(self.stages[read:], f'kept_depths={kept}')
+        self._freeze_unread(self.stages[read:], [block for block in self.kept_blocks if block[0] < read])
 
     def block_lists(self) -> list[nn.ModuleList]:
         """Return each stage's list of blocks, bottom first."""

@@ -17,7 +17,7 @@ from mmsls.backbones.arguments import check_flag, ignore_arguments, ignore_init_
 from mmsls.backbones.base import PrunedBackbone
 from mmsls.backbones.base_files import StateDict
 from mmsls.backbones.bridge import LinearBridge
-from mmsls.backbones.outputs import BlockOutputs, checked_outputs, remapped_outputs
+from mmsls.backbones.outputs import BlockOutputs, checked_outputs, places_below, remapped_outputs
 from mmsls.backbones.tokens import BlockTokens
 from mmsls.backbones.vit.attention import FusedSelfAttention
 from mmsls.backbones.vit.block import AdaptedViTBlock, TokenGrid
@@ -41,10 +41,14 @@ class PrunedViTMixin(PrunedBackbone):
         fused_attention: Compute mmseg's attention with PyTorch's fused kernel (within 1e-4 of the host's, faster, and
             without its (L, L) weights in memory). mmpretrain's host does so itself. By default the outputs are the
             host's, bit for bit.
-        bridge: Put an affine map in the place of every removed block that `out_indices` names (see `LinearBridge`).
+        bridge: Put an affine map in the place of every removed block that `out_indices` names (see `LinearBridge`);
+            only where the lowest blocks are kept.
+        kept_blocks: `(0, block)` of every block that is kept, wherever it stands; not with `pruning_index` or
+            `kept_depths`. They are numbered anew, and keep their drop path rates.
 
     After pruning, entries of `out_indices` that were removed become the last kept blocks, as many as before, and the
-    host's final norm follows the new last block; with `bridge` they become the bridges.
+    host's final norm follows the new last block; with `bridge` they become the bridges. One that was removed from
+    between kept blocks becomes the nearest kept block below it, or the lowest.
 
     Raises:
         ValueError: If an argument is wrong, or the base or the index does not fit; the message names both values.
@@ -85,6 +89,7 @@ class PrunedViTMixin(PrunedBackbone):
         kept_depths: int | Sequence[int] | None = None,
         fused_attention: bool = False,
         bridge: bool = False,
+        kept_blocks: Sequence[Sequence[int]] | None = None,
         **kwargs: Any,
     ) -> None:
         if base_checkpoint is not None:
@@ -99,7 +104,7 @@ class PrunedViTMixin(PrunedBackbone):
         if fused_attention:
             self._fuse_attention()
         wanted = self._wanted = checked_outputs(self.out_indices, len(self.layers), 'blocks')
-        self.set_up(base_checkpoint, adapter, pruning_index, kept_depths, bridge)
+        self.set_up(base_checkpoint, adapter, pruning_index, kept_depths, bridge, kept_blocks)
         self._map_outputs(wanted)
 
     def _fuse_attention(self) -> None:
@@ -109,7 +114,8 @@ class PrunedViTMixin(PrunedBackbone):
 
     def _map_outputs(self, wanted: Sequence[int]) -> None:
         """Have the host put out the distinct blocks left of `wanted`; `forward` repeats those wanted more often."""
-        blocks = remapped_outputs(wanted, len(self.layers))
+        numbers = self.kept_numbers()[0]
+        blocks = remapped_outputs(places_below(wanted, numbers), len(self.layers))
         if self.bridge:
             kept, bridged = self.kept_depths[0], [bridge.target[1] for bridge in self.bridges().values()]
             blocks = [kept + bridged.index(block) if block in bridged else block for block in wanted]
@@ -117,13 +123,15 @@ class PrunedViTMixin(PrunedBackbone):
         self.output_blocks = tuple(blocks)
         if blocks[-1] + 1 < len(self.layers):
             final_norm: list[Any] = [self.norm1] if getattr(self, 'final_norm', False) else []
-            self._freeze_unread([*self.layers[blocks[-1] + 1 :], *final_norm], f'kept_depths={blocks[-1] + 1}')
+            read = self.kept_blocks[: blocks[-1] + 1]
+            self._freeze_unread([*self.layers[blocks[-1] + 1 :], *final_norm], read)
         if not self.is_pruned:
             return
-        if blocks != list(wanted):
-            print_log(f'{type(self).__name__}: out_indices {tuple(wanted)} became {tuple(blocks)}', 'current')
+        told = blocks if self.bridge else [numbers[place] for place in blocks]
+        if told != list(wanted):
+            print_log(f'{type(self).__name__}: out_indices {tuple(wanted)} became {tuple(told)}', 'current')
         if getattr(self, 'final_norm', False) and not self.bridge:
-            print_log(f'{type(self).__name__}: the final norm now follows block {len(self.layers) - 1}', 'current')
+            print_log(f'{type(self).__name__}: the final norm now follows block {numbers[-1]}', 'current')
 
     def forward(self, *args: Any, **kwargs: Any) -> BlockOutputs:
         """Run the host's forward; an output that is wanted several times comes several times."""
