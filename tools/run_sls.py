@@ -20,7 +20,7 @@ from mmsls.files.writing import write_text
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.progress import ChainProgress, terminal
 from mmsls.report.table import markdown_table, rich_table
-from mmsls.runs.configs import with_bridge
+from mmsls.runs.configs import with_bridge, with_refit
 from mmsls.scoring.stability import stability_line
 
 
@@ -39,6 +39,11 @@ def parse_args() -> argparse.Namespace:
         '--bridge',
         action='store_true',
         help='fit a linear bridge in the place of what is removed, and retrain from there (also: backbone.bridge=True)',
+    )
+    parser.add_argument(
+        '--refit-head',
+        action='store_true',
+        help="fit the head's last layer anew in closed form after the cut, and retrain from there",
     )
     parser.add_argument(
         '--decide-first',
@@ -95,6 +100,8 @@ def main() -> None:
         tune = scored_by(tune, args.criterion)
     if args.bridge:
         pruned = with_bridge(pruned or without_sls_hook(tune))
+    if args.refit_head:
+        pruned = with_refit(pruned or without_sls_hook(tune))
     work_dir = Path(tune.work_dir)
     check_decision(tune, chosen(args))
     check_configs(tune, pruned, baseline, args.decide_first)
