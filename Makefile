@@ -16,7 +16,7 @@ help:
 	@echo 'make lint        ruff, mypy, import-linter, vulture'
 	@echo 'make bccd        the chain on real blood-cell images (needs ../shared/data)'
 	@echo 'make camvid      the chain on real road scenes with DeiT-Tiny (needs ../shared/data)'
-	@echo 'make benchmarks  side-by-side measurements (scoring, faithful and rule need ../shared/golden; adapters.py and depths.py train for hours and take a config)'
+	@echo 'make benchmarks  side-by-side measurements (scoring, probe, faithful and rule need ../shared; adapters.py and depths.py train for hours and take a config)'
 
 setup:
 	@$(PYTHON) requirements/setup_env.py $(VENV)
@@ -60,7 +60,7 @@ format: setup
 	$(PY) -m ruff format .
 
 benchmarks: setup
-	for name in fused_attention pruned_backbone tuning merge task_switching storage scoring faithful rule; do $(PY) benchmarks/$$name.py || exit 1; done
+	for name in fused_attention pruned_backbone tuning merge task_switching storage scoring probe faithful rule; do $(PY) benchmarks/$$name.py || exit 1; done
 
 clean:
 	rm -rf work_dirs .pytest_cache .ruff_cache .mypy_cache

@@ -110,7 +110,9 @@ class Chain:
             self.stages.state.own(*RESULTS, TASK)
             models = [self._full()]
             if not self.decide_first:
-                models.append(self._trained('tuned', self.tune))
+                # A criterion that runs the model does so once, on the weights that are evaluated.
+                tune = without_sls_hook(self.tune) if runs.tries(self.tune) else self.tune
+                models.append(self._trained('tuned', tune))
             index = self._scored()
             if not until_score:
                 models += self._at_kept_depths(index)
@@ -191,7 +193,8 @@ class Chain:
     def _score(self, observer: RunnerObserver) -> None:
         split = runs.default_split(self.tune)
         written = self.stages.folder('tuned') / runs.sls_settings(self.tune).get('out_file', INDEX_FILE)
-        if split == 'val' and written.exists() and not self.stages.has_best('tuned'):
+        of_hook = split == 'val' and written.exists() and not runs.tries(self.tune)
+        if of_hook and not self.stages.has_best('tuned'):
             # The hook scored the very weights that are evaluated, during their last validation.
             on_main_process(lambda: PruningIndex.load(written).save(self.index_path))
             return

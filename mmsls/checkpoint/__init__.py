@@ -12,7 +12,7 @@ from mmsls.checkpoint.meta import (
     frozen_backbones,
     sole_backbone,
 )
-from mmsls.checkpoint.reading import read_checkpoint, read_slim, restore_history, strip_training_state
+from mmsls.checkpoint.reading import read_slim, restore_history, strip_training_state
 from mmsls.checkpoint.slimming import base_keys, name_changed, slim, slim_states
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     'described',
     'frozen_backbones',
     'name_changed',
-    'read_checkpoint',
     'read_slim',
     'restore_history',
     'slim',

@@ -76,6 +76,7 @@ class Criterion(Protocol):
         kind: `'importance'`: of the block itself, so that the least important ones can go wherever they are.
             `'depth'`: how good the features are up to this block, so that, as in SLS, all blocks above a depth go.
         unit: What its numbers count, see `mmsls.scoring.Curve`.
+        default_scope: Scope of the rule where none is set; absent: the sampler's.
         tries: Whether it runs the model itself, on `Evidence.trial`, in the place of looking at features; absent: no.
     """
 

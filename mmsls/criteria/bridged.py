@@ -31,7 +31,8 @@ class Bridged:
     Two steps, neither of which trains: one pass over training images, whose labels are not used, fits the bridges from
     every block to every removed output (`LinearBridge`); one pass over the images that judge hands every cut model's
     features, most of which are there already, to the host's head and evaluator. The other stages stay whole. The
-    removal of blocks that no output depends on costs nothing.
+    removal of blocks that no output depends on costs nothing. It rates every stage on its own, so the rule's scope is
+    `'stage'`.
 
     Args:
         images: Most training images that bridges are fitted on.
@@ -45,6 +46,7 @@ class Bridged:
     kind = 'depth'
     unit = POINTS
     tries = True
+    default_scope = 'stage'
 
     def __init__(self, images: int = 1000, tokens: int = 200_000, memory: int = 2**30) -> None:
         for name, value in (('images', images), ('tokens', tokens), ('memory', memory)):

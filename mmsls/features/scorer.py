@@ -64,6 +64,11 @@ class BlockScorer(FeatureCollector):
         self.told = described(criterion)
         self.rule = rule
         self.tries: bool = getattr(self.criterion, 'tries', False)
+        if self.tries and rule.scope == 'model' and len(self.backbone.depths) > 1:
+            raise ValueError(
+                f"scope is 'model', and {self.told['type']} rates every stage on its own; leave it out, or set it to "
+                "'stage'"
+            )
 
     def check_data(self, dataset: Any) -> None:
         """As `FeatureCollector.check_data`; a criterion that tries the model needs no labels here."""
@@ -176,14 +181,37 @@ class BlockScorer(FeatureCollector):
         ), {}
 
     def _confirmed(self, index: PruningIndex, evidence: Evidence) -> PruningIndex:
-        """Try the stages together that a decision cuts each on its own, and keep in the index what comes of it."""
-        kept, full = index.kept_depths, index.backbone['depths']
-        found: dict[str, Any] = {'metric': self.criterion.metric, 'whole': index.scores[len(full) - 1, full[-1] - 1]}
-        if sum(ours < theirs for ours, theirs in zip(kept, full, strict=True)) > 1:
-            found['together'] = self.criterion.together(evidence, kept)
+        """Try the stages together that a decision cuts each on its own; take less where they lose too much.
+
+        `max_drop` is lowered by the stage that loses most until what is kept loses no more than was asked for: so the
+        decision still follows from the rule and the curve.
+        """
+        asked, whole = index.rule.max_drop, whole_of(index)
+        about = {'metric': self.criterion.metric, 'whole': whole}
+        while sum(kept < full for kept, full in zip(index.kept_depths, index.foundation.depths, strict=True)) > 1:
+            about['together'] = self.criterion.together(evidence, index.kept_depths)
             print_log(
-                f'SLS: kept_depths {kept} together: {found["together"]:.2f} points of {found["metric"]}, bridged; the '
-                f'whole model has {found["whole"]:.2f}',
+                f'SLS: kept_depths {index.kept_depths} together: {about["together"]:.2f} points of {about["metric"]}, '
+                f'bridged; the whole model has {whole:.2f}',
                 'current',
             )
-        return replace(index, provenance={**index.provenance, **found})
+            lower = next_drop(index)
+            if asked is None or whole - about['together'] <= asked or lower is None:
+                break
+            index = index.decide(max_drop=lower)
+            about |= {'asked_max_drop': asked}
+        return replace(index, provenance={**index.provenance, **about})
+
+
+def whole_of(index: PruningIndex) -> float:
+    """Return the value of the whole model: that of the top block."""
+    return index.scores[max(index.scores)]
+
+
+def next_drop(index: PruningIndex) -> float | None:
+    """Return the next smaller `max_drop` that keeps more than an index does; None where no stage loses anything."""
+    stages = index.curve.to_lists()
+    drops = [max(values) - values[kept - 1] for values, kept in zip(stages, index.kept_depths, strict=True) if kept]
+    worst = max(drops)
+    smaller = [max(values) - value for values in stages for value in values if max(values) - value < worst]
+    return max(smaller) if worst > 0 else None

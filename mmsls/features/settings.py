@@ -28,10 +28,11 @@ def scorer_options(
     options = {key: value for key, value in settings.items() if key not in ('interval', 'out_file')}
     options = overridden(options, overrides or {})
     sampler = options.get('sampler') or sampler_for_scope(default_scope)
-    rule = Rule.of(options, scope=getattr(sampler_class(sampler), 'default_scope', 'stage'))
     rest = {key: value for key, value in options.items() if value is not None and key not in Rule.options()}
-    if rule.max_drop is not None:
-        rule.check_unit(build_criterion(rest.get('criterion', 'sls')).unit)
+    criterion = build_criterion(rest.get('criterion', 'sls'))
+    of_task = getattr(sampler_class(sampler), 'default_scope', 'stage')
+    rule = Rule.of(options, scope=getattr(criterion, 'default_scope', of_task))
+    rule.check_unit(criterion.unit)
     return {**rest, 'sampler': sampler, 'rule': rule}
 
 

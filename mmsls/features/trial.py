@@ -46,11 +46,11 @@ class Trial:
 
     def validation(self) -> DataLoader:
         """Return the host's loader of the images that judge."""
+        init_default_scope(self.cfg.get('default_scope', 'mmengine'))
         return Runner.build_dataloader(deepcopy(self.cfg[f'{self.split}_dataloader']), seed=0)
 
     def judge(self, loader: DataLoader) -> Judge:
         """Return a new judge for one pass over the images of `validation`."""
-        init_default_scope(self.cfg.get('default_scope', 'mmengine'))
         return Judge(deepcopy(self.cfg[f'{self.split}_evaluator']), loader.dataset)
 
 
@@ -122,6 +122,7 @@ def training_images(cfg: Config, images: int) -> DataLoader:
     """
     if images < 1:
         raise ValueError(f'images is {images}; it must be at least 1')
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
     loader_cfg = split_dataloader(cfg, 'train')
     loader = Runner.build_dataloader(loader_cfg, seed=0)
     if len(loader.dataset) <= images:

@@ -11,7 +11,7 @@ from mmsls.runs.configs import (
     load_configs,
     scoring_options,
     sls_settings,
-    without_training,
+    tries,
 )
 from mmsls.runs.refitting import check_refits, fit_head, refit
 from mmsls.runs.single import score, start_processes, test, train
@@ -37,5 +37,5 @@ __all__ = [
     'start_processes',
     'test',
     'train',
-    'without_training',
+    'tries',
 ]

@@ -91,14 +91,19 @@ def default_split(cfg: Config, overrides: Mapping[str, Any] | None = None) -> st
     tries the model.
     """
     options = scoring_options(cfg, overrides)
-    if tries(options):
+    if tries(cfg, overrides):
         return 'val'
     return getattr(sampler_class(options['sampler']), 'default_split', 'val')
 
 
-def tries(options: Mapping[str, Any]) -> bool:
-    """Whether the criterion among a scorer's options runs the model itself."""
-    return getattr(build_criterion(options.get('criterion', 'sls')), 'tries', False)
+def tries(cfg: Config, overrides: Mapping[str, Any] | None = None) -> bool:
+    """Whether the criterion that a config is scored by runs the model itself.
+
+    Args:
+        cfg: The config.
+        overrides: As for `scoring_options`.
+    """
+    return getattr(build_criterion(scoring_options(cfg, overrides).get('criterion', 'sls')), 'tries', False)
 
 
 def check_untuned(options: Mapping[str, Any]) -> None:
@@ -107,10 +112,10 @@ def check_untuned(options: Mapping[str, Any]) -> None:
     Raises:
         ValueError: Naming it.
     """
-    criterion = options.get('criterion', 'sls')
-    if tries(options):
+    criterion = build_criterion(options.get('criterion', 'sls'))
+    if getattr(criterion, 'tries', False):
         raise ValueError(
-            f"criterion: {type(build_criterion(criterion)).__name__} judges by the model's head, and an untuned head "
+            f"criterion: {type(criterion).__name__} judges by the model's head, and an untuned head "
             "judges nothing; tune first, or take one that looks at features, such as 'probe'"
         )
 

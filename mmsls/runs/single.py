@@ -112,7 +112,7 @@ def score(
     options = scoring_options(cfg, overrides)
     if checkpoint is None:
         check_untuned(options)
-    trial = Trial(cfg, split, on_batch) if tries(options) else None
+    trial = Trial(cfg, split, on_batch) if tries(cfg, overrides) else None
     bare = without_training(cfg)
     bare.load_from, bare.resume, bare.custom_hooks = checkpoint, False, []
     # A runner with nothing but the model: no loop of the host would run without an evaluator.

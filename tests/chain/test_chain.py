@@ -180,10 +180,12 @@ def test_what_needs_a_tuned_model_is_refused_before_anything_is_written(tmp_path
 
 
 def test_two_processes_run_the_whole_chain(tmp_path, tune, two_processes):
-    tune.custom_hooks[0].min_depth, tune.custom_hooks[0].alpha = 1, 1.0
+    tune.custom_hooks[0].criterion, tune.custom_hooks[0].max_drop = 'bridged', 100.0
+    tune.model.backbone.bridge = True
     two_processes(tune, 'chain')
     ours, other = (torch.load(tmp_path / f'rank{rank}.pth', weights_only=False) for rank in (0, 1))
     assert [(row.name, row.depths, row.metrics) for row in ours] == [(r.name, r.depths, r.metrics) for r in other]
+    assert [row.name for row in ours] == ['full', 'tuned', 'pruned', 'bridged', 'retrained']
     assert all(row.memory > 0 for row in ours)
     assert len(json.loads((tmp_path / 'chain/results.json').read_text())) == len(ours)
     assert read_task(tmp_path / 'chain/task').index.kept_depths == ours[-1].depths

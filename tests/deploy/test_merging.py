@@ -450,6 +450,21 @@ def test_however_the_backbone_is_named(trained, tmp_path, spelling):
     assert 'mmsls' not in done.config.read_text()
 
 
+@pytest.mark.parametrize('adapter', [REPADAPTER, CONVPASS])
+def test_bridges_need_mmsls_and_come_along(trained, tmp_path, adapter):
+    from mmdet.apis import init_detector
+
+    cfg, checkpoint, model = trained(adapter=adapter, kept_depths=(2, 1, 1, 0), bridge=True)
+    done = export(cfg, checkpoint, tmp_path / 'out')
+    assert not done.stock
+    assert 'bridges stand in for its removed blocks' in done.reason or 'cannot be merged' in done.reason
+    exported = Config.fromfile(done.config)
+    assert exported.model.backbone.bridge is True
+    assert all(bridge.bridge.weight.any() for bridge in model.backbone.bridges().values())
+    alone = init_detector(str(done.config), str(done.checkpoint), device='cpu')
+    torch.testing.assert_close(scores(alone), scores(model))
+
+
 def test_a_part_that_names_mmsls_keeps_it_and_says_where(trained, tmp_path):
     cfg, checkpoint, _ = trained(adapter=REPADAPTER)
     cfg = copy.deepcopy(cfg)

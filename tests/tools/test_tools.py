@@ -84,6 +84,31 @@ def test_chain_decides_in_points_and_says_how_sure(config, tmp_path):
     assert 'stability' not in index.provenance
 
 
+def test_chain_that_bridges_and_the_bridge_alone(config, tmp_path):
+    chain = tmp_path / 'chain'
+    done = run('run_sls.py', config, '--work-dir', chain, '--criterion', 'bridged', '--max-drop', 100, '--bridge')
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert 'bridged' in done.stdout
+    index = PruningIndex.load(chain / 'pruning_index.json')
+    assert (index.criterion['type'], index.kept_depths) == ('Bridged', (1, 1, 1, 1))
+    assert {'metric', 'whole', 'together'} <= set(index.provenance)
+    rows = [line.split('|')[1].strip() for line in (chain / 'results.md').read_text().splitlines()[2:]]
+    assert rows == ['full', 'tuned', 'pruned', 'bridged', 'retrained']
+    tuned, out = next((chain / 'tuned').glob('*.pth')), tmp_path / 'bridged.pth'
+    alone = run(
+        *('bridge.py', config, tuned, '--index', chain / 'pruning_index.json', '--out', out, '--images', 2),
+        *('--work-dir', tmp_path),
+    )
+    assert alone.returncode == 0, alone.stderr[-3000:]
+    assert f'wrote {out}' in alone.stdout.replace('\n', '')
+    options = (f'model.backbone.pruning_index={chain / "pruning_index.json"}', 'model.backbone.bridge=True')
+    tested = run('test.py', config, out, '--work-dir', tmp_path / 'test', '--cfg-options', *options)
+    assert tested.returncode == 0, tested.stderr[-3000:]
+    wrong = run('bridge.py', config, tuned, '--work-dir', tmp_path)
+    assert wrong.returncode != 0
+    assert wrong.stderr.splitlines()[-1].startswith('error: bridge: kept_depths (2, 2, 3, 2) of (2, 2, 3, 2) removes')
+
+
 def test_chain_decides_on_the_untuned_base_and_trains_once(config, tmp_path):
     given = ('--work-dir', tmp_path, '--decide-first', '--criterion', 'probe', '--max-drop', 100)
     done = run('run_sls.py', config, *given)
