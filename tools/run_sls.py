@@ -20,7 +20,7 @@ from mmsls.files.writing import write_text
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.progress import ChainProgress, terminal
 from mmsls.report.table import markdown_table, rich_table
-from mmsls.runs.configs import with_bridge
+from mmsls.runs.configs import with_bridge, with_refit
 from mmsls.scoring.stability import stability_line
 
 
@@ -43,7 +43,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--as-published',
         action='store_true',
-        help="the paper's way whatever the config says: SLS's scores, read by alpha, no bridges",
+        help="the paper's way whatever the config says: SLS's scores, read by alpha, nothing mended",
+    )
+    parser.add_argument(
+        '--refit-head',
+        action='store_true',
+        help="fit the head's last layer anew in closed form after the cut, and retrain from there",
     )
     parser.add_argument(
         '--decide-first',
@@ -57,8 +62,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--restart', action='store_true', help='forget an earlier run in the work directory')
     parser.add_argument('--verbose', action='store_true', help="show the host's log lines too")
     args = parser.parse_args()
-    if args.as_published and (args.criterion or args.bridge or args.max_drop is not None):
-        parser.error('--as-published goes without --criterion, --bridge and --max-drop, which are other ways')
+    if args.as_published and any((args.criterion, args.bridge, args.refit_head, args.max_drop is not None)):
+        parser.error('--as-published goes without --criterion, --bridge, --refit-head and --max-drop: other ways')
     return args
 
 
@@ -107,6 +112,8 @@ def main() -> None:
         tune = scored_by(tune, args.criterion)
     if args.bridge:
         pruned = with_bridge(pruned or without_sls_hook(tune))
+    if args.refit_head:
+        pruned = with_refit(pruned or without_sls_hook(tune))
     work_dir = Path(tune.work_dir)
     check_decision(tune, chosen(args))
     check_configs(tune, pruned, baseline, args.decide_first)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -39,8 +39,8 @@ class Model:
     checkpoint: str | None = None
 
 
-BRIDGED = 'bridged.pth'
-"""Checkpoint of the cut model with its bridges fitted."""
+BRIDGED, REFITTED = 'bridged.pth', 'refitted.pth'
+"""Checkpoints of the cut model: with its bridges fitted; with its head's last layer fitted anew."""
 
 
 class Chain:
@@ -57,7 +57,8 @@ class Chain:
         tune: Config that tunes adapters at full depth on a frozen base.
         work_dir: Where everything goes.
         progress: Who shows how far it is.
-        pruned: Config of the retraining; by default `tune` with the index in place of its `SLSHook`.
+        pruned: Config of the retraining; by default `tune` with the index in place of its `SLSHook`. With
+            `refit_head=True` in it, the retraining starts from a head that was refitted in closed form.
         baseline: Config of the frozen backbone with a trained head, for the row `full`; without it that row has no
             metric.
         decision: Settings of the rule that override the config's (`alpha`, `scope`, `min_depth`, `reference`,
@@ -132,6 +133,8 @@ class Chain:
         tests = {'full': self.baseline}
         tests |= {'decided_first': self.pruned} if self.decide_first else {'tuned': self.tune, 'retrained': self.pruned}
         check_all_build([cfg for name, cfg in tests.items() if cfg is not None and not self.stages.is_tested(name)])
+        if self.pruned.get('refit_head') and not self.decide_first and not self.stages.is_tested('refitted'):
+            runs.check_refits(self.tune)
 
     # Models.
 
@@ -150,24 +153,27 @@ class Chain:
         return self._cut() if index.kept_depths != tuple(index.backbone['depths']) else []
 
     def _cut(self) -> list[Model]:
-        """Return the tuned model as it was cut, bridged where the config says so, and retrained."""
+        """Return the tuned model as it was cut, bridged and refitted where the config says so, and retrained."""
         cfg = self.pruned_cfg()
         models = [self._tested('pruned', without_bridge(cfg), cfg.load_from)]
         if cfg.model.backbone.get('bridge'):
-            models.append(self._tested('bridged', cfg, self._bridged(cfg)))
-            cfg = deepcopy(cfg)
+            models.append(self._fitted('bridged', cfg, BRIDGED, runs.bridge))
+            cfg.load_from = models[-1].checkpoint
+        if cfg.get('refit_head'):
+            models.append(self._fitted('refitted', cfg, REFITTED, runs.refit))
             cfg.load_from = models[-1].checkpoint
         return [*models, self._trained('retrained', cfg)]
 
-    def _bridged(self, cfg: Config) -> str:
-        self.stages.state.own('bridged')
-        path = self.stages.folder('bridged') / BRIDGED
+    def _fitted(self, name: str, cfg: Config, file: str, fit: Callable[..., object]) -> Model:
+        """Return the model that something fitted in closed form, tested."""
+        self.stages.state.own(name)
+        path, cfg = self.stages.folder(name) / file, deepcopy(cfg)
 
         def work(observer: RunnerObserver) -> None:
-            runs.bridge(cfg, cfg.load_from, path, on_batch=observer.on_batch)
+            fit(cfg, cfg.load_from, path, on_batch=observer.on_batch)
 
-        self.stages.once('bridge', path, work)
-        return str(path)
+        self.stages.once(f'{name}: fit', path, work)
+        return self._tested(name, cfg, str(path))
 
     def _tested(self, name: str, cfg: Config, checkpoint: str) -> Model:
         metrics = self.stages.test(name, without_sls_hook(cfg), checkpoint)

@@ -91,8 +91,8 @@ def check_decides_first(tune: Config, pruned: Config | None) -> None:
     """
     if pruned is not None:
         raise ValueError(
-            '--decide-first trains once, by the config that tunes; leave out --pruned and --bridge, which are for '
-            'the retraining'
+            '--decide-first trains once, by the config that tunes; leave out --pruned, --bridge and --refit-head, '
+            'which are for the retraining'
         )
     if tune.model.backbone.get('base_checkpoint') is None and not tune.get('load_from'):
         raise ValueError(

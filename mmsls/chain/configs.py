@@ -84,12 +84,14 @@ def scored_by(cfg: Config, criterion: str) -> Config:
 
 
 def as_published(cfg: Config) -> Config:
-    """Return a copy of a config that scores by SLS, reads by `alpha` and bridges nothing, as the paper has it."""
+    """Return a copy of a config that scores by SLS, reads by `alpha` and mends nothing, as the paper has it."""
     cfg = without_bridge(cfg)
+    cfg.pop('refit_head', None)
     for hook in cfg.get('custom_hooks') or []:
         if is_hook(hook, 'SLSHook'):
             hook['criterion'] = 'sls'
-            hook.pop('max_drop', None)
+            for name in ('max_drop', 'keep'):
+                hook.pop(name, None)
     return cfg
 
 

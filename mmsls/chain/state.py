@@ -14,7 +14,7 @@ from mmsls.parallel.main_process import on_main_process
 
 STATE_FILE, INDEX_FILE, CURVE_FILE = 'chain.json', 'pruning_index.json', 'score_curve.png'
 RESULTS = ('results.json', 'results.md')
-CUT = ('pruned', 'bridged', 'retrained', 'decided_first')
+CUT = ('pruned', 'bridged', 'refitted', 'retrained', 'decided_first')
 """Stages of a model at the kept depths."""
 STAGES = ('full', 'tuned', 'score', *CUT)
 TASK = 'task'

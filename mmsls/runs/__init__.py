@@ -13,19 +13,23 @@ from mmsls.runs.configs import (
     sls_settings,
     tries,
 )
+from mmsls.runs.refitting import check_refits, fit_head, refit
 from mmsls.runs.single import score, start_processes, test, train
 
 __all__ = [
     'bridge',
     'build_model',
     'check_checkpoint',
+    'check_refits',
     'check_untuned',
     'default_split',
     'export_base',
     'fit_bridges',
+    'fit_head',
     'load_config',
     'load_configs',
     'merge_adapters',
+    'refit',
     'score',
     'scoring_options',
     'sls_settings',

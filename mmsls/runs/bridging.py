@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from mmsls.backbones.bridge_fit import BridgeFit, FittedBridge, share_of
 from mmsls.backbones.lookup import find_backbone
-from mmsls.checkpoint.reading import read_checkpoint
+from mmsls.backbones.tensor_files import read_torch
 from mmsls.checkpoint.slimming import slim
 from mmsls.features.trial import training_images
 from mmsls.files.writing import whole_file
@@ -83,7 +83,8 @@ def unpruned_cfg(cfg: Config) -> Config:
 
 def write_checkpoint(model: nn.Module, source: str, path: Path) -> None:
     """Write a model's weights as a checkpoint that `load_from` takes, with the class names of another one."""
-    meta = read_checkpoint(source)['meta'] if Path(source).is_file() else {}
+    read = read_torch(source, stand_ins=True) if Path(source).is_file() else {}
+    meta = read.get('meta') or {}
     content = {'meta': {'dataset_meta': meta.get('dataset_meta')}, 'state_dict': dict(model.state_dict())}
     slim(model, content)
     path.parent.mkdir(parents=True, exist_ok=True)

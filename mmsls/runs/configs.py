@@ -132,6 +132,13 @@ def with_bridge(cfg: Config) -> Config:
     return cfg
 
 
+def with_refit(cfg: Config) -> Config:
+    """Return a copy of a config of the retraining that starts from a head refitted in closed form."""
+    cfg = deepcopy(cfg)
+    cfg.refit_head = True
+    return cfg
+
+
 def without_training(cfg: Config) -> Config:
     """Return a copy without the training and validation parts, so that a runner builds neither."""
     cfg = deepcopy(cfg)

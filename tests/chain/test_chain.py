@@ -16,6 +16,7 @@ from mmsls.chain.configs import full_cfg, without_sls_hook
 from mmsls.deploy.task_folder import read_task
 from mmsls.deploy.task_library import TaskLibrary
 from mmsls.pruning_index import PruningIndex
+from mmsls.runs.configs import with_bridge, with_refit
 
 HOOKS = [
     {'type': 'mmsls.SLSHook', 'alpha': 0.3, 'scope': 'stage', 'max_samples': 100, 'n_jobs': 1},
@@ -122,7 +123,7 @@ def test_chain_bridges_what_was_removed(tmp_path, tune):
     assert 0 < (trained - fitted[f'backbone.{next(iter(backbone.bridges()))}.bridge.weight']).abs().max() < 0.1
     again = Stages()
     Chain(tune, work_dir, again, pruned).run()
-    assert dict(again.seen)['bridge'] is True
+    assert dict(again.seen)['bridged: fit'] is True
     assert path.stat().st_mtime_ns == written
 
 
@@ -170,7 +171,7 @@ def test_what_tuning_starts_from_is_scored_first(tmp_path, tune):
 
 
 def test_what_needs_a_tuned_model_is_refused_before_anything_is_written(tmp_path, tune):
-    with pytest.raises(ValueError, match='leave out --pruned and --bridge'):
+    with pytest.raises(ValueError, match='leave out --pruned, --bridge and --refit-head'):
         Chain(tune, tmp_path / 'chain', Stages(), without_sls_hook(tune), decide_first=True)
     tune.custom_hooks[0] = {'type': 'mmsls.SLSHook', 'criterion': 'bridged'}
     with pytest.raises(ValueError, match="Bridged judges by the model's head, and an untuned head judges nothing"):
@@ -275,6 +276,13 @@ def test_an_index_of_another_run_is_refused(tmp_path, tune):
         Chain(tune, tmp_path, Stages())
 
 
+def test_a_head_that_cannot_be_refitted_is_refused_before_training(tmp_path, tune):
+    progress = Stages()
+    with pytest.raises(ValueError, match='refit: RetinaHead'):
+        Chain(tune, tmp_path / 'chain', progress, with_refit(without_sls_hook(tune))).run()
+    assert progress.seen == []
+
+
 def test_chain_of_a_segmentor_counted_in_iterations(tmp_path, segmentor_cfg):
     from mmseg.utils import register_all_modules
 
@@ -294,6 +302,32 @@ def test_chain_of_a_segmentor_counted_in_iterations(tmp_path, segmentor_cfg):
     assert '| mIoU |' in markdown_table(rows)
     assert rows[2].macs < rows[0].macs < rows[1].macs
     assert PruningIndex.load(work_dir / 'task/pruning_index.json').kept_depths == KEPT
+
+
+def test_chain_refits_the_head_before_it_retrains(tmp_path, segmentor_cfg):
+    from mmseg.utils import register_all_modules
+
+    import mmsls.integrations.mmseg  # noqa: F401
+
+    register_all_modules(init_default_scope=False)
+    tune, work_dir = segmentor_cfg(tmp_path, hooks=HOOKS, iterations=2), tmp_path / 'chain'
+    pruned = with_refit(with_bridge(without_sls_hook(tune)))
+    chain = Chain(tune, work_dir, Stages(), pruned)
+    index_that_keeps(KEPT).save(work_dir / 'pruning_index.json')
+    rows = chain.run()
+    assert [row.name for row in rows] == ['full', 'tuned', 'pruned', 'bridged', 'refitted', 'retrained']
+    assert rows[3].parameters == rows[4].parameters == rows[5].parameters
+    last, key = chain.stages.checkpoint('retrained'), 'decode_head.conv_seg.weight'
+    bridged, refitted, retrained = (
+        torch.load(path, weights_only=True)['state_dict'][key]
+        for path in (work_dir / 'bridged/bridged.pth', work_dir / 'refitted/refitted.pth', last)
+    )
+    assert 0 < (retrained - refitted).abs().max() < 0.05 < (refitted - bridged).abs().max()
+    again = Stages()
+    Chain(tune, work_dir, again, pruned).run()
+    assert dict(again.seen)['refitted: fit'] is True
+    with pytest.raises(ValueError, match='other configs'):
+        Chain(tune, work_dir, Stages(), with_bridge(without_sls_hook(tune)))
 
 
 @pytest.mark.parametrize(

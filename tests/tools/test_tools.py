@@ -166,6 +166,23 @@ def test_a_checkpoint_that_is_not_there_is_one_line(config, tmp_path, tool, word
     assert 'Traceback' not in done.stderr
 
 
+def test_a_head_that_is_not_linear_is_one_line(config, tmp_path):
+    done = run('run_sls.py', config, '--refit-head', '--work-dir', tmp_path / 'chain')
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith('error: refit: RetinaHead: ')
+    assert not (tmp_path / 'chain/tuned').exists()
+
+
+def test_a_head_is_refitted(segmentor_cfg, tmp_path):
+    segmentor_cfg(tmp_path / 'run', backbone={'kept_depths': (2, 1, 1, 0)}, iterations=2).dump(tmp_path / 'config.py')
+    trained = run('train.py', tmp_path / 'config.py')
+    assert trained.returncode == 0, trained.stderr[-3000:]
+    done = run('refit.py', tmp_path / 'config.py', tmp_path / 'run/iter_2.pth', '--images', 3)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert 'UPerHead: last layer ' in done.stdout
+    assert (tmp_path / 'run/refitted.pth').stat().st_size > 0
+
+
 def test_a_rule_out_of_range_leaves_no_folder(config, tmp_path):
     done = run('run_sls.py', config, '--alpha', '1.5', '--work-dir', tmp_path / 'chain')
     assert done.stderr.splitlines()[-1].startswith('error: alpha is 1.5')
