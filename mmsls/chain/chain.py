@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import asdict, dataclass
 from functools import partial
-from logging import WARNING
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.device import get_device
-from mmengine.logging import print_log
 
 from mmsls import runs
 from mmsls.backbones.lookup import find_backbone
 from mmsls.chain.checks import check_all_build, check_configs, with_test
 from mmsls.chain.configs import check_decision, config_digest, full_cfg, overriding, without_bridge, without_sls_hook
+from mmsls.chain.ending import Model, leave, measure_models
 from mmsls.chain.stages import Progress, RunnerObserver, Stages
 from mmsls.chain.state import CURVE_FILE, INDEX_FILE, RESULTS, TASK
-from mmsls.chain.task import replace_task
-from mmsls.cost.measuring import Row, first_images, measure, measure_training
-from mmsls.deploy.task_folder import pack
+from mmsls.cost.measuring import Row
 from mmsls.files.trouble import naming
-from mmsls.files.writing import write_json
 from mmsls.parallel.main_process import on_main_process
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.score_curve import draw_score_curve
-
-
-@dataclass
-class Model:
-    """A model of the chain: its line of the table, its config and its weights (None: as it is built)."""
-
-    row: Row
-    cfg: Config
-    checkpoint: str | None = None
-
 
 BRIDGED, REFITTED = 'bridged.pth', 'refitted.pth'
 """Checkpoints of the cut model: with its bridges fitted; with its head's last layer fitted anew."""
@@ -116,9 +100,10 @@ class Chain:
             index = self._scored()
             if not until_score:
                 models += self._at_kept_depths(index)
-            self._measure(models)
+            self.stages.progress.stage('measure', False)
+            measure_models(models, self.tune)
             if not until_score:
-                on_main_process(partial(self._leave, models))
+                on_main_process(partial(leave, models, self.work_dir, self.index_path))
         return [model.row for model in models]
 
     def pruned_cfg(self) -> Config:
@@ -205,31 +190,6 @@ class Chain:
     def _show(self, index: PruningIndex) -> None:
         index.save(self.index_path)
         draw_score_curve(index, self.work_dir / CURVE_FILE)
-
-    # What the models cost, and what is left of them.
-
-    def _measure(self, models: Sequence[Model]) -> None:
-        self.stages.progress.stage('measure', False)
-        rows = [model.row for model in models]
-        built = [runs.build_model(model.cfg, model.checkpoint).to(get_device()) for model in models]
-        # Without a baseline, the head of the row `full` is random.
-        timed = [row.name for row in rows if row.metrics]
-        on_main_process(lambda: measure(rows, built, first_images(self.tune, 'test'), timed))
-        # In every process: a loss may wait for what the other processes give.
-        measure_training(rows, built, first_images(self.tune, 'train', 2))
-
-    def _leave(self, models: Sequence[Model]) -> None:
-        """Write the table, and what one task stores as a folder that `TaskLibrary` opens.
-
-        A complete checkpoint has no such part.
-        """
-        write_json([asdict(model.row) for model in models], self.work_dir / RESULTS[0])
-        folder, last, name = self.work_dir / TASK, models[-1], self.work_dir.resolve().name or TASK
-        assert last.checkpoint is not None
-        try:
-            replace_task(folder, partial(pack, last.cfg, last.checkpoint, index=self.index_path, name=name))
-        except ValueError as error:
-            print_log(f'{folder} is not written: {error}', 'current', WARNING)
 
 
 def depths_of(cfg: Config) -> tuple[int, ...]:

@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader
 
 from mmsls.backbones.bridge_fit import share_of
 from mmsls.features.data_view import DataView
-from mmsls.features.linear_heads import HeadSamples, LinearHead, given_to, linear_head
+from mmsls.features.last_layer import HeadSamples, LinearHead, given_to
+from mmsls.features.linear_heads import linear_head
 from mmsls.features.records import PassRecords
 from mmsls.features.trial import training_images
 from mmsls.parallel.main_process import on_main_process
