@@ -67,8 +67,8 @@ def pack(
     config = inference_config(cfg, content['meta'].get('dataset_meta'))
     backbone = backbone_config(config, foundation.name)
     index_path = index or backbone.pop('pruning_index', None)
-    for name in ('pruning_index', 'kept_depths', 'kept_blocks'):
-        backbone.pop(name, None)
+    for argument in ('pruning_index', 'kept_depths', 'kept_blocks'):
+        backbone.pop(argument, None)
     backbone |= foundation.pruning()
     trusted = (*trusted, *own_modules(config))
     config = checked_config(config, trusted)

@@ -46,6 +46,7 @@ def cfg_of(detector_cfg, segmentor_cfg, vit_cfg, tmp_path):
         hooks = [{'type': 'mmsls.SLSHook', 'max_samples': 60, **hook}]
         cfg = makers[task](tmp_path, hooks=hooks) if task in makers else vit_cfg(custom_hooks=hooks)
         cfg.work_dir = str(tmp_path)
+        cfg.experiment_name = task  # MMEngine keeps the scope of runs that begin in the same second by this name
         return cfg
 
     return run
