@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.runner import Runner
@@ -128,3 +130,20 @@ def test_images_that_say_nothing_are_refused(cfg):
     find_backbone(model).stages[0].blocks[0].norm1.weight.data.fill_(float('nan'))
     with pytest.raises(ValueError, match='NaN'):
         runs.fit_head(model, training_images(cfg, 2))
+
+
+def test_two_processes_fit_one_layer_to_every_image_once(cfg, tmp_path, two_gloo_processes, randomise):
+    source = saved(randomise(runs.build_model(cfg), only_trainable=True), tmp_path / 'cut.pth')
+    cfg.dump(tmp_path / 'config.py')
+    tool = str(Path(__file__).resolve().parents[2] / 'tools/refit.py')
+    given = str(tmp_path / 'config.py'), source, '--images', '3', '--out', str(tmp_path / 'refitted.pth')
+    done = two_gloo_processes('tool', tool, *given)
+    assert f'({3 * 16 * 16} samples' in done.stdout  # the third image is there twice
+    model = runs.build_model(cfg, source)
+    runs.fit_head(model, training_images(cfg, 3))
+    layers = (
+        matrix_of(model.decode_head.conv_seg),
+        matrix_of(runs.build_model(cfg, str(tmp_path / 'refitted.pth')).decode_head.conv_seg),
+    )
+    assert layers[0].shape == layers[1].shape
+    assert np.corrcoef(layers[0].ravel(), layers[1].ravel())[0, 1] > 0.99
