@@ -11,7 +11,8 @@ from mmengine.logging import print_log
 from torch import nn
 
 from mmsls.criteria import AccuracyCriterion, Evidence
-from mmsls.criteria.base import Trial, check_block_scores, described, needs_of, points_of
+from mmsls.criteria.base import Trial, points_of
+from mmsls.criteria.choosing import check_block_scores, described, needs_of
 from mmsls.features.collector import FeatureCollector
 from mmsls.features.confirming import confirmed
 from mmsls.features.counts import gathered_counts

@@ -10,10 +10,12 @@ from typing import Any
 
 from mmsls.files.reading import read_text
 from mmsls.files.writing import write_text
+from mmsls.pruning_index.fields import checked, plain_dict
 from mmsls.pruning_index.file import PUBLISHED, SUBSET, check_criterion, from_text, to_text
-from mmsls.pruning_index.foundation import FINGERPRINT, Foundation, checked, fingerprinted, plain_dict
+from mmsls.pruning_index.foundation import FINGERPRINT, Foundation, fingerprinted
 from mmsls.scoring.curve import BlockId, Curve
-from mmsls.scoring.rule import Decision, Rule
+from mmsls.scoring.decision import Decision
+from mmsls.scoring.rule import Rule
 
 OF_ONE_RULE = ('stability', 'together', 'asked_max_drop')
 """What the provenance says of one decision."""

@@ -11,7 +11,8 @@ from typing import Any
 from mmengine.config import Config
 
 from mmsls.criteria import build_criterion
-from mmsls.criteria.base import Needs, needs_of
+from mmsls.criteria.base import Needs
+from mmsls.criteria.choosing import needs_of
 from mmsls.features.settings import scorer_options
 from mmsls.features.tasks import sampler_class
 from mmsls.files.paths import expand_home, expand_homes
