@@ -422,6 +422,19 @@ def test_home_is_meant_by_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert PruningIndex.load('~/a/index.json') == PruningIndex.load(tmp_path / 'a/index.json')
 
 
+def test_what_was_lowered_for_the_stages_together_stays_lowered_where_the_same_is_asked():
+    scores = Curve({(0, 0): 58.0, (0, 1): 60.0, (1, 0): 59.5, (1, 1): 60.0}, 'points')
+    backbone = {'type': 'SwinTransformer', 'embed_dims': 8, 'depths': [2, 2]}
+    about = {'together': 59.5, 'asked_max_drop': 2.0, 'images': 5}
+    index = PruningIndex.create(
+        scores=scores, backbone=backbone, scope='stage', min_depth=1, max_drop=0.5, provenance=about
+    )
+    same = index.decide(max_drop=2.0)
+    assert (same.kept_depths, same.provenance) == ((2, 1), about)
+    other = index.decide(max_drop=3.0)
+    assert (other.kept_depths, other.provenance) == ((1, 1), {'images': 5})
+
+
 # Blocks that are not the lowest ones.
 
 

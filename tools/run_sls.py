@@ -10,7 +10,7 @@ from mmengine.dist import is_main_process
 from mmsls import runs
 from mmsls.chain.chain import Chain
 from mmsls.chain.checks import check_configs
-from mmsls.chain.configs import check_decision, scored_by, without_sls_hook
+from mmsls.chain.configs import as_published, check_decision, scored_by, without_sls_hook
 from mmsls.chain.restart import CONSOLE_LOG, forget
 from mmsls.chain.state import CURVE_FILE, INDEX_FILE, ChainState
 from mmsls.cli import SAME_COMMAND, add_rule_options, chosen, one_line_errors, path_argument, run_parser
@@ -20,7 +20,7 @@ from mmsls.files.writing import write_text
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.progress import ChainProgress, terminal
 from mmsls.report.table import markdown_table, rich_table
-from mmsls.runs.configs import with_bridge
+from mmsls.runs.configs import with_bridge, with_refit
 from mmsls.scoring.stability import stability_line
 
 
@@ -40,13 +40,31 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='fit a linear bridge in the place of what is removed, and retrain from there (also: backbone.bridge=True)',
     )
+    parser.add_argument(
+        '--as-published',
+        action='store_true',
+        help="the paper's way whatever the config says: SLS's scores, read by alpha, nothing mended",
+    )
+    parser.add_argument(
+        '--refit-head',
+        action='store_true',
+        help="fit the head's last layer anew in closed form after the cut, and retrain from there",
+    )
+    parser.add_argument(
+        '--decide-first',
+        action='store_true',
+        help='score the untuned base and tune once, at the kept depths (with --criterion probe --max-drop 1, say)',
+    )
     add_rule_options(parser)
     parser.add_argument(
         '--until', choices=('score',), help='stop after scoring, to look at the curve before anything is pruned'
     )
     parser.add_argument('--restart', action='store_true', help='forget an earlier run in the work directory')
     parser.add_argument('--verbose', action='store_true', help="show the host's log lines too")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.as_published and any((args.criterion, args.bridge, args.refit_head, args.max_drop is not None)):
+        parser.error('--as-published goes without --criterion, --bridge, --refit-head and --max-drop: other ways')
+    return args
 
 
 NO_TEST = 'Metrics are of the validation images, which chose the checkpoints too: the config has no test part.'
@@ -75,7 +93,7 @@ def written(work_dir: Path, until: str | None) -> str:
     files = f'In {work_dir}: results.md, {CURVE_FILE}, console.log'
     if until:
         return (
-            f'{files}; run again without --until to prune and retrain, '
+            f'{files}; run again without --until to prune and train, '
             'with another --alpha, --max-drop, --reference or --min-depth if you like'
         )
     if (work_dir / 'task').exists():
@@ -88,13 +106,17 @@ def main() -> None:
     console = terminal()
     paths = args.config, args.pruned, args.baseline
     tune, pruned, baseline = runs.load_configs(paths, args.work_dir, args.cfg_options, args.launcher)
+    if args.as_published:
+        tune, pruned = as_published(tune), None if pruned is None else as_published(pruned)
     if args.criterion is not None:
         tune = scored_by(tune, args.criterion)
     if args.bridge:
         pruned = with_bridge(pruned or without_sls_hook(tune))
+    if args.refit_head:
+        pruned = with_refit(pruned or without_sls_hook(tune))
     work_dir = Path(tune.work_dir)
     check_decision(tune, chosen(args))
-    check_configs(tune, pruned, baseline)
+    check_configs(tune, pruned, baseline, args.decide_first)
     runs.start_processes(tune)
     if args.restart:
         left = forget(work_dir)
@@ -102,7 +124,7 @@ def main() -> None:
             console.print(f"{path} is not the chain's and stays", highlight=False, soft_wrap=True)
     ChainState(work_dir).check_unowned()  # before anything is written
     with naming(work_dir), ChainProgress(console, None if args.verbose else work_dir / CONSOLE_LOG) as progress:
-        chain = Chain(tune, work_dir, progress, pruned, baseline, chosen(args))
+        chain = Chain(tune, work_dir, progress, pruned, baseline, chosen(args), args.decide_first)
         rows = chain.run(args.until == 'score')
     if is_main_process():
         index = PruningIndex.load(work_dir / INDEX_FILE)

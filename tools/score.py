@@ -1,4 +1,4 @@
-"""Score every block of a tuned model, outside a training run, and write the pruning index."""
+"""Score every block of a tuned model or of the untuned base, outside a training run, and write the pruning index."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from mmsls.report.progress import ChainProgress, terminal
 
 
 def parse_args() -> argparse.Namespace:
-    parser = run_parser(__doc__, 'config that the checkpoint was tuned with')
-    parser.add_argument('checkpoint', type=path_argument)
+    parser = run_parser(__doc__, 'config that the checkpoint was tuned with, or is to be')
+    parser.add_argument('checkpoint', type=path_argument, nargs='?', help='the tuned model (default: the untuned base)')
     parser.add_argument(
         '--split',
         choices=SPLITS,

@@ -1,6 +1,7 @@
-# Demo: retrain what the index keeps, from the tuned values, for half as long and at half the rate.
+# Demo: retrain what the index keeps, from the tuned values, with bridges (`make demo` fits them first), for half as
+# long and at half the rate.
 _base_ = './tune.py'
-model = dict(backbone=dict(pruning_index='work_dirs/demo/tune/pruning_index.json'))
+model = dict(backbone=dict(pruning_index='work_dirs/demo/tune/pruning_index.json', bridge=True))
 load_from = 'work_dirs/demo/tune/epoch_14.pth'
 train_cfg = dict(max_epochs=7, val_interval=7)
 optim_wrapper = dict(optimizer=dict(lr=1.5e-3))

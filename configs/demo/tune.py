@@ -6,7 +6,6 @@ _base_ = [
     '../_base_/datasets/digit_scenes_detection.py',
     '../_base_/backbones/nano_swin.py',
     '../_base_/adapters/convpass.py',
-    '../_base_/hooks/sls.py',
 ]
 custom_imports = dict(imports=['mmsls.integrations.mmdet'], allow_failed_imports=False)
 model = dict(
@@ -36,6 +35,11 @@ optim_wrapper = dict(
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=60),
     dict(type='CosineAnnealingLR', begin=1, end=14, T_max=13, eta_min=0, convert_to_iter_based=True),
+]
+# What a depth is worth with linear bridges for what is removed, before anything is retrained: at most 10 points lost.
+custom_hooks = [
+    dict(type='mmsls.SLSHook', criterion='bridged', max_drop=10.0),
+    dict(type='mmsls.SlimCheckpointHook'),
 ]
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=2, max_keep_ckpts=2))
 randomness = dict(seed=0)

@@ -34,13 +34,14 @@ class LinearBridge(nn.Module):
         embed_dims: Width C of the tokens.
         target: `(stage, block)` whose output it stands for, at full depth.
         grid: Knows the token grid where extra tokens come first; None where none do.
+        extra: Whether anything reads the extra tokens; where nothing does they pass as they are.
     """
 
-    def __init__(self, embed_dims: int, target: BlockId, grid: Grid | None = None) -> None:
+    def __init__(self, embed_dims: int, target: BlockId, grid: Grid | None = None, extra: bool = True) -> None:
         super().__init__()
         self.target, self.grid = target, grid
         self.bridge = nn.Linear(embed_dims, embed_dims)
-        self.bridge_extra = None if grid is None else nn.Linear(2 * embed_dims, embed_dims)
+        self.bridge_extra = nn.Linear(2 * embed_dims, embed_dims) if extra and grid is not None else None
         self.reset()
 
     @torch.no_grad()
@@ -64,10 +65,13 @@ class LinearBridge(nn.Module):
     def forward(self, x: Tensor, *_: Any) -> Tensor:
         """Return tokens (B, K + L, C) for tokens of the same shape; hosts may hand the token grid along."""
         extra, tokens = self.split(x)
-        bridged = self.bridge(tokens)
-        if self.bridge_extra is not None:
-            bridged = torch.cat([self.bridge_extra(extra), bridged], dim=1)
-        return x + bridged
+        change = self.bridge(tokens)
+        if extra.shape[1]:
+            ahead = (
+                extra.new_zeros(x[:, : extra.shape[1]].shape) if self.bridge_extra is None else self.bridge_extra(extra)
+            )
+            change = torch.cat([ahead, change], dim=1)
+        return x + change
 
     def maps(self) -> Mapping[str, nn.Linear]:
         """Return the maps by what they take: `'tokens'`, and `'extra'` where there are extra tokens."""

@@ -1,50 +1,36 @@
-"""The whole chain by config: tune, score, prune, retrain, evaluate; resumable at each stage."""
+"""The whole chain by config: tune, score, prune, retrain, evaluate, or decide first; resumable at each stage."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import asdict, dataclass
 from functools import partial
-from logging import WARNING
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.device import get_device
-from mmengine.logging import print_log
 
 from mmsls import runs
 from mmsls.backbones.lookup import find_backbone
 from mmsls.chain.checks import check_all_build, check_configs, with_test
 from mmsls.chain.configs import check_decision, config_digest, full_cfg, overriding, without_bridge, without_sls_hook
+from mmsls.chain.ending import Model, leave, measure_models
 from mmsls.chain.stages import Progress, RunnerObserver, Stages
 from mmsls.chain.state import CURVE_FILE, INDEX_FILE, RESULTS, TASK
-from mmsls.chain.task import replace_task
-from mmsls.cost.measuring import Row, first_images, measure, measure_training
-from mmsls.deploy.task_folder import pack
+from mmsls.cost.measuring import Row
 from mmsls.files.trouble import naming
-from mmsls.files.writing import write_json
 from mmsls.parallel.main_process import on_main_process
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.score_curve import draw_score_curve
 
-
-@dataclass
-class Model:
-    """A model of the chain: its line of the table, its config and its weights (None: as it is built)."""
-
-    row: Row
-    cfg: Config
-    checkpoint: str | None = None
-
-
-BRIDGED = 'bridged.pth'
-"""Checkpoint of the cut model with its bridges fitted."""
+BRIDGED, REFITTED = 'bridged.pth', 'refitted.pth'
+"""Checkpoints of the cut model: with its bridges fitted; with its head's last layer fitted anew."""
 
 
 class Chain:
     """Tune, score, prune, retrain and evaluate one config.
+
+    Or decide first: score the untuned model, prune, tune once at the kept depths, evaluate.
 
     Every stage leaves its result under `work_dir` and is skipped when it is there already; an interrupted training
     resumes, and ends as one that was not interrupted. `chain.json` there records what the chain writes; nothing else is
@@ -55,15 +41,18 @@ class Chain:
         tune: Config that tunes adapters at full depth on a frozen base.
         work_dir: Where everything goes.
         progress: Who shows how far it is.
-        pruned: Config of the retraining; by default `tune` with the index in place of its `SLSHook`.
+        pruned: Config of the retraining; by default `tune` with the index in place of its `SLSHook`. With
+            `refit_head=True` in it, the retraining starts from a head that was refitted in closed form.
         baseline: Config of the frozen backbone with a trained head, for the row `full`; without it that row has no
             metric.
         decision: Settings of the rule that override the config's (`alpha`, `scope`, `min_depth`, `reference`,
             `max_drop`); None leaves one as it is. They may change until something was pruned.
+        decide_first: Score what the tuning starts from (`load_from`, or else the untuned base), and tune at the kept
+            depths alone, so that nothing is retrained. The criterion must not need a tuned model.
 
     Raises:
-        ValueError: If a setting of the rule is out of range, a config lacks a part, or the work directory holds a run
-            of other configs, or files that no chain wrote.
+        ValueError: If a setting of the rule is out of range, a config lacks a part or is not needed, or the work
+            directory holds a run of other configs, or files that no chain wrote.
         OSError: If the work directory cannot be written.
     """
 
@@ -75,11 +64,13 @@ class Chain:
         pruned: Config | None = None,
         baseline: Config | None = None,
         decision: dict[str, Any] | None = None,
+        decide_first: bool = False,
     ) -> None:
-        self.decision = decision or {}
-        pruned = pruned if pruned is not None else without_sls_hook(tune)
+        self.decision, self.decide_first = decision or {}, decide_first
         check_decision(tune, self.decision)
-        check_configs(tune, pruned, baseline)
+        check_configs(tune, pruned, baseline, decide_first)
+        pruned = pruned if pruned is not None else without_sls_hook(tune)
+        digest = config_digest(tune, None if decide_first else pruned, baseline)
         self.tested_on = 'test' if tune.get('test_dataloader') is not None else 'val'
         self.tune, self.pruned = with_test(tune), with_test(pruned)
         self.baseline = with_test(baseline) if baseline is not None else None
@@ -87,7 +78,7 @@ class Chain:
         self.work_dir = self.stages.work_dir
         self.index_path = self.work_dir / INDEX_FILE
         with naming(self.work_dir):
-            self.stages.state.take_over(config_digest(tune, pruned, baseline))
+            self.stages.state.take_over(digest)
 
     def run(self, until_score: bool = False) -> list[Row]:
         """Run what is left of the chain and return the table's rows.
@@ -101,25 +92,34 @@ class Chain:
         with naming(self.work_dir):
             self._check_tests()
             self.stages.state.own(*RESULTS, TASK)
-            models = [self._full(), self._trained('tuned', self.tune)]
+            models = [self._full()]
+            if not self.decide_first:
+                # A criterion that runs the model does so once, on the weights that are evaluated.
+                tune = without_sls_hook(self.tune) if runs.tries(self.tune) else self.tune
+                models.append(self._trained('tuned', tune))
             index = self._scored()
-            if index.kept_depths != tuple(index.backbone['depths']) and not until_score:
-                models += self._cut()
-            self._measure(models)
             if not until_score:
-                on_main_process(partial(self._leave, models))
+                models += self._at_kept_depths(index)
+            self.stages.progress.stage('measure', False)
+            measure_models(models, self.tune)
+            if not until_score:
+                on_main_process(partial(leave, models, self.work_dir, self.index_path))
         return [model.row for model in models]
 
     def pruned_cfg(self) -> Config:
-        """Return the config of the retraining, from the tuned weights at the depths that the index keeps."""
+        """Return the config of the training at the depths that the index keeps, from the tuned weights if there are."""
         cfg = deepcopy(self.pruned)
         cfg.model.backbone.pruning_index = str(self.index_path)
-        cfg.load_from = self.stages.checkpoint('tuned')
+        if not self.decide_first:
+            cfg.load_from = self.stages.checkpoint('tuned')
         return cfg
 
     def _check_tests(self) -> None:
-        tests = {'tuned': self.tune, 'full': self.baseline, 'retrained': self.pruned}
+        tests = {'full': self.baseline}
+        tests |= {'decided_first': self.pruned} if self.decide_first else {'tuned': self.tune, 'retrained': self.pruned}
         check_all_build([cfg for name, cfg in tests.items() if cfg is not None and not self.stages.is_tested(name)])
+        if self.pruned.get('refit_head') and not self.decide_first and not self.stages.is_tested('refitted'):
+            runs.check_refits(self.tune)
 
     # Models.
 
@@ -132,25 +132,33 @@ class Chain:
     def _trained(self, name: str, cfg: Config) -> Model:
         return self._tested(name, cfg, self.stages.train(name, cfg))
 
+    def _at_kept_depths(self, index: PruningIndex) -> list[Model]:
+        if self.decide_first:
+            return [self._trained('decided_first', self.pruned_cfg())]
+        return self._cut() if index.kept_depths != tuple(index.backbone['depths']) else []
+
     def _cut(self) -> list[Model]:
-        """Return the models at the kept depths: as they were cut, bridged where the config says so, and retrained."""
+        """Return the tuned model as it was cut, bridged and refitted where the config says so, and retrained."""
         cfg = self.pruned_cfg()
         models = [self._tested('pruned', without_bridge(cfg), cfg.load_from)]
         if cfg.model.backbone.get('bridge'):
-            models.append(self._tested('bridged', cfg, self._bridged(cfg)))
-            cfg = deepcopy(cfg)
+            models.append(self._fitted('bridged', cfg, BRIDGED, runs.bridge))
+            cfg.load_from = models[-1].checkpoint
+        if cfg.get('refit_head'):
+            models.append(self._fitted('refitted', cfg, REFITTED, runs.refit))
             cfg.load_from = models[-1].checkpoint
         return [*models, self._trained('retrained', cfg)]
 
-    def _bridged(self, cfg: Config) -> str:
-        self.stages.state.own('bridged')
-        path = self.stages.folder('bridged') / BRIDGED
+    def _fitted(self, name: str, cfg: Config, file: str, fit: Callable[..., object]) -> Model:
+        """Return the model that something fitted in closed form, tested."""
+        self.stages.state.own(name)
+        path, cfg = self.stages.folder(name) / file, deepcopy(cfg)
 
         def work(observer: RunnerObserver) -> None:
-            runs.bridge(cfg, cfg.load_from, path, on_batch=observer.on_batch)
+            fit(cfg, cfg.load_from, path, on_batch=observer.on_batch)
 
-        self.stages.once('bridge', path, work)
-        return str(path)
+        self.stages.once(f'{name}: fit', path, work)
+        return self._tested(name, cfg, str(path))
 
     def _tested(self, name: str, cfg: Config, checkpoint: str) -> Model:
         metrics = self.stages.test(name, without_sls_hook(cfg), checkpoint)
@@ -170,41 +178,18 @@ class Chain:
     def _score(self, observer: RunnerObserver) -> None:
         split = runs.default_split(self.tune)
         written = self.stages.folder('tuned') / runs.sls_settings(self.tune).get('out_file', INDEX_FILE)
-        if split == 'val' and written.exists() and not self.stages.has_best('tuned'):
+        of_hook = split == 'val' and written.exists() and not runs.tries(self.tune)
+        if of_hook and not self.stages.has_best('tuned'):
             # The hook scored the very weights that are evaluated, during their last validation.
             on_main_process(lambda: PruningIndex.load(written).save(self.index_path))
             return
-        cfg, checkpoint = self.stages.settled('score', self.tune), self.stages.checkpoint('tuned')
+        cfg = self.stages.settled('score', self.tune)
+        checkpoint = cfg.get('load_from') if self.decide_first else self.stages.checkpoint('tuned')
         runs.score(cfg, checkpoint, split, self.index_path, observer.prepare, observer.on_batch, **self.decision)
 
     def _show(self, index: PruningIndex) -> None:
         index.save(self.index_path)
         draw_score_curve(index, self.work_dir / CURVE_FILE)
-
-    # What the models cost, and what is left of them.
-
-    def _measure(self, models: Sequence[Model]) -> None:
-        self.stages.progress.stage('measure', False)
-        rows = [model.row for model in models]
-        built = [runs.build_model(model.cfg, model.checkpoint).to(get_device()) for model in models]
-        # Without a baseline, the head of the row `full` is random.
-        timed = [row.name for row in rows if row.metrics]
-        on_main_process(lambda: measure(rows, built, first_images(self.tune, 'test'), timed))
-        # In every process: a loss may wait for what the other processes give.
-        measure_training(rows, built, first_images(self.tune, 'train', 2))
-
-    def _leave(self, models: Sequence[Model]) -> None:
-        """Write the table, and what one task stores as a folder that `TaskLibrary` opens.
-
-        A complete checkpoint has no such part.
-        """
-        write_json([asdict(model.row) for model in models], self.work_dir / RESULTS[0])
-        folder, last, name = self.work_dir / TASK, models[-1], self.work_dir.resolve().name or TASK
-        assert last.checkpoint is not None
-        try:
-            replace_task(folder, partial(pack, last.cfg, last.checkpoint, index=self.index_path, name=name))
-        except ValueError as error:
-            print_log(f'{folder} is not written: {error}', 'current', WARNING)
 
 
 def depths_of(cfg: Config) -> tuple[int, ...]:

@@ -67,16 +67,39 @@ def check_trains(cfg: Config) -> None:
     check_keeps_checkpoints(cfg)
 
 
-def check_configs(tune: Config, pruned: Config | None = None, baseline: Config | None = None) -> None:
+def check_configs(
+    tune: Config, pruned: Config | None = None, baseline: Config | None = None, decide_first: bool = False
+) -> None:
     """Refuse configs that the chain cannot run to its end, before anything is written.
 
     Raises:
         ValueError: Naming what one lacks.
     """
+    if decide_first:
+        check_decides_first(tune, pruned)
     for cfg in filter(None, (tune, pruned, baseline)):
         check_trains(cfg)
         with_test(cfg)
     check_scores(tune)
+
+
+def check_decides_first(tune: Config, pruned: Config | None) -> None:
+    """Refuse what only a tuned model allows.
+
+    Raises:
+        ValueError: If there is a config of the retraining, nothing to score, or the criterion tries the model.
+    """
+    if pruned is not None:
+        raise ValueError(
+            '--decide-first trains once, by the config that tunes; leave out --pruned, --bridge and --refit-head, '
+            'which are for the retraining'
+        )
+    if tune.model.backbone.get('base_checkpoint') is None and not tune.get('load_from'):
+        raise ValueError(
+            '--decide-first scores the model before any training, and this one starts from nothing: set '
+            'model.backbone.base_checkpoint, or load_from'
+        )
+    runs.check_untuned(runs.scoring_options(tune))
 
 
 def check_scores(cfg: Config) -> None:

@@ -83,6 +83,18 @@ def scored_by(cfg: Config, criterion: str) -> Config:
     return cfg
 
 
+def as_published(cfg: Config) -> Config:
+    """Return a copy of a config that scores by SLS, reads by `alpha` and mends nothing, as the paper has it."""
+    cfg = without_bridge(cfg)
+    cfg.pop('refit_head', None)
+    for hook in cfg.get('custom_hooks') or []:
+        if is_hook(hook, 'SLSHook'):
+            hook['criterion'] = 'sls'
+            for name in ('max_drop', 'keep'):
+                hook.pop(name, None)
+    return cfg
+
+
 def without_bridge(cfg: Config) -> Config:
     """Return a copy of a config whose backbone is cut and nothing else."""
     cfg = deepcopy(cfg)

@@ -14,7 +14,9 @@ from mmsls.parallel.main_process import on_main_process
 
 STATE_FILE, INDEX_FILE, CURVE_FILE = 'chain.json', 'pruning_index.json', 'score_curve.png'
 RESULTS = ('results.json', 'results.md')
-STAGES = ('full', 'tuned', 'score', 'pruned', 'bridged', 'retrained')
+CUT = ('pruned', 'bridged', 'refitted', 'retrained', 'decided_first')
+"""Stages of a model at the kept depths."""
+STAGES = ('full', 'tuned', 'score', *CUT)
 TASK = 'task'
 DONE_FILE, METRICS_FILE = 'done.json', 'metrics.json'
 MARKS = (DONE_FILE, METRICS_FILE, 'last_checkpoint')
@@ -125,10 +127,11 @@ class ChainState:
         """
         recorded = self.content.get('pruned_to', stored)
         pruned_to = tuple(tuple(item) if isinstance(item, list) else item for item in recorded)
-        if pruned_to != kept and any((self.work_dir / name).exists() for name in ('pruned', 'bridged', 'retrained')):
+        there = [name for name in CUT if (self.work_dir / name).exists()]
+        if pruned_to != kept and there:
             raise ValueError(
                 f'work_dir {str(self.work_dir)!r} holds a model pruned to {pruned_to}, these settings keep {kept}; '
-                "remove its folders 'pruned', 'bridged' and 'retrained', or copy the rest of it to another work_dir"
+                f'remove its {", ".join(there)}, or copy the rest of it to another work_dir'
             )
         self.save(pruned_to=list(kept))
 

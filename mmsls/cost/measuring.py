@@ -24,7 +24,7 @@ class Row:
     """One line of the final table.
 
     Attributes:
-        name: `full`, `tuned`, `pruned` or `retrained`.
+        name: Of the chain's stage: `full`, `tuned`, `pruned`, `retrained` and their like.
         depths: Blocks per stage.
         metrics: Test metrics, empty where nothing was trained.
         parameters: Total, trained and stored numbers.

@@ -1,15 +1,8 @@
 """Ways to say which blocks matter, SLS among them, all on the same recorded features and the same model."""
 
-from mmsls.criteria.base import (
-    CRITERIA,
-    AccuracyCriterion,
-    Criterion,
-    Evidence,
-    FeatureCriterion,
-    build_criterion,
-    kept_blocks,
-)
+from mmsls.criteria.base import CRITERIA, AccuracyCriterion, Criterion, Evidence, FeatureCriterion
 from mmsls.criteria.bridged import Bridged
+from mmsls.criteria.choosing import build_criterion, kept_blocks
 from mmsls.criteria.influence import BlockInfluence, CKAInfluence
 from mmsls.criteria.probe import KNN, NCM, Probe
 from mmsls.criteria.separation import SLS, LinearProbe, PlainSilhouette

@@ -8,7 +8,8 @@ from typing import Any
 
 from mmsls.backbones.base_files import sha256_of
 from mmsls.files.reading import parse_json, read_text
-from mmsls.pruning_index.foundation import LONGEST, NAMED, Foundation, is_sha256
+from mmsls.pruning_index.fields import LONGEST, is_sha256
+from mmsls.pruning_index.foundation import NAMED, Foundation
 
 FORMAT, VERSION = 'mmsls-task', 1
 MANIFEST, WEIGHTS, INDEX, CARD = 'mmsls.json', 'adapters.safetensors', 'pruning_index.json', 'README.md'

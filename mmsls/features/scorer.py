@@ -11,8 +11,10 @@ from mmengine.logging import print_log
 from torch import nn
 
 from mmsls.criteria import AccuracyCriterion, Evidence
-from mmsls.criteria.base import Trial, check_block_scores, described, needs_of, points_of
+from mmsls.criteria.base import Trial, points_of
+from mmsls.criteria.choosing import check_block_scores, described, needs_of
 from mmsls.features.collector import FeatureCollector
+from mmsls.features.confirming import confirmed
 from mmsls.features.counts import gathered_counts
 from mmsls.features.keys import order_hash
 from mmsls.features.labelled import LabelledBatches, seeded
@@ -148,7 +150,7 @@ class BlockScorer(FeatureCollector):
             provenance=provenance,
             rule=self.rule,
         )
-        return scores, self._confirmed(index, evidence) if self.needs == 'trial' else index
+        return scores, confirmed(index, self.criterion, evidence) if self.needs == 'trial' else index
 
     def _collected(self) -> tuple[Evidence, dict[str, Any]]:
         """Return what the pass collected, and what the index says of it."""
@@ -195,39 +197,3 @@ class BlockScorer(FeatureCollector):
             lambda part: criterion(replace(evidence, features={block: evidence.features[block] for block in part})),
             blocks,
         ), {}
-
-    def _confirmed(self, index: PruningIndex, evidence: Evidence) -> PruningIndex:
-        """Try the stages together that a decision cuts each on its own; take less where they lose too much.
-
-        `max_drop` is lowered by the stage that loses most until what is kept loses no more than was asked for: so the
-        decision still follows from the rule and the curve.
-        """
-        asked, whole = index.rule.max_drop, whole_of(index)
-        about = {'metric': self.criterion.metric, 'whole': whole}
-        while sum(kept < full for kept, full in zip(index.kept_depths, index.foundation.depths, strict=True)) > 1:
-            about['together'] = self.criterion.together(evidence, index.kept_depths)
-            print_log(
-                f'SLS: kept_depths {index.kept_depths} together: {about["together"]:.2f} points of {about["metric"]}, '
-                f'bridged; the whole model has {whole:.2f}',
-                'current',
-            )
-            lower = next_drop(index)
-            if asked is None or whole - about['together'] <= asked or lower is None:
-                break
-            index = index.decide(max_drop=lower)
-            about['asked_max_drop'] = asked
-        return replace(index, provenance={**index.provenance, **about})
-
-
-def whole_of(index: PruningIndex) -> float:
-    """Return the value of the whole model: that of the top block."""
-    return index.scores[max(index.scores)]
-
-
-def next_drop(index: PruningIndex) -> float | None:
-    """Return the next smaller `max_drop` that keeps more than an index does; None where no stage loses anything."""
-    stages = index.curve.to_lists()
-    drops = [max(values) - values[kept - 1] for values, kept in zip(stages, index.kept_depths, strict=True) if kept]
-    worst = max(drops)
-    smaller = [max(values) - value for values in stages for value in values if max(values) - value < worst]
-    return max(smaller) if worst > 0 else None

@@ -10,6 +10,7 @@ from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
+from mmengine.runner import BaseLoop
 
 from mmsls.features.data_checks import labelled
 from mmsls.features.scorer import BlockScorer
@@ -136,3 +137,18 @@ class GuardedScorer:
             yield
         except Exception as error:
             self.scorer.give_up(error)
+
+
+def check_splits(runner: Any, scoring: GuardedScorer) -> None:
+    """Look at the data sets of a run: a training's validation that cannot be scored is refused, of others it is said.
+
+    Raises:
+        ValueError: If a training's validation cannot be scored.
+    """
+    loops = {'val': runner._val_loop, 'test': runner._test_loop}
+    loops = {split: loop for split, loop in loops.items() if isinstance(loop, BaseLoop)}
+    if not loops:
+        print_log('SLSHook: this run has no validation, so it writes no index', 'current', logging.WARNING)
+    for split, loop in loops.items():
+        refuses = split == 'val' and training_of(runner) is not None
+        scoring.check_data(split, loop.dataloader.dataset, refuses)

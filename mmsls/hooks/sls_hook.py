@@ -10,17 +10,16 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
-from mmengine.runner import BaseLoop
 
 from mmsls.backbones.outputs import check_readers
 from mmsls.features.scorer import BlockScorer
 from mmsls.features.settings import scorer_options
 from mmsls.files.paths import expand_home
-from mmsls.hooks.guarded_scorer import GuardedScorer
+from mmsls.hooks.guarded_scorer import GuardedScorer, check_splits
 from mmsls.hooks.slim_checkpoint_hook import unwrapped
 from mmsls.hooks.tuning_hook import join_tuning
 from mmsls.hooks.unscored import BrokenOffNote, ScoreCommand
-from mmsls.hooks.validations import as_validated, is_due, training_of
+from mmsls.hooks.validations import as_validated, is_due
 from mmsls.registry import HOOKS
 from mmsls.scoring.rule import Rule
 
@@ -189,18 +188,3 @@ def check_arguments(interval: Any, rule: Mapping[str, Any]) -> None:
         raise ValueError(f'SLSHook has no argument {unknown[0]!r}; options of the rule are {", ".join(Rule.options())}')
     if interval is not None and (not isinstance(interval, int) or interval < 1):
         raise ValueError(f'SLSHook.interval must be a positive number of validations or None, got {interval!r}')
-
-
-def check_splits(runner: Any, scoring: GuardedScorer) -> None:
-    """Look at the data sets of a run: a training's validation that cannot be scored is refused, of others it is said.
-
-    Raises:
-        ValueError: If a training's validation cannot be scored.
-    """
-    loops = {'val': runner._val_loop, 'test': runner._test_loop}
-    loops = {split: loop for split, loop in loops.items() if isinstance(loop, BaseLoop)}
-    if not loops:
-        print_log('SLSHook: this run has no validation, so it writes no index', 'current', logging.WARNING)
-    for split, loop in loops.items():
-        refuses = split == 'val' and training_of(runner) is not None
-        scoring.check_data(split, loop.dataloader.dataset, refuses)

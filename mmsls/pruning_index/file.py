@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmsls.files.reading import parse_json
-from mmsls.pruning_index.foundation import plain_dict
+from mmsls.pruning_index.fields import plain_dict
 from mmsls.scoring.rule import Rule
 
 FORMAT = 'mmsls-pruning-index'

@@ -10,11 +10,15 @@ from typing import Any
 
 from mmsls.files.reading import read_text
 from mmsls.files.writing import write_text
+from mmsls.pruning_index.fields import checked, plain_dict
 from mmsls.pruning_index.file import PUBLISHED, SUBSET, check_criterion, from_text, to_text
-from mmsls.pruning_index.foundation import FINGERPRINT, Foundation, checked, fingerprinted, plain_dict
+from mmsls.pruning_index.foundation import FINGERPRINT, Foundation, fingerprinted
 from mmsls.scoring.curve import BlockId, Curve
-from mmsls.scoring.rule import Decision, Rule
+from mmsls.scoring.decision import Decision
+from mmsls.scoring.rule import Rule
 
+OF_ONE_RULE = ('stability', 'together', 'asked_max_drop')
+"""What the provenance says of one decision."""
 LARGEST = 1 << 20
 """Bytes that an index file may have; one of a thousand blocks has a tenth of it."""
 PARTS: dict[str, Collection[str]] = {
@@ -140,15 +144,18 @@ class PruningIndex:
                 `reference` end.
 
         Returns:
-            A new index; this one stays as it is. Another rule loses `provenance['stability']`, which is of one rule
-            and needs the samples.
+            A new index; this one stays as it is. Another rule loses what the provenance says of one rule alone
+            (`OF_ONE_RULE`): that needs the samples, or the model. A `max_drop` that was lowered because the stages lost
+            too much together stays lowered where the same is asked for again.
 
         Raises:
             ValueError: If an option does not exist or is out of its range, the curve is not in the unit of `max_drop`,
                 or it rates single blocks and the option depths, or the other way round.
         """
+        if options.get('max_drop') is not None and options['max_drop'] == self.provenance.get('asked_max_drop'):
+            options = {**options, 'max_drop': self.rule.max_drop}
         rule = self.rule.but(**options)
-        same = {name: value for name, value in self.provenance.items() if name != 'stability' or rule == self.rule}
+        same = {name: value for name, value in self.provenance.items() if name not in OF_ONE_RULE or rule == self.rule}
         return replace(self, rule=rule, decision=rule.decide(self.curve), provenance=same)
 
     def check_backbone(self, fingerprint: Mapping[str, Any]) -> None:

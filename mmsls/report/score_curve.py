@@ -37,7 +37,9 @@ def draw_score_curve(index: PruningIndex, path: str | Path) -> None:
     for colour, label in ((KEPT, 'kept'), (REMOVED, 'pruned')):
         axes.scatter([], [], color=colour, label=label)
     axes.plot([], [], color='0.3', linestyle='dashed', linewidth=1, label='threshold')
-    axes.set(xlabel='block, bottom to top', ylabel=index.curve.unit, xticks=range(1, first + 1))
+    metric = index.provenance.get('metric')
+    unit = f'{index.curve.unit} of {metric}, bridged' if metric else index.curve.unit
+    axes.set(xlabel='block, bottom to top', ylabel=unit, xticks=range(1, first + 1))
     axes.set_title(
         f'{tuple(index.kept_depths)} of {tuple(depths)} blocks kept, {index.rule.told}, scope {index.scope}',
         fontsize=10,

@@ -5,24 +5,31 @@ from mmsls.runs.bridging import bridge, fit_bridges
 from mmsls.runs.building import build_model, export_base, merge_adapters
 from mmsls.runs.configs import (
     check_checkpoint,
+    check_untuned,
     default_split,
     load_config,
     load_configs,
     scoring_options,
     sls_settings,
+    tries,
 )
+from mmsls.runs.refitting import check_refits, fit_head, refit
 from mmsls.runs.single import score, start_processes, test, train
 
 __all__ = [
     'bridge',
     'build_model',
     'check_checkpoint',
+    'check_refits',
+    'check_untuned',
     'default_split',
     'export_base',
     'fit_bridges',
+    'fit_head',
     'load_config',
     'load_configs',
     'merge_adapters',
+    'refit',
     'score',
     'scoring_options',
     'sls_settings',
@@ -30,4 +37,5 @@ __all__ = [
     'start_processes',
     'test',
     'train',
+    'tries',
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
@@ -17,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from mmsls.backbones.bridge_fit import BridgeFit, FittedBridge, share_of
 from mmsls.backbones.lookup import find_backbone
-from mmsls.checkpoint.reading import read_checkpoint
+from mmsls.backbones.tensor_files import read_torch
 from mmsls.checkpoint.slimming import slim
 from mmsls.features.trial import training_images
 from mmsls.files.writing import whole_file
@@ -48,20 +49,22 @@ def bridge(
         on_batch: Called with (batches done, batches in all).
 
     Returns:
-        What was fitted, bottom first.
+        What was fitted, bottom first; empty, with a warning, where nothing was removed that an output depends on.
 
     Raises:
-        ValueError: If nothing was removed that something reads, there are no training images, or features are not
-            finite.
+        ValueError: If nothing was removed, there are no training images, or features are not finite.
         FileNotFoundError: If the checkpoint is not there.
     """
     checkpoint = check_checkpoint(checkpoint)
     cut = build_model(with_bridge(cfg), checkpoint)
-    if not find_backbone(cut).bridges():
+    backbone = find_backbone(cut)
+    if not backbone.is_pruned:
         raise ValueError(
-            f'bridge: kept_depths {find_backbone(cut).kept_depths} of {find_backbone(cut).depths} removes nothing that '
-            'an output depends on; name fewer blocks, or a pruning_index that keeps fewer'
+            f'bridge: kept_depths {backbone.kept_depths} of {backbone.depths} removes nothing; name fewer blocks, or a '
+            'pruning_index that keeps fewer'
         )
+    if not backbone.bridges():
+        print_log(f'no output depends on what kept_depths {backbone.kept_depths} removes', 'current', logging.WARNING)
     full = build_model(unpruned_cfg(cfg), checkpoint)
     for model in (full, cut):
         model.to(get_device())
@@ -80,7 +83,8 @@ def unpruned_cfg(cfg: Config) -> Config:
 
 def write_checkpoint(model: nn.Module, source: str, path: Path) -> None:
     """Write a model's weights as a checkpoint that `load_from` takes, with the class names of another one."""
-    meta = read_checkpoint(source)['meta'] if Path(source).is_file() else {}
+    read = read_torch(source, stand_ins=True) if Path(source).is_file() else {}
+    meta = read.get('meta') or {}
     content = {'meta': {'dataset_meta': meta.get('dataset_meta')}, 'state_dict': dict(model.state_dict())}
     slim(model, content)
     path.parent.mkdir(parents=True, exist_ok=True)

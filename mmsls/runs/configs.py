@@ -11,7 +11,8 @@ from typing import Any
 from mmengine.config import Config
 
 from mmsls.criteria import build_criterion
-from mmsls.criteria.base import Needs, needs_of
+from mmsls.criteria.base import Needs
+from mmsls.criteria.choosing import needs_of
 from mmsls.features.settings import scorer_options
 from mmsls.features.tasks import sampler_class
 from mmsls.files.paths import expand_home, expand_homes
@@ -101,10 +102,41 @@ def needs_among(options: Mapping[str, Any]) -> Needs:
     return needs_of(build_criterion(options.get('criterion', 'sls')))
 
 
+def tries(cfg: Config, overrides: Mapping[str, Any] | None = None) -> bool:
+    """Whether the criterion that a config is scored by runs the model itself.
+
+    Args:
+        cfg: The config.
+        overrides: As for `scoring_options`.
+    """
+    return needs_among(scoring_options(cfg, overrides)) == 'trial'
+
+
+def check_untuned(options: Mapping[str, Any]) -> None:
+    """Refuse a criterion among a scorer's options that an untuned model says nothing by.
+
+    Raises:
+        ValueError: Naming it.
+    """
+    criterion = build_criterion(options.get('criterion', 'sls'))
+    if needs_of(criterion) == 'trial':
+        raise ValueError(
+            f"criterion: {type(criterion).__name__} judges by the model's head, and an untuned head "
+            "judges nothing; tune first, or take one that looks at features, such as 'probe'"
+        )
+
+
 def with_bridge(cfg: Config) -> Config:
     """Return a copy of a config whose backbone has bridges where it is cut."""
     cfg = deepcopy(cfg)
     cfg.model.backbone.bridge = True
+    return cfg
+
+
+def with_refit(cfg: Config) -> Config:
+    """Return a copy of a config of the retraining that starts from a head refitted in closed form."""
+    cfg = deepcopy(cfg)
+    cfg.refit_head = True
     return cfg
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from numbers import Real
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import init_dist, is_distributed
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from mmsls.backbones import PrunedBackbone
 from mmsls.features.score_log import log_scores
 from mmsls.features.scorer import BlockScorer
 from mmsls.features.splits import reported_split_warning, split_dataloader
@@ -21,10 +24,19 @@ from mmsls.hooks.slim_checkpoint_hook import unwrapped
 from mmsls.parallel.main_process import on_main_process
 from mmsls.pruning_index import PruningIndex
 from mmsls.runs.building import merge_adapters
-from mmsls.runs.configs import check_checkpoint, default_split, needs_among, scoring_options, without_training
+from mmsls.runs.configs import (
+    check_checkpoint,
+    check_untuned,
+    default_split,
+    needs_among,
+    scoring_options,
+    without_training,
+)
 from mmsls.runs.resuming import whole_checkpoints, with_resume_hooks
 
 RunnerAction = Callable[[Runner], None]
+UNTUNED = 'untuned'
+"""What an index's provenance names in the place of a checkpoint where there was none."""
 
 
 def start_processes(cfg: Config) -> None:
@@ -86,7 +98,8 @@ def score(
 
     Args:
         cfg: A config with an mmsls backbone; settings come from its `SLSHook`, if it has one.
-        checkpoint: Weights to score; None: the model as it is built.
+        checkpoint: Weights to score, whose file name the index keeps (`provenance.checkpoint`); None: the model as it
+            is built, the untuned base.
         split: `'train'`, `'val'` or `'test'`; by default that of the task (see `default_split`).
         out_file: Where the index goes; by default `pruning_index.json` in the work directory.
         prepare: Sees the runner before it starts.
@@ -97,13 +110,15 @@ def score(
         The index.
 
     Raises:
-        ValueError: If the split, the backbone or the features don't allow it.
+        ValueError: If the split, the backbone or the features don't allow it, or the criterion needs a tuned model.
         FileNotFoundError: If the checkpoint is not there.
     """
     checkpoint = check_checkpoint(checkpoint)
     split = split or default_split(cfg, overrides)
     dataloader_cfg = split_dataloader(cfg, split)
     options = scoring_options(cfg, overrides)
+    if checkpoint is None:
+        check_untuned(options)
     needs = needs_among(options)
     supplied = supplies(needs, cfg, split, on_batch, options.get('seed', 0))
     if needs == 'loss' and split != 'train':
@@ -117,6 +132,8 @@ def score(
         prepare(runner)
     runner.load_or_resume()
     scorer = BlockScorer(unwrapped(runner), **options)
+    if checkpoint is None:
+        print_log(f'SLS: no checkpoint, so {told_base(scorer.backbone)} is scored', 'current')
     if scorer.collects:
         merge_adapters(scorer.backbone)
     loader = Runner.build_dataloader(dataloader_cfg, seed=runner.seed)
@@ -128,8 +145,16 @@ def score(
         raise ValueError(
             f'kept_depths {scorer.backbone.kept_depths}: score the full-depth model, its index decides what to prune'
         )
+    source = UNTUNED if checkpoint is None else Path(checkpoint).name
+    index = replace(index, provenance={**index.provenance, 'checkpoint': source})
     on_main_process(partial(index.save, out_file or Path(runner.work_dir) / 'pruning_index.json'))
     return index
+
+
+def told_base(backbone: PrunedBackbone) -> str:
+    """Say what an untuned model's features come from."""
+    base = backbone.base_checkpoint
+    return f'the untuned base {base!r}' if base else 'the model as it is built, on no base,'
 
 
 def is_number(value: Any) -> bool:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mmsls.scoring.choosing import choose_depths
 from mmsls.scoring.curve import BlockId, Curve
-from mmsls.scoring.rule import Rule, choose_depths
+from mmsls.scoring.rule import Rule
 
 if TYPE_CHECKING:
     from mmsls.scoring.silhouette import layer_scores

@@ -2,55 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from mmsls.scoring.curve import POINTS, BlockId, Curve, is_int, is_real
-from mmsls.scoring.subset import block_counts, lowest_blocks, most_important, share_of_blocks, unless_lowest
+from mmsls.scoring.decision import Decision
+from mmsls.scoring.subset import block_counts, most_important, share_of_blocks, unless_lowest
 from mmsls.scoring.walk import BORDERLINE, BORDERLINE_SHARE, Walk, first_within, note_of, walk_down
 
 SCOPES = ('model', 'stage')
 REFERENCES = ('top', 'peak')
 READINGS = {'alpha': 'alpha', 'reference': 'alpha', 'max_drop': 'max_drop', 'keep': 'keep'}
 """The three ways to read a curve, by the options that only one of them reads: name one, and the others end."""
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What a rule says about a curve.
-
-    Attributes:
-        kept_depths: How many blocks every stage keeps: the lowest ones, unless `subset` names others.
-        thresholds: One threshold per stage in scope `'stage'`, a single one in scope `'model'`; None where the
-            reference score is not positive, so there is no threshold and nothing is pruned.
-        borderline: Blocks whose score lies close to their threshold (see `Rule.margin`), in order.
-        note: Why nothing was pruned, in the model or in some stage; None where every walk found its threshold and
-            blocks were removed.
-        subset: The blocks that are kept, in order, where they are not the lowest ones of their stages; else empty.
-    """
-
-    kept_depths: tuple[int, ...]
-    thresholds: tuple[float | None, ...]
-    borderline: tuple[BlockId, ...]
-    note: str | None
-    subset: tuple[BlockId, ...] = ()
-
-    @property
-    def kept_blocks(self) -> tuple[BlockId, ...]:
-        """Every `(stage, block)` that is kept, bottom first.
-
-        Example:
-            >>> Rule(keep=0.5).decide({(0, 0): 0.1, (0, 1): 0.4, (0, 2): 0.2, (0, 3): 0.3}).kept_blocks
-            ((0, 1), (0, 3))
-        """
-        return self.subset or lowest_blocks(self.kept_depths)
-
-    @property
-    def unseparated(self) -> bool:
-        """Whether some reference block does not separate the classes at all, so that there was no threshold."""
-        return None in self.thresholds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,47 +260,6 @@ def overridden(settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> dic
         )
     ended = {way for way in ('max_drop', 'keep') if named and way not in named}
     return {name: value for name, value in settings.items() if name not in ended} | given
-
-
-def choose_depths(scores: Curve | Mapping[BlockId, float], **options: Any) -> tuple[int, ...]:
-    """Choose how many blocks of every stage to keep: the published rule, unless options say otherwise.
-
-    Args:
-        scores: Mean silhouette of every block, in [-1, 1], or a `Curve` of another unit; the keys must form whole
-            stages, counted from `(0, 0)`.
-        **options: Those of `Rule`: `alpha=0.3`, `scope='model'`, `min_depth=0`, `reference='top'`, `max_drop=None`.
-            `keep` chooses blocks, and gives no depths (`Rule.decide`).
-
-    Returns:
-        Number of blocks kept in every stage. Where a reference block does not separate the classes nothing is pruned,
-        and a warning names the likely causes.
-
-    Raises:
-        ValueError: If an option is out of its range, a score is not a finite number in [-1, 1], or the keys skip a
-            stage or a block.
-
-    Example:
-        >>> scores = {(0, 0): 0.02, (0, 1): 0.05, (0, 2): 0.2, (0, 3): 0.3, (0, 4): 0.4}
-        >>> choose_depths(scores, alpha=0.3)  # threshold 0.12: the walk stops at (0, 1)
-        (3,)
-        >>> choose_depths(scores, alpha=0.6)  # threshold 0.24: it stops at (0, 2)
-        (4,)
-        >>> falling = {(0, 0): 0.0, (0, 1): 0.5, (0, 2): 0.05, (0, 3): 0.2}
-        >>> choose_depths(falling), choose_depths(falling, reference='peak')
-        ((4,), (2,))
-        >>> stages = {(0, 0): 0.1, (0, 1): 0.1, (1, 0): 0.3, (1, 1): 0.4, (1, 2): 0.5}
-        >>> choose_depths(stages), choose_depths(stages, scope='stage'), choose_depths(stages, min_depth=2)
-        ((2, 1), (1, 1), (2, 2))
-        >>> accuracy = Curve({(0, 0): 47.7, (0, 1): 79.1, (0, 2): 82.0, (0, 3): 79.7}, 'points')
-        >>> choose_depths(accuracy, max_drop=1.0), choose_depths(accuracy, max_drop=3.0)
-        ((3,), (2,))
-    """
-    rule = Rule(**options)
-    rule.check_kind('depth', 'choose_depths')
-    decision = rule.decide(scores)
-    if decision.unseparated:
-        warnings.warn(str(decision.note), stacklevel=2)
-    return decision.kept_depths
 
 
 def spread(kept: int, depths: Sequence[int]) -> list[int]:

@@ -16,7 +16,7 @@ from mmsls.backbones.lookup import find_backbone
 from mmsls.chain.chain import Chain
 from mmsls.cost.complexity import count_parameters
 from mmsls.criteria import CRITERIA, Evidence, kept_blocks
-from mmsls.criteria.base import check_block_scores
+from mmsls.criteria.choosing import check_block_scores
 from mmsls.criteria.depgraph import SizeError, depgraph
 from mmsls.files.reading import read_json
 from mmsls.files.writing import whole_file, write_json

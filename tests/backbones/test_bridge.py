@@ -113,6 +113,22 @@ def test_a_flag_that_is_none_is_refused(column, base):
         column.pruned(base_checkpoint=base, kept_depths=column.kept, bridge='yes')
 
 
+@pytest.mark.parametrize(
+    ('arguments', 'read'), [({'output_cls_token': True}, True), ({}, False), ({'with_cls_token': False}, False)]
+)
+def test_a_class_token_that_nothing_reads_needs_no_map(mmseg_vit_host, arguments, read):
+    model = mmseg_vit_host.pruned(**arguments, kept_depths=2, bridge=True)
+    (bridge,) = model.bridges().values()
+    assert ('extra' in bridge.maps()) == read
+    torch.nn.init.ones_(bridge.bridge.bias)
+    seen = []
+    bridge.register_forward_hook(lambda _, inputs, output: seen.append(output - inputs[0]))
+    outputs(model)
+    ahead = 0 if arguments == {'with_cls_token': False} else 1
+    assert torch.allclose(seen[0][:, ahead:], torch.ones(()), atol=1e-5)
+    assert not seen[0][:, :ahead].any()
+
+
 def test_the_final_norm_follows_no_output_that_it_did_not_follow(mmseg_vit_host, randomise):
     """Full depth: output 2 of 4 blocks has no norm; so it has none where a bridge stands for block 2."""
     arguments = {'out_indices': (0, 2), 'final_norm': True}

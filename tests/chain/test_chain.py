@@ -9,12 +9,14 @@ from contextlib import suppress
 import pytest
 import torch
 
+from mmsls import runs
 from mmsls.backbones.lookup import find_backbone
 from mmsls.chain.chain import Chain
 from mmsls.chain.configs import full_cfg, without_sls_hook
 from mmsls.deploy.task_folder import read_task
 from mmsls.deploy.task_library import TaskLibrary
 from mmsls.pruning_index import PruningIndex
+from mmsls.runs.configs import with_bridge, with_refit
 
 HOOKS = [
     {'type': 'mmsls.SLSHook', 'alpha': 0.3, 'scope': 'stage', 'max_samples': 100, 'n_jobs': 1},
@@ -121,15 +123,69 @@ def test_chain_bridges_what_was_removed(tmp_path, tune):
     assert 0 < (trained - fitted[f'backbone.{next(iter(backbone.bridges()))}.bridge.weight']).abs().max() < 0.1
     again = Stages()
     Chain(tune, work_dir, again, pruned).run()
-    assert dict(again.seen)['bridge'] is True
+    assert dict(again.seen)['bridged: fit'] is True
     assert path.stat().st_mtime_ns == written
 
 
+def deciding_first(tune):
+    hook = {'type': 'mmsls.SLSHook', 'criterion': 'probe', 'max_drop': 100.0, 'scope': 'stage', 'max_samples': 100}
+    tune.custom_hooks = [hook, tune.custom_hooks[1]]
+    return tune
+
+
+def test_a_chain_decides_first_and_trains_once(tmp_path, tune):
+    tune, work_dir, progress = deciding_first(tune), tmp_path / 'chain', Stages(stop_at='measure')
+    with pytest.raises(KeyboardInterrupt):
+        Chain(tune, work_dir, progress, decide_first=True).run()
+    assert progress.seen == [('score', False), ('decided_first', False), ('decided_first: test', False)]
+    index = PruningIndex.load(work_dir / 'pruning_index.json')
+    assert index.provenance['checkpoint'] == 'untuned'
+    again = Stages()
+    full, decided = Chain(tune, work_dir, again, decide_first=True).run()
+    assert all(reused for name, reused in again.seen if name != 'measure')
+    assert (full.name, full.depths, full.metrics) == ('full', DEPTHS, {})
+    assert (decided.name, decided.depths) == ('decided_first', (1, 1, 1, 1))
+    assert 'coco/bbox_mAP' in decided.metrics
+    assert decided.parameters.total < full.parameters.total
+    assert find_backbone(TaskLibrary().open(work_dir / 'task')).kept_depths == (1, 1, 1, 1)
+    with pytest.raises(ValueError, match=r'these settings keep \(2, 2, 2, 2\); remove its decided_first, or copy'):
+        Chain(tune, work_dir, Stages(), decision={'min_depth': 2}, decide_first=True).run()
+    with pytest.raises(ValueError, match=r'work_dir .* other configs'):
+        Chain(tune, work_dir, Stages())
+
+
+def test_what_tuning_starts_from_is_scored_first(tmp_path, tune):
+    tune, started = deciding_first(tune), str(tmp_path / 'started.pth')
+    torch.save({'meta': {}, 'state_dict': runs.build_model(tune).state_dict()}, started)
+    tune.load_from = started
+    chain = Chain(tune, tmp_path / 'chain', Stages(), decide_first=True)
+    rows = chain.run(until_score=True)
+    assert [row.name for row in rows] == ['full']
+    assert PruningIndex.load(chain.index_path).provenance['checkpoint'] == 'started.pth'
+    assert chain.pruned_cfg().load_from == started
+    tune.load_from = None
+    Chain(tune, tmp_path / 'other', Stages(), decide_first=True)
+    tune.model.backbone.base_checkpoint = tune.model.backbone.adapter = None
+    with pytest.raises(ValueError, match='starts from nothing'):
+        Chain(tune, tmp_path / 'none', Stages(), decide_first=True)
+
+
+def test_what_needs_a_tuned_model_is_refused_before_anything_is_written(tmp_path, tune):
+    with pytest.raises(ValueError, match='leave out --pruned, --bridge and --refit-head'):
+        Chain(tune, tmp_path / 'chain', Stages(), without_sls_hook(tune), decide_first=True)
+    tune.custom_hooks[0] = {'type': 'mmsls.SLSHook', 'criterion': 'bridged'}
+    with pytest.raises(ValueError, match="Bridged judges by the model's head, and an untuned head judges nothing"):
+        Chain(tune, tmp_path / 'chain', Stages(), decide_first=True)
+    assert not (tmp_path / 'chain').exists()
+
+
 def test_two_processes_run_the_whole_chain(tmp_path, tune, two_processes):
-    tune.custom_hooks[0].min_depth, tune.custom_hooks[0].alpha = 1, 1.0
+    tune.custom_hooks[0].criterion, tune.custom_hooks[0].max_drop = 'bridged', 100.0
+    tune.model.backbone.bridge = True
     two_processes(tune, 'chain')
     ours, other = (torch.load(tmp_path / f'rank{rank}.pth', weights_only=False) for rank in (0, 1))
     assert [(row.name, row.depths, row.metrics) for row in ours] == [(r.name, r.depths, r.metrics) for r in other]
+    assert [row.name for row in ours] == ['full', 'tuned', 'pruned', 'bridged', 'retrained']
     assert all(row.memory > 0 for row in ours)
     assert len(json.loads((tmp_path / 'chain/results.json').read_text())) == len(ours)
     assert read_task(tmp_path / 'chain/task').index.kept_depths == ours[-1].depths
@@ -220,6 +276,13 @@ def test_an_index_of_another_run_is_refused(tmp_path, tune):
         Chain(tune, tmp_path, Stages())
 
 
+def test_a_head_that_cannot_be_refitted_is_refused_before_training(tmp_path, tune):
+    progress = Stages()
+    with pytest.raises(ValueError, match='refit: RetinaHead'):
+        Chain(tune, tmp_path / 'chain', progress, with_refit(without_sls_hook(tune))).run()
+    assert progress.seen == []
+
+
 def test_chain_of_a_segmentor_counted_in_iterations(tmp_path, segmentor_cfg):
     from mmseg.utils import register_all_modules
 
@@ -239,6 +302,32 @@ def test_chain_of_a_segmentor_counted_in_iterations(tmp_path, segmentor_cfg):
     assert '| mIoU |' in markdown_table(rows)
     assert rows[2].macs < rows[0].macs < rows[1].macs
     assert PruningIndex.load(work_dir / 'task/pruning_index.json').kept_depths == KEPT
+
+
+def test_chain_refits_the_head_before_it_retrains(tmp_path, segmentor_cfg):
+    from mmseg.utils import register_all_modules
+
+    import mmsls.integrations.mmseg  # noqa: F401
+
+    register_all_modules(init_default_scope=False)
+    tune, work_dir = segmentor_cfg(tmp_path, hooks=HOOKS, iterations=2), tmp_path / 'chain'
+    pruned = with_refit(with_bridge(without_sls_hook(tune)))
+    chain = Chain(tune, work_dir, Stages(), pruned)
+    index_that_keeps(KEPT).save(work_dir / 'pruning_index.json')
+    rows = chain.run()
+    assert [row.name for row in rows] == ['full', 'tuned', 'pruned', 'bridged', 'refitted', 'retrained']
+    assert rows[3].parameters == rows[4].parameters == rows[5].parameters
+    last, key = chain.stages.checkpoint('retrained'), 'decode_head.conv_seg.weight'
+    bridged, refitted, retrained = (
+        torch.load(path, weights_only=True)['state_dict'][key]
+        for path in (work_dir / 'bridged/bridged.pth', work_dir / 'refitted/refitted.pth', last)
+    )
+    assert 0 < (retrained - refitted).abs().max() < 0.05 < (refitted - bridged).abs().max()
+    again = Stages()
+    Chain(tune, work_dir, again, pruned).run()
+    assert dict(again.seen)['refitted: fit'] is True
+    with pytest.raises(ValueError, match='other configs'):
+        Chain(tune, work_dir, Stages(), with_bridge(without_sls_hook(tune)))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,16 @@ import os
 
 import pytest
 
-from mmsls.chain.configs import check_decision, config_digest, essential_text, full_cfg, overriding, without_sls_hook
+from mmsls.chain.configs import (
+    as_published,
+    check_decision,
+    config_digest,
+    essential_text,
+    full_cfg,
+    overriding,
+    scored_by,
+    without_sls_hook,
+)
 from mmsls.features.image_sampler import ImageSampler
 from mmsls.hooks import SLSHook
 from mmsls.runs import default_split, sls_settings
@@ -69,6 +78,26 @@ def test_a_scope_brings_its_own_min_depth_along(tune):
     chosen = {'scope': 'model', 'min_depth': 2}
     assert overriding(tune, chosen) == chosen
     assert overriding(tune, {'alpha': 0.5, 'scope': None}) == {'alpha': 0.5, 'scope': None}
+
+
+def test_as_published_is_sls_read_by_alpha_without_bridges(tune):
+    tune.custom_hooks = [
+        {'type': 'mmsls.SLSHook', 'criterion': 'bridged', 'max_drop': 1.0, 'alpha': 0.4},
+        *tune.custom_hooks[1:],
+    ]
+    tune.model.backbone.bridge = True
+    published = as_published(tune)
+    assert published.custom_hooks[0] == {'type': 'mmsls.SLSHook', 'criterion': 'sls', 'alpha': 0.4}
+    assert 'bridge' not in published.model.backbone
+    assert tune.custom_hooks[0].max_drop == 1.0
+
+
+def test_a_criterion_takes_the_place_of_the_hooks_or_gets_one(tune):
+    tune.custom_hooks = [{'type': 'SLSHook', 'alpha': 0.4}, {'type': 'EMAHook'}]
+    found = scored_by(tune, 'bridged').custom_hooks
+    assert found == [{'type': 'SLSHook', 'alpha': 0.4, 'criterion': 'bridged'}, {'type': 'EMAHook'}]
+    tune.custom_hooks = [{'type': 'EMAHook'}]
+    assert scored_by(tune, 'ncm').custom_hooks == [{'type': 'EMAHook'}, {'type': 'mmsls.SLSHook', 'criterion': 'ncm'}]
 
 
 def test_which_config_is_missing_tells_runs_apart(tune):

@@ -20,6 +20,7 @@ OURS = (
     'tuned/20260101_000000/vis_data/scalars.json',
     'tuned/tune.py',
     'depth_1-1/epoch_1.pth',
+    'bridged/bridged.pth',
     'results.md',
     'pruning_index.json',
 )
@@ -32,7 +33,11 @@ def work_dir(tmp_path):
     for name in OURS:
         write(folder / name)
     state = ChainState(folder)
-    state.save(configs='x', seed=1, wrote=['tuned', 'tuned/tune.py', 'depth_1-1', 'results.md', 'pruning_index.json'])
+    state.save(
+        configs='x',
+        seed=1,
+        wrote=['tuned', 'tuned/tune.py', 'depth_1-1', 'bridged', 'results.md', 'pruning_index.json'],
+    )
     return folder
 
 

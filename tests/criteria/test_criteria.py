@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from mmsls.criteria import CRITERIA, kept_blocks
-from mmsls.criteria.base import AccuracyCriterion, build_criterion, check_block_scores, needs_of
+from mmsls.criteria.base import AccuracyCriterion
+from mmsls.criteria.choosing import build_criterion, check_block_scores, needs_of
 from mmsls.criteria.influence import linear_cka, mean_cosine
 from mmsls.scoring.rule import Rule
 

@@ -192,6 +192,17 @@ def test_the_chain_from_scores_to_a_pruned_run(tuned, make_cfg, kind, tmp_path):
         runs.build_model(make_cfg(tmp_path), str(file))
 
 
+def test_the_head_of_a_cut_model_is_refitted(tuned, make_cfg, kind, tmp_path):
+    cfg = make_cfg(tmp_path, backbone={'kept_depths': kind.pruned})
+    fitted = runs.refit(cfg, str(tuned[0] / 'epoch_2.pth'), tmp_path / 'refitted.pth')
+    assert (fitted.name, fitted.samples) == (kind.after['head']['type'], 32)
+    assert fitted.better
+    before, after = (runs.build_model(cfg, str(path)) for path in (tuned[0] / 'epoch_2.pth', tmp_path / 'refitted.pth'))
+    layer = 'head.fc' if hasattr(after.head, 'fc') else 'head.layers.head'
+    assert sorted(differing(before.state_dict(), after.state_dict())) == [f'{layer}.bias', f'{layer}.weight']
+    assert not any('qkv' in key for key in read(tmp_path / 'refitted.pth')['state_dict'])
+
+
 def test_the_hook_scores_the_last_validation(make_cfg, tmp_path):
     runs.train(make_cfg(tmp_path, hooks=({'type': 'mmsls.SLSHook'}, SLIM)))
     index = PruningIndex.load(tmp_path / 'pruning_index.json')

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 from mmsls import runs
 from mmsls.backbones.lookup import find_backbone
@@ -125,6 +126,17 @@ def test_images_are_drawn_and_counted(cfg):
         training_images(cfg, 0)
 
 
+def test_what_nothing_reads_needs_no_bridge_and_that_is_said(cfg, tmp_path, said):
+    cfg.model.backbone.update(out_indices=(0, 1, 2), kept_depths=(2, 2, 3, 0))
+    cfg.model.decode_head.update(in_index=[0, 1, 2], in_channels=[8, 16, 32])
+    source = tmp_path / 'full.pth'
+    full = runs.build_model(unpruned_cfg(cfg))
+    torch.save({'meta': {}, 'state_dict': full.state_dict()}, source)
+    assert runs.bridge(cfg, str(source), tmp_path / 'b.pth') == []
+    assert (tmp_path / 'b.pth').exists()
+    assert any('no output depends on what kept_depths (2, 2, 3, 0) removes' in line for line in said)
+
+
 def test_what_cannot_be_bridged_is_refused(cfg, tmp_path):
     source = tmp_path / 'full.pth'
     full = runs.build_model(unpruned_cfg(cfg))
@@ -136,9 +148,9 @@ def test_what_cannot_be_bridged_is_refused(cfg, tmp_path):
         runs.bridge(cfg, str(tmp_path / 'no.pth'), tmp_path / 'b.pth')
     cut = runs.build_model(with_bridge(cfg))
     with pytest.raises(ValueError, match='same model at full depth'):
-        runs.fit_bridges(cut, cut, [])
+        runs.fit_bridges(cut, cut, DataLoader([]))
     with pytest.raises(ValueError, match='no images'):
-        runs.fit_bridges(full, cut, [])
+        runs.fit_bridges(full, cut, DataLoader([]))
     find_backbone(full).stages[3].norm = None
     with torch.no_grad():
         find_backbone(full).stages[0].blocks[0].norm1.weight.fill_(np.nan)

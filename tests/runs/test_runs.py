@@ -6,6 +6,7 @@ import pytest
 
 from mmsls import runs
 from mmsls.features.splits import reported_split_warning
+from mmsls.pruning_index import PruningIndex
 
 HOOKS = [{'type': 'mmsls.SLSHook', 'alpha': 0.4, 'max_samples': 50, 'n_jobs': 1}]
 
@@ -52,9 +53,21 @@ def test_score_writes_an_index_with_the_hooks_settings_and_overrides(cfg, tmp_pa
         50,
     )
     assert index.provenance['warning'] is None
+    assert index.provenance['checkpoint'] == 'now.pth'
     assert len(seen) > 1
     assert seen == [(done, len(seen)) for done in range(1, len(seen) + 1)]
     assert (tmp_path / 'index.json').stat().st_size < 8192
+
+
+def test_the_untuned_base_is_scored_without_a_checkpoint(cfg, tmp_path, capsys):
+    cfg.log_level = 'INFO'
+    index = runs.score(cfg, None, out_file=tmp_path / 'index.json', criterion='ncm')
+    assert index.provenance['checkpoint'] == 'untuned'
+    assert index.kept_depths == PruningIndex.load(tmp_path / 'index.json').kept_depths
+    assert 'SLS: no checkpoint, so the untuned base' in capsys.readouterr().out
+    with pytest.raises(ValueError, match='untuned head judges nothing; tune first'):
+        runs.score(cfg, None, out_file=tmp_path / 'none.json', criterion='bridged')
+    assert not (tmp_path / 'none.json').exists()
 
 
 def test_scoring_the_reported_split_is_remarked(cfg):

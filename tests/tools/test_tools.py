@@ -109,6 +109,22 @@ def test_chain_that_bridges_and_the_bridge_alone(config, tmp_path):
     assert wrong.stderr.splitlines()[-1].startswith('error: bridge: kept_depths (2, 2, 3, 2) of (2, 2, 3, 2) removes')
 
 
+def test_chain_decides_on_the_untuned_base_and_trains_once(config, tmp_path):
+    given = ('--work-dir', tmp_path, '--decide-first', '--criterion', 'probe', '--max-drop', 100)
+    done = run('run_sls.py', config, *given)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert 'decided_first' in (tmp_path / 'results.md').read_text()
+    assert not (tmp_path / 'tuned').exists()
+    assert PruningIndex.load(tmp_path / 'task/pruning_index.json').kept_depths == (1, 1, 1, 1)
+    refused = run('run_sls.py', config, *given, '--bridge')
+    assert refused.stderr.splitlines()[-1].startswith('error: --decide-first trains once')
+    alone = run('score.py', config, '--criterion', 'probe', '--work-dir', tmp_path / 'alone')
+    assert alone.returncode == 0, alone.stderr[-3000:]
+    theirs, ours = (PruningIndex.load(folder / 'pruning_index.json') for folder in (tmp_path, tmp_path / 'alone'))
+    assert theirs.scores == ours.scores
+    assert ours.provenance['checkpoint'] == 'untuned'
+
+
 def test_train_score_test(config, tmp_path):
     for command in (
         ('train.py', config, '--work-dir', tmp_path),
@@ -148,6 +164,23 @@ def test_a_checkpoint_that_is_not_there_is_one_line(config, tmp_path, tool, word
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "error: checkpoint: no file at 'gone.pth'"
     assert 'Traceback' not in done.stderr
+
+
+def test_a_head_that_is_not_linear_is_one_line(config, tmp_path):
+    done = run('run_sls.py', config, '--refit-head', '--work-dir', tmp_path / 'chain')
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith('error: refit: RetinaHead: ')
+    assert not (tmp_path / 'chain/tuned').exists()
+
+
+def test_a_head_is_refitted(segmentor_cfg, tmp_path):
+    segmentor_cfg(tmp_path / 'run', backbone={'kept_depths': (2, 1, 1, 0)}, iterations=2).dump(tmp_path / 'config.py')
+    trained = run('train.py', tmp_path / 'config.py')
+    assert trained.returncode == 0, trained.stderr[-3000:]
+    done = run('refit.py', tmp_path / 'config.py', tmp_path / 'run/iter_2.pth', '--images', 3)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert 'UPerHead: last layer ' in done.stdout
+    assert (tmp_path / 'run/refitted.pth').stat().st_size > 0
 
 
 def test_a_rule_out_of_range_leaves_no_folder(config, tmp_path):

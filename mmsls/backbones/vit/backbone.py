@@ -145,8 +145,9 @@ class PrunedViTMixin(PrunedBackbone):
         return [(0, block) for block in self._wanted]
 
     def bridge_to(self, target: BlockId) -> LinearBridge:
-        """Return a new bridge, which knows the class token from the others."""
-        return LinearBridge(self.base_width(), target, self._grid if self.with_cls_token else None)
+        """Return a new bridge, which knows the class token from the others; what no output reads it leaves alone."""
+        read = getattr(self, 'output_cls_token', False) or getattr(self, 'out_type', None) in ('raw', 'cls_token')
+        return LinearBridge(self.base_width(), target, self._grid if self.with_cls_token else None, read)
 
     def insert_bridges(self) -> None:
         """Put a bridge behind the kept blocks for every removed block that is an output, each on what is below it."""
