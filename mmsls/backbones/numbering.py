@@ -51,19 +51,23 @@ class BlockNumbers(nn.Module):
             key: Its key there (without prefix).
             numbers: The numbers, at full depth, of the blocks that every stage keeps there.
         """
+        return self._moved(key, numbers, self.kept_numbers())
+
+    def full_key(self, key: str) -> str | None:
+        """Return the key at full depth of a tensor of this backbone."""
+        return self._moved(key, self.kept_numbers(), kept_numbers(self.depths))
+
+    def _moved(self, key: str, before: Sequence[Sequence[int]], after: Sequence[Sequence[int]]) -> str | None:
         match = self.block_pattern.match(key)
         if match is None:
             return key
         stage, place = int(match.groupdict().get('stage') or 0), int(match['block'])
         if stage >= len(self.depths) or place >= self.depths[stage] or is_bridge_key(key[match.end() :]):
             return key
-        ours = self.kept_numbers()[stage]
-        if place >= len(numbers[stage]) or numbers[stage][place] not in ours:
+        if place >= len(before[stage]) or before[stage][place] not in after[stage]:
             return None
-        here = ours.index(numbers[stage][place])
-        if not any(True for _ in self.block_lists()[stage][here].parameters()):  # taken out for a comparison
-            return None
-        return f'{key[: match.start("block")]}{here}{key[match.end("block") :]}'
+        moved = after[stage].index(before[stage][place])
+        return f'{key[: match.start("block")]}{moved}{key[match.end("block") :]}'
 
     def tensors_here(self, state: StateDict, numbers: Sequence[Sequence[int]] | None = None) -> StateDict:
         """Return tensors of a backbone that keeps other blocks under their keys here, without those of removed blocks.

@@ -16,7 +16,8 @@ from mmsls.scoring import BlockId
 class Taylor:
     """Sum of |gradient x weight| over a block's parameters.
 
-    It is the first-order term of Molchanov et al., CVPR 2019, who square it per weight.
+    It is the first-order term of Molchanov et al., CVPR 2019, who square it per weight. The model stays in eval mode:
+    nothing is dropped, and norms keep their statistics.
 
     Args:
         batches: Most training batches whose gradients are added up, at least 1.

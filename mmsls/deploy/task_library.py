@@ -149,7 +149,7 @@ class TaskLibrary:
 
 
 class SharedBase:
-    """The frozen tensors that the tasks have in common, by state-dict key.
+    """The frozen tensors that the tasks have in common, by state-dict key at full depth.
 
     Every model has its own modules and parameters, and only the memory behind frozen parameters is one: `.half()`,
     `.to()`, `requires_grad_()`, merging and loading change what a model refers to, not the memory.
@@ -166,7 +166,7 @@ class SharedBase:
                 key = f'{prefix}.{name}' if prefix else name
                 if tensor is not None and key not in trained:
                     # By `data`: the parameter stays the model's own, so what changes it changes no other model's.
-                    tensor.data = self._shared(key, tensor.detach())
+                    tensor.data = self._shared(backbone.full_key(key) or key, tensor.detach())
             if module._parameters or module._buffers:
                 # torch 2.1 has the public method not yet.
                 module._register_load_state_dict_pre_hook(leave_before_loading, with_module=True)

@@ -1,4 +1,4 @@
-"""Models that were pruned in a way that SLS does not prune, for comparisons."""
+"""Models that were narrowed in the way of DepGraph, for comparisons."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from mmengine.registry import MODELS as HOST_MODELS
 from torch import nn
 
 from mmsls.criteria.narrowing import shrink
-from mmsls.criteria.subset import keep_only
 from mmsls.registry import MODELS
 
 CLASSIFIER = 'mmsls.ComparisonClassifier'
@@ -18,14 +17,12 @@ CLASSIFIER = 'mmsls.ComparisonClassifier'
 @MODELS.register_module('ComparisonClassifier')
 def comparison_classifier(
     *,
-    kept_blocks: Sequence[Sequence[int]] | None = None,
     inner_widths: Sequence[Sequence[int]] | None = None,
     **cfg: Any,
 ) -> nn.Module:
-    """Build the host's `ImageClassifier`, and prune its backbone.
+    """Build the host's `ImageClassifier`, and narrow its backbone.
 
     Args:
-        kept_blocks: `(stage, block)` of the blocks that stay; None: all.
         inner_widths: Per block, channels of a head and hidden channels of the FFN; None: the backbone's own.
         **cfg: Arguments of `ImageClassifier`.
 
@@ -33,8 +30,6 @@ def comparison_classifier(
         ValueError: If an argument does not fit the backbone.
     """
     model = HOST_MODELS.build({'type': 'ImageClassifier', **cfg})
-    if kept_blocks is not None:
-        keep_only(model.backbone, kept_blocks)
     if inner_widths is not None:
         shrink(model.backbone, inner_widths)
     return model

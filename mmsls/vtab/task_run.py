@@ -106,13 +106,13 @@ class TaskRun:
 
     def _cfg_of_method(self, name: str, kept: list[list[int]]) -> Config:
         cfg = self.chain.pruned_cfg()
-        cfg.model.type = CLASSIFIER
         cfg.model.backbone.pop('pruning_index')
         if name == 'depgraph':
+            cfg.model.type = CLASSIFIER
             cfg.model.inner_widths = read_json(self.stages.folder(name) / 'widths.json')
             cfg.load_from = str(self.stages.folder(name) / 'start.pth')
         else:
-            cfg.model.kept_blocks = kept
+            cfg.model.backbone.kept_blocks = kept
         return cfg
 
     # Measuring.

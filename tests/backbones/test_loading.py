@@ -341,12 +341,3 @@ def test_a_backbone_alone_takes_a_plain_one(mmdet_host, base_file, base_state):
     with pytest.raises(ValueError, match=r'of another width, depth or kind: backbone\.'):
         mmengine_door(model, {f'backbone.{key}': value for key, value in base_state.items()})
     assert isinstance(model, nn.Module)
-
-
-def test_a_backbone_with_single_blocks_taken_out_starts_from_the_whole_one(build, tuned, load):
-    from mmsls.criteria.subset import keep_only
-
-    model = build()
-    keep_only(model.backbone, [(0, 0), (1, 1), (2, 2), (3, 0)])
-    load(model, slimmed(tuned))
-    assert all(torch.equal(value, tuned.state_dict()[key]) for key, value in model.state_dict().items())

@@ -341,3 +341,15 @@ def test_an_unknown_name_is_named(library):
         library['other']
     with pytest.raises(KeyError, match='other'):
         library.close('other')
+
+
+def test_blocks_that_stand_elsewhere_share_the_memory_of_their_own(mmdet_host, base_file):
+    adapter = {'type': 'mmsls.Convpass', 'rank': 4}
+    shared, kept = SharedBase(), ((0, 1), (1, 0), (2, 0), (2, 2), (3, 1))
+    cut, full = (mmdet_host.pruned(base_checkpoint=base_file, adapter=adapter, kept_blocks=b) for b in (kept, None))
+    for backbone in (cut, full):
+        shared.adopt(backbone)
+    whole = dict(full.iter_blocks())
+    for number, block in cut.iter_blocks():
+        ours, theirs = block.ffn.layers[1].weight, whole[number].ffn.layers[1].weight
+        assert ours.data_ptr() == theirs.data_ptr()

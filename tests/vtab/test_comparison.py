@@ -6,7 +6,6 @@ import pytest
 from mmpretrain.models.classifiers import ImageClassifier
 
 from mmsls import runs
-from mmsls.criteria.subset import SkippedBlock
 from mmsls.vtab.comparison import CLASSIFIER
 
 
@@ -20,14 +19,9 @@ def build(vit_cfg):
     return run
 
 
-def test_it_is_the_hosts_classifier_and_its_backbone_is_pruned(build):
-    model = build(kept_blocks=[[0, 0], [0, 2]], inner_widths=None)
-    assert type(model) is ImageClassifier
-    assert [isinstance(block, SkippedBlock) for block in model.backbone.layers] == [False, True, False, True]
-
-
-def test_its_blocks_are_narrowed(build):
+def test_it_is_the_hosts_classifier_and_its_blocks_are_narrowed(build):
     model = build(inner_widths=[[8, 32]] * 4)
+    assert type(model) is ImageClassifier
     assert {block.attn.qkv.out_features for block in model.backbone.layers} == {3 * 2 * 8}
 
 

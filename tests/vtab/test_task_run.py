@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from mmsls import runs
+from mmsls.backbones.identity import unpack
 from mmsls.backbones.lookup import find_backbone
 from mmsls.pruning_index import PruningIndex
 from mmsls.vtab.methods import METHODS, check_methods
@@ -136,13 +137,14 @@ def test_methods_can_be_added_later_and_nothing_is_done_twice(finished):
     assert [reused for name, reused in stages.items() if name.endswith(': blocks')] == [False]
 
 
-def test_a_skipped_block_stays_skipped_and_its_weights_are_the_tuned_ones(finished):
+def test_what_a_method_stores_are_the_blocks_that_it_keeps_numbered_anew(finished):
     folder, _, _, results = finished
     kept = next(result for result in results if result.method == 'random').kept
     tuned = torch.load(folder / 'tuned' / 'epoch_1.pth', weights_only=True)['state_dict']
     stored = torch.load(folder / 'random' / 'stored.pth', weights_only=True)['state_dict']
     layers = {int(key.split('.')[2]) for key in stored if key.startswith('backbone.layers.')}
-    assert layers == {block for _, block in kept}
+    assert layers == set(range(len(kept)))
+    assert unpack(stored['backbone._extra_state']).get('kept_blocks', [[0, 0], [0, 1]]) == [list(b) for b in kept]
     assert set(stored) < set(tuned)
 
 
