@@ -109,7 +109,7 @@ def main() -> None:
     if args.as_published:
         tune, pruned = as_published(tune), None if pruned is None else as_published(pruned)
     if args.criterion is not None:
-        tune = scored_by(tune, args.criterion)
+        tune = scored_by(tune, args.criterion, args.keep)
     if args.bridge:
         pruned = with_bridge(pruned or without_sls_hook(tune))
     if args.refit_head:

@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmsls import runs
+from mmsls.criteria import build_criterion
 from mmsls.runs.resuming import is_hook
 
 
@@ -70,8 +71,14 @@ def without_sls_hook(cfg: Config) -> Config:
     return cfg
 
 
-def scored_by(cfg: Config, criterion: str) -> Config:
-    """Return a copy of a config whose blocks are scored by a criterion, at the last validation as before."""
+def scored_by(cfg: Config, criterion: str, keep: float | None = None) -> Config:
+    """Return a copy of a config whose blocks are scored by a criterion, at the last validation as before.
+
+    Args:
+        cfg: The config.
+        criterion: Its name.
+        keep: The share that a decision keeps of single blocks. It may change after scoring, so the config holds 1.
+    """
     cfg = deepcopy(cfg)
     hooks = [dict(hook) for hook in cfg.get('custom_hooks') or []]
     scoring = [hook for hook in hooks if is_hook(hook, 'SLSHook')]
@@ -79,6 +86,10 @@ def scored_by(cfg: Config, criterion: str) -> Config:
         scoring = [{'type': 'mmsls.SLSHook'}]
         hooks += scoring
     scoring[0]['criterion'] = criterion
+    single = build_criterion(criterion).kind == 'importance'
+    scoring[0].pop('max_drop' if single else 'keep', None)
+    if single and keep is not None:
+        scoring[0]['keep'] = 1.0
     cfg.custom_hooks = hooks
     return cfg
 

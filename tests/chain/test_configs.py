@@ -103,3 +103,16 @@ def test_a_criterion_takes_the_place_of_the_hooks_or_gets_one(tune):
 def test_which_config_is_missing_tells_runs_apart(tune):
     assert config_digest(tune, None, tune) == config_digest(tune, None, tune)
     assert config_digest(tune, None, tune) != config_digest(tune, tune, None)
+
+
+def test_single_blocks_need_a_share_which_may_change_after_scoring(detector_cfg, tmp_path):
+    tune = detector_cfg(tmp_path, hooks=[{'type': 'mmsls.SLSHook', 'criterion': 'probe', 'max_drop': 1.0}])
+    half, third = (scored_by(tune, 'Taylor', keep) for keep in (0.5, 0.3))
+    assert config_digest(half) == config_digest(third)
+    check_decision(half, {'keep': 0.5})
+    assert overriding(half, {'keep': 0.5})['keep'] == 0.5
+    with pytest.raises(ValueError, match='keep is not set, and criterion Taylor rates single blocks'):
+        check_decision(scored_by(tune, 'Taylor'), {'keep': None})
+    back = scored_by(half, 'ncm')
+    check_decision(back, {'max_drop': 1.0})
+    assert 'keep' not in back.custom_hooks[0]
