@@ -1,5 +1,4 @@
-# BCCD blood cells on a really pre-trained base: tune adapters on DeiT-Tiny; the last validation writes the pruning
-# index.
+# BCCD blood cells on a really pre-trained base: tune adapters on DeiT-Tiny; the last validation scores the blocks.
 # python tools/train.py configs/bccd_deit/tune.py
 _base_ = [
     'mmdet::_base_/default_runtime.py',

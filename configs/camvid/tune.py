@@ -1,5 +1,4 @@
-# CamVid road scenes: tune adapters on DeiT-Tiny; the last validation writes the pruning index. The whole chain is in
-# README.md; this part alone:
+# CamVid road scenes: tune adapters on DeiT-Tiny; the last validation scores the blocks (whole chain: README.md). Alone:
 # python tools/train.py configs/camvid/tune.py
 _base_ = [
     *['../_base_/' + part for part in ('seg_runtime.py', 'models/segformer_head_small.py', 'datasets/camvid.py')],

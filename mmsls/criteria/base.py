@@ -107,7 +107,7 @@ class FeatureCriterion:
         ...     unit = 'spread'
         ...     def score(self, features, labels, seed):
         ...         return float(features.std())
-        >>> build_criterion('Spread').score(np.eye(2), np.array([0, 1]), seed=0)
+        >>> Spread().score(np.eye(2), np.array([0, 1]), seed=0)
         0.5
     """
 

@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmsls.backbones import PrunedBackbone
-from mmsls.backbones.family import BackboneFamily
+from mmsls.backbones.numbering import BlockNumbers
 from mmsls.deploy.standing_alone import names_of_mmsls
 from mmsls.deploy.task_config import backbone_config
 from mmsls.features.splits import parts_of
@@ -45,7 +45,7 @@ def exported_config(cfg: Config, foundation: Foundation, backbone: PrunedBackbon
 
 def stock_arguments(backbone: Any, our_type: Any) -> dict[str, Any]:
     """Return the type of the host's own backbone and the arguments that build it at the kept depths."""
-    host: Any = next(cls for cls in type(backbone).__mro__ if not issubclass(cls, BackboneFamily))
+    host: Any = next(cls for cls in type(backbone).__mro__ if not issubclass(cls, BlockNumbers))
     # A short name stays one; with a scope, as the class itself or by its path it becomes the host's.
     short = isinstance(our_type, str) and '.' not in our_type
     arguments: dict[str, Any] = {'type': host.__name__ if short else f'{host.__module__.split(".")[0]}.{host.__name__}'}

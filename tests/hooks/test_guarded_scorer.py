@@ -15,6 +15,7 @@ class Scorer:
     """Fails where it is told to, and notes what it is asked for."""
 
     backbone = SimpleNamespace(is_pruned=False)
+    collects = True
 
     def __init__(self, *fails):
         self.fails, self.calls, self.failure, self.sampler = fails, [], None, self
