@@ -78,6 +78,17 @@ def summary(index: PruningIndex) -> str:
     ]
     if index.subset:
         lines.append(f'kept (stage, block): {", ".join(map(str, index.subset))}')
+    about = index.provenance
+    if 'together' in about:
+        asked = (
+            f' (max_drop was {about["asked_max_drop"]:g}: together the stages lose more)'
+            if 'asked_max_drop' in about
+            else ''
+        )
+        lines.append(
+            f'bridged, before any retraining: {about["together"]:.1f} of {about["whole"]:.1f} points of '
+            f'{about["metric"]} on {about["split"]}{asked}'
+        )
     if index.borderline:
         lines.append(
             f'close calls, within {index.rule.margin:g} of their threshold: (stage, block) '
