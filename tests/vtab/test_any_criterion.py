@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,8 @@ import torch
 from mmsls import runs
 from mmsls.criteria import CRITERIA, FeatureCriterion
 from mmsls.pruning_index import PruningIndex
+
+NAMES = itertools.count()
 
 
 @pytest.fixture(scope='module')
@@ -46,7 +50,7 @@ def cfg_of(detector_cfg, segmentor_cfg, vit_cfg, tmp_path):
         hooks = [{'type': 'mmsls.SLSHook', 'max_samples': 60, **hook}]
         cfg = makers[task](tmp_path, hooks=hooks) if task in makers else vit_cfg(custom_hooks=hooks)
         cfg.work_dir = str(tmp_path)
-        cfg.experiment_name = task  # MMEngine keeps the scope of runs that begin in the same second by this name
+        cfg.experiment_name = f'any_{next(NAMES)}'  # MMEngine keys scopes and logs by name and second
         return cfg
 
     return run
