@@ -40,6 +40,28 @@ def run_parser(description: str | None, config_help: str | None = None) -> argpa
     return parser
 
 
+def fitting_parser(
+    description: str | None, config: str, checkpoint: str, name: str, images: int
+) -> argparse.ArgumentParser:
+    """Return a parser for tools that fit a part of a model in closed form and write its checkpoint.
+
+    Args:
+        description: What the tool does.
+        config: What its config is.
+        checkpoint: What its checkpoint is.
+        name: File that it writes in the work directory, unless told otherwise.
+        images: Most training images that are looked at, unless told otherwise.
+    """
+    parser = run_parser(description, config)
+    parser.add_argument('checkpoint', type=path_argument, help=checkpoint)
+    parser.add_argument('--index', type=path_argument, help='pruning index (default: what the config names)')
+    parser.add_argument(
+        '--out', type=path_argument, help=f'checkpoint to write (default: {name} in the work directory)'
+    )
+    parser.add_argument('--images', type=int, default=images, help='most training images that are looked at')
+    return parser
+
+
 def add_rule_options(parser: argparse.ArgumentParser) -> None:
     """Add the settings of the rule; what is not given stays as the config's hook has it."""
     parser.add_argument('--alpha', type=float, help='threshold factor, in (0, 1]')

@@ -6,29 +6,21 @@ import argparse
 from pathlib import Path
 
 from mmsls import runs
-from mmsls.cli import one_line_errors, path_argument, run_parser
+from mmsls.chain.chain import BRIDGED
+from mmsls.cli import fitting_parser, one_line_errors
 from mmsls.report.progress import ChainProgress, terminal
+from mmsls.runs.configs import cut_by
 
 
 def parse_args() -> argparse.Namespace:
-    parser = run_parser(__doc__, 'config that the checkpoint was tuned with, or that of its retraining')
-    parser.add_argument('checkpoint', type=path_argument, help='the model tuned at full depth')
-    parser.add_argument('--index', type=path_argument, help='pruning index (default: what the config names)')
-    parser.add_argument(
-        '--out', type=path_argument, help='checkpoint to write (default: bridged.pth in the work directory)'
-    )
-    parser.add_argument('--images', type=int, default=1000, help='most training images that are looked at')
-    return parser.parse_args()
+    config = 'config that the checkpoint was tuned with, or that of its retraining'
+    return fitting_parser(__doc__, config, 'the model tuned at full depth', BRIDGED, 1000).parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    cfg = runs.load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
-    if args.index is not None:
-        for name in ('kept_depths', 'kept_blocks'):
-            cfg.model.backbone.pop(name, None)
-        cfg.model.backbone.pruning_index = args.index
-    out = Path(args.out or Path(cfg.work_dir) / 'bridged.pth')
+    cfg = cut_by(runs.load_config(args.config, args.work_dir, args.cfg_options, args.launcher), args.index)
+    out = Path(args.out or Path(cfg.work_dir) / BRIDGED)
     runs.start_processes(cfg)
     console = terminal()
     with ChainProgress(console) as progress:

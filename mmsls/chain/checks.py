@@ -7,11 +7,11 @@ from copy import deepcopy
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.evaluator import Evaluator
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from mmsls import runs
+from mmsls.features.trial import built_evaluator
 from mmsls.runs.resuming import check_keeps_checkpoints
 
 PARTS = {
@@ -133,7 +133,4 @@ def check_builds(cfg: Config) -> None:
     loader.num_workers, loader.persistent_workers = 0, False
     loader.pop('prefetch_factor', None)
     dataset = Runner.build_dataloader(loader, seed=0).dataset
-    evaluator = deepcopy(cfg.test_evaluator)
-    if isinstance(evaluator, Mapping) and 'metrics' in evaluator:
-        evaluator = evaluator['metrics']
-    Evaluator(evaluator).dataset_meta = getattr(dataset, 'metainfo', None)
+    built_evaluator(cfg.test_evaluator, dataset)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ class Trial:
 
     def judge(self, loader: DataLoader) -> Judge:
         """Return a new judge for one pass over the images of `validation`."""
-        return Judge(deepcopy(self.cfg[f'{self.split}_evaluator']), loader.dataset)
+        return Judge(self.cfg[f'{self.split}_evaluator'], loader.dataset)
 
 
 class Judge:
@@ -63,10 +64,7 @@ class Judge:
     """
 
     def __init__(self, evaluator: Any, dataset: Any) -> None:
-        if isinstance(evaluator, Mapping) and 'metrics' in evaluator:
-            evaluator = evaluator['metrics']
-        self.evaluator, self.size = Evaluator(evaluator), len(dataset)
-        self.evaluator.dataset_meta = getattr(dataset, 'metainfo', None)
+        self.evaluator, self.size = built_evaluator(evaluator, dataset), len(dataset)
 
     def process(self, outputs: Sequence[Any], batch: Any) -> None:
         """Take what a model made of a batch."""
@@ -78,7 +76,8 @@ class Judge:
         Raises:
             ValueError: If the evaluator gives no number.
         """
-        metrics = {key: float(value) for key, value in self.evaluator.evaluate(self.size).items() if is_finite(value)}
+        found = {key: value for key, value in self.evaluator.evaluate(self.size).items() if is_number(value)}
+        metrics = {key: float(value) for key, value in found.items() if np.isfinite(value)}
         name = headline(metrics)
         if name is None:
             raise ValueError('criterion: the evaluator gives no finite number; are there any images and labels?')
@@ -109,9 +108,23 @@ def is_share(name: str) -> bool:
     return name.rpartition('/')[2].startswith(('mAP', 'bbox_mAP', 'segm_mAP', 'AP', 'AR'))
 
 
-def is_finite(value: Any) -> bool:
-    """Whether a metric is one finite number; mmseg's are numpy's float32."""
-    return np.isscalar(value) and not isinstance(value, str | bool) and bool(np.isfinite(value))
+def is_number(value: Any) -> bool:
+    """Whether a metric is a single number; mmseg's are numpy's float32."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def built_evaluator(evaluator: Any, dataset: Any) -> Evaluator:
+    """Return a host's evaluator of a data set.
+
+    Args:
+        evaluator: Its config, a list of metrics or one, inside an `Evaluator` or not.
+        dataset: The data set, whose class names it needs.
+    """
+    if isinstance(evaluator, Mapping) and 'metrics' in evaluator:
+        evaluator = evaluator['metrics']
+    built = Evaluator(deepcopy(evaluator))
+    built.dataset_meta = getattr(dataset, 'metainfo', None)
+    return built
 
 
 def training_images(cfg: Config, images: int) -> DataLoader:

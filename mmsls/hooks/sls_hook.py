@@ -33,6 +33,9 @@ EXTRA_PASS = (
 class SLSHook(Hook):
     """Write a pruning index from the features of a validation or test run, with no forward pass of its own.
 
+    Criteria that need more than features (`bridged`, `Taylor`) look at the model after the validation, by passes of
+    their own.
+
     In training it scores the last validation, and every `interval`-th one where that is set; in a stand-alone
     validation or test always. A training that stops before its last validation is scored when it ends, with one more
     pass over the validation images. On a backbone that is pruned already it logs the scores and writes no index. A test

@@ -24,7 +24,7 @@ from mmsls.features.trial import training_images
 from mmsls.files.writing import whole_file
 from mmsls.parallel.main_process import on_main_process
 from mmsls.runs.building import build_model
-from mmsls.runs.configs import check_checkpoint, with_bridge
+from mmsls.runs.configs import CUT, check_checkpoint, with_bridge
 
 TOKENS = 200_000
 """Most tokens that a bridge is fitted on, evenly many of each image."""
@@ -76,7 +76,7 @@ def bridge(
 def unpruned_cfg(cfg: Config) -> Config:
     """Return a copy of a config whose backbone stands at full depth."""
     cfg = deepcopy(cfg)
-    for name in ('pruning_index', 'kept_depths', 'kept_blocks', 'bridge'):
+    for name in (*CUT, 'bridge'):
         cfg.model.backbone.pop(name, None)
     return cfg
 

@@ -126,6 +126,25 @@ def check_untuned(options: Mapping[str, Any]) -> None:
         )
 
 
+CUT = ('pruning_index', 'kept_depths', 'kept_blocks')
+"""Arguments of a backbone that say what of it is kept; it takes one of them."""
+
+
+def cut_by(cfg: Config, index: str | None) -> Config:
+    """Return a copy of a config that keeps what an index file says, whatever it names itself; None leaves it as it is.
+
+    Args:
+        cfg: The config.
+        index: Path of the index file.
+    """
+    cfg = deepcopy(cfg)
+    if index is not None:
+        for name in CUT:
+            cfg.model.backbone.pop(name, None)
+        cfg.model.backbone.pruning_index = index
+    return cfg
+
+
 def with_bridge(cfg: Config) -> Config:
     """Return a copy of a config whose backbone has bridges where it is cut."""
     cfg = deepcopy(cfg)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from mmsls.features.score_log import log_scores
 from mmsls.features.scorer import BlockScorer
 from mmsls.features.splits import reported_split_warning, split_dataloader
 from mmsls.features.supplies import supplies
+from mmsls.features.trial import is_number
 from mmsls.files.trouble import naming
 from mmsls.hooks.slim_checkpoint_hook import unwrapped
 from mmsls.parallel.main_process import on_main_process
@@ -155,8 +155,3 @@ def told_base(backbone: PrunedBackbone) -> str:
     """Say what an untuned model's features come from."""
     base = backbone.base_checkpoint
     return f'the untuned base {base!r}' if base else 'the model as it is built, on no base,'
-
-
-def is_number(value: Any) -> bool:
-    """Whether a metric is a single number; mmseg's are numpy's float32."""
-    return isinstance(value, Real) and not isinstance(value, bool)

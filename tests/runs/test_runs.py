@@ -7,6 +7,7 @@ import pytest
 from mmsls import runs
 from mmsls.features.splits import reported_split_warning
 from mmsls.pruning_index import PruningIndex
+from mmsls.runs.configs import CUT, cut_by
 
 HOOKS = [{'type': 'mmsls.SLSHook', 'alpha': 0.4, 'max_samples': 50, 'n_jobs': 1}]
 
@@ -106,3 +107,14 @@ def test_the_configs_of_a_chain_are_read_alike(cfg, tmp_path):
     assert none is None
     for one in (tune, baseline):
         assert (one.work_dir, one.randomness.seed, one.launcher) == ('elsewhere', 5, 'slurm')
+
+
+@pytest.mark.parametrize(
+    'own', [{}, {'kept_depths': (1, 1, 1, 1)}, {'kept_blocks': [[0, 0]]}, {'pruning_index': 'old'}]
+)
+def test_an_index_takes_the_place_of_whatever_a_config_keeps(cfg, own):
+    cfg.model.backbone.update(own)
+    cut = cut_by(cfg, 'new.json').model.backbone
+    assert {name: cut[name] for name in CUT if name in cut} == {'pruning_index': 'new.json'}
+    assert cut_by(cfg, None).model.backbone == cfg.model.backbone
+    assert all(cfg.model.backbone[name] == value for name, value in own.items())
