@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from copy import deepcopy
-from typing import Any
 
 import torch
 from common import show
@@ -20,21 +18,20 @@ from mmengine.config import DictAction
 from torch import Tensor
 
 from mmsls import runs
-from mmsls.backbones.bridge import LinearBridge
-from mmsls.backbones.bridge_fit import BridgeFit, share_of
 from mmsls.backbones.lookup import find_backbone
-from mmsls.backbones.replay import Pass, recording, substituted
+from mmsls.backbones.replay import Pass
+from mmsls.criteria.trying import Bridges, fitted_bridges, judged
 from mmsls.features.trial import Trial
 from mmsls.scoring import BlockId
 
-Ends = tuple[int, int]
-"""Of a run of removed blocks: the last block before it, and its own last."""
+Run = tuple[int, int]
+"""A run of removed blocks: the last block before it, and its own last."""
 
 
 class WithoutRun:
     """What stands in for each block where a run is bridged (see `substituted`)."""
 
-    def __init__(self, run: Ends, bridges: dict[Ends, LinearBridge], passes: Sequence[Pass]) -> None:
+    def __init__(self, run: Run, bridges: Bridges, passes: Sequence[Pass]) -> None:
         self.run, self.bridges, self.passes = run, bridges, passes
         self.held: dict[int, Tensor] = {}
 
@@ -43,48 +40,14 @@ class WithoutRun:
         before, last = self.run
         if block[1] <= before:
             return lambda _: self.passes[number][block]
-        return None if block[1] > last else lambda x: self._stand_in(number, block[1], x)
+        return None if block[1] > last else lambda x: self._stand_in(number, block, x)
 
-    def _stand_in(self, number: int, block: int, x: Tensor) -> Tensor:
+    def _stand_in(self, number: int, block: BlockId, x: Tensor) -> Tensor:
         before = self.run[0]
-        if block == before + 1:
+        if block[1] == before + 1:
             self.held[number] = x
-        bridge = self.bridges.get((before, block))
+        bridge = self.bridges.get(((0, before), block))
         return x if bridge is None else bridge(self.held[number])
-
-
-def fitted(model: Any, trial: Trial, wanted: Sequence[Ends]) -> dict[Ends, LinearBridge]:
-    """Fit a bridge for every pair of ends in one pass over training images."""
-    backbone, loader = find_backbone(model), trial.training(1000)
-    share = share_of(200_000, len(loader.dataset))
-    fits = {ends: BridgeFit(backbone.bridge_to((0, ends[1])), share) for ends in wanted}
-    with recording(backbone.iter_blocks) as passes:
-        for batch in loader:
-            model.test_step(deepcopy(batch))
-            for found in passes:
-                for (before, last), fit in fits.items():
-                    fit.add(found[0, before], found[0, last])
-            passes.clear()
-    for fit in fits.values():
-        fit.solve()
-    return {ends: fit.bridge for ends, fit in fits.items()}
-
-
-def judged(
-    model: Any, trial: Trial, bridges: dict[Ends, LinearBridge], every: Sequence[Ends]
-) -> tuple[str, float, dict[Ends, float]]:
-    """Return the metric, that of the whole model, and that without each run."""
-    backbone, loader = find_backbone(model), trial.validation()
-    whole, judges = trial.judge(loader), {run: trial.judge(loader) for run in every}
-    for batch in loader:
-        with recording(backbone.iter_blocks) as passes:
-            whole.process(model.test_step(deepcopy(batch)), batch)
-        for run, judge in judges.items():
-            with substituted(backbone.iter_blocks, WithoutRun(run, bridges, passes)):
-                outputs = model.test_step(deepcopy(batch))
-            judge.process(outputs, batch)
-    name, value = whole.points()
-    return name, value, {run: judge.points()[1] for run, judge in judges.items()}
 
 
 def main() -> None:
@@ -101,10 +64,15 @@ def main() -> None:
     (depth,) = backbone.depths
     every = [(last - length, last) for length in args.lengths for last in range(length, depth)]
     read = [block for _, block in backbone.bridge_targets()]
-    ends = {(before, block) for before, last in every for block in (*read, last) if before < block <= last}
+    ends = {((0, before), (0, block)) for before, last in every for block in (*read, last) if before < block <= last}
+    ways: list[Run | None] = [None, *every]
     with torch.no_grad():
         trial = Trial(cfg, args.split)
-        name, value, found = judged(model, trial, fitted(model, trial, sorted(ends)), every)
+        bridges = fitted_bridges(model, trial, sorted(ends))
+        name, (value, *points) = judged(
+            model, trial, ways, lambda run, passes: run and WithoutRun(run, bridges, passes)
+        )
+    found = dict(zip(every, points, strict=True))
     rows = []
     for length in args.lengths:
         values = (found.get((last - length, last)) for last in range(1, depth))

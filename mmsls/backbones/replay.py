@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 from torch import Tensor, nn
@@ -72,3 +73,27 @@ def substituted(blocks: Callable[[], Iterator[tuple[BlockId, nn.Module]]], subst
     finally:
         for block in changed:
             del block.__dict__['forward']
+
+
+class _Enough(Exception):
+    """Ends a forward pass whose wanted part has run."""
+
+
+def run_up_to(model: Any, module: nn.Module, batch: Any) -> None:
+    """Run a model's `test_step` on a copy of a batch, and end it behind a module: no head runs for nothing.
+
+    A model that sees an image in several crops (`test_cfg.mode='slide'`) runs to its end, since every crop is a pass.
+    """
+    slides = (getattr(model, 'test_cfg', None) or {}).get('mode') == 'slide'
+
+    def end(*_: Any) -> None:
+        raise _Enough
+
+    handle = None if slides else module.register_forward_hook(end)
+    try:
+        model.test_step(deepcopy(batch))
+    except _Enough:
+        pass  # what was wanted has run; nobody else raises it
+    finally:
+        if handle is not None:
+            handle.remove()

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from mmengine.logging import print_log
 from torch import Tensor
 
 from mmsls.backbones import PrunedBackbone
-from mmsls.backbones.bridge import LinearBridge
-from mmsls.backbones.bridge_fit import BridgeFit, share_of
-from mmsls.backbones.replay import Pass, recording, substituted
+from mmsls.backbones.replay import Pass, Substitute
 from mmsls.criteria.base import CRITERIA, Evidence, Trial
+from mmsls.criteria.trying import Bridges, fitted_bridges, judged
 from mmsls.scoring import BlockId
 from mmsls.scoring.curve import POINTS
 
 Cut = Mapping[int, int]
 """The topmost block that is kept, of every stage that is cut."""
-Bridges = dict[tuple[BlockId, BlockId], LinearBridge]
-"""Bridges from the last kept block to a removed one that something reads."""
 
 
 @CRITERIA.register_module()
@@ -88,8 +83,6 @@ class Bridged:
         cut = {stage: depth - 1 for stage, depth in enumerate(kept) if 0 < depth < full[stage] and stage in read}
         return self._judged(evidence.model, evidence.backbone, evidence.trial, [cut])[0]
 
-    # Fitting.
-
     def _fitted(self, model: Any, backbone: PrunedBackbone, trial: Trial) -> Bridges:
         wanted = [
             (block, target)
@@ -97,45 +90,14 @@ class Bridged:
             for target in backbone.bridge_targets()
             if target[0] == block[0] and target[1] > block[1]
         ]
-        loader = trial.training(self.images)
-        share = share_of(self.tokens, len(loader.dataset))
-        device = next(model.parameters()).device
-        fits = {ends: BridgeFit(backbone.bridge_to(ends[1]).to(device), share) for ends in wanted}
-        groups = list(in_groups(fits, self.memory))
-        for number, group in enumerate(groups):
-            with recording(backbone.iter_blocks) as passes:
-                for done, batch in enumerate(loader, 1):
-                    model.test_step(deepcopy(batch))
-                    for found in passes:
-                        for (block, target), fit in group.items():
-                            fit.add(found[block], found[target])
-                    passes.clear()
-                    if trial.on_batch:
-                        trial.on_batch(number * len(loader) + done, len(groups) * len(loader))
-            for fit in group.values():
-                fit.solve()
-                fit.sums.clear()
-        return {ends: fit.bridge for ends, fit in fits.items()}
-
-    # Judging.
+        return fitted_bridges(model, trial, wanted, self.images, self.tokens, self.memory)
 
     def _judged(self, model: Any, backbone: PrunedBackbone, trial: Trial, cuts: Sequence[Cut]) -> list[float]:
-        loader = trial.validation()
-        judges = [trial.judge(loader) for _ in cuts]
-        for done, batch in enumerate(loader, 1):
-            with recording(backbone.iter_blocks) as passes:
-                outputs = model.test_step(deepcopy(batch))
-            for cut, judge in zip(cuts, judges, strict=True):
-                if cut:
-                    with substituted(backbone.iter_blocks, StandIn(cut, self.bridges, passes, backbone)):
-                        outputs = model.test_step(deepcopy(batch))
-                judge.process(outputs, batch)
-            if trial.on_batch:
-                trial.on_batch(done, len(loader))
-        points = [judge.points() for judge in judges]
-        self.metric = points[0][0]
-        print_log(f'Bridged: judged by {self.metric} in points, on {len(loader.dataset)} images', 'current')
-        return [value for _, value in points]
+        def stand_in(cut: Cut, passes: Sequence[Pass]) -> Substitute | None:
+            return StandIn(cut, self.bridges, passes, backbone) if cut else None
+
+        self.metric, points = judged(model, trial, cuts, stand_in)
+        return points
 
 
 class StandIn:
@@ -178,17 +140,3 @@ def below_top(backbone: PrunedBackbone) -> list[BlockId]:
 def last_of(cut: Cut) -> BlockId:
     """Return the last kept block of a cut in one stage."""
     return next(iter(cut.items()))
-
-
-def in_groups(
-    fits: Mapping[tuple[BlockId, BlockId], BridgeFit], memory: int
-) -> Iterator[dict[tuple[BlockId, BlockId], BridgeFit]]:
-    """Split fits so that the sums of each group take no more than so many bytes, or the group is a single fit."""
-    group: dict[tuple[BlockId, BlockId], BridgeFit] = {}
-    for ends, fit in fits.items():
-        if group and sum(one.bytes for one in group.values()) + fit.bytes > memory:
-            yield group
-            group = {}
-        group[ends] = fit
-    if group:
-        yield group

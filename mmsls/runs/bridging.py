@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from mmsls.backbones.bridge_fit import BridgeFit, FittedBridge, share_of
 from mmsls.backbones.lookup import find_backbone
+from mmsls.backbones.replay import run_up_to
 from mmsls.backbones.tensor_files import read_torch
 from mmsls.checkpoint.slimming import slim
 from mmsls.features.trial import training_images
@@ -92,10 +93,6 @@ def write_checkpoint(model: nn.Module, source: str, path: Path) -> None:
         torch.save(content, file)
 
 
-class _Enough(Exception):
-    """Ends a forward pass whose wanted part is there."""
-
-
 @torch.no_grad()
 def fit_bridges(
     full: nn.Module, cut: nn.Module, loader: DataLoader, on_batch: Callable[[int, int], None] | None = None
@@ -141,28 +138,16 @@ def fit_bridges(
     return fitted
 
 
-def tokens_at(model: Any, module: nn.Module, batch: Any, after: bool) -> list[Tensor]:
-    """Return the tokens (B, K + L, C) before or after a module in every pass of the backbone over a batch.
-
-    Nothing above the module is run, unless the model sees an image in several crops.
-    """
+def tokens_at(model: nn.Module, module: nn.Module, batch: Any, after: bool) -> list[Tensor]:
+    """Return the tokens (B, K + L, C) before or after a module in every pass of the backbone over a batch."""
     found: list[Tensor] = []
-    several = getattr(model, 'test_cfg', None) and model.test_cfg.get('mode') == 'slide'
-
-    def note(tokens: Tensor) -> None:
-        found.append(tokens)
-        if not several:
-            raise _Enough
-
     handle = (
-        module.register_forward_hook(lambda _, __, output: note(output))
+        module.register_forward_hook(lambda _, __, output: found.append(output))
         if after
-        else module.register_forward_pre_hook(lambda _, inputs: note(inputs[0]))
+        else module.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0]))
     )
     try:
-        model.test_step(deepcopy(batch))
-    except _Enough:
-        pass
+        run_up_to(model, module, batch)
     finally:
         handle.remove()
     return found

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
-from mmsls.backbones.replay import recording, substituted
+from mmsls.backbones.replay import recording, run_up_to, substituted
 
 
 @pytest.fixture
@@ -58,3 +59,33 @@ def test_none_lets_a_block_run_and_a_failure_leaves_all_as_it_was(model):
         model(image())
     assert torch.equal(model(image())[-1], before[-1])
     assert not any('forward' in vars(block) for _, block in model.iter_blocks())
+
+
+class Headed(nn.Module):
+    """A model with a head that notes when it runs."""
+
+    def __init__(self, backbone, **settings):
+        super().__init__()
+        self.backbone, self.judged, self.test_cfg = backbone, [], settings
+
+    def test_step(self, batch):
+        self.judged.append(self.backbone(batch.pop()))
+
+
+@torch.no_grad()
+def test_no_head_runs_where_only_blocks_are_wanted(model):
+    headed, batch, third = Headed(model), [image()], dict(model.iter_blocks())[0, 2]
+    with recording(model.iter_blocks) as passes:
+        run_up_to(headed, third, batch)
+    assert list(passes[0]) == [(0, 0), (0, 1), (0, 2)]
+    assert headed.judged == []
+    assert len(batch) == 1
+    headed.test_step(batch)
+    assert len(headed.judged) == 1
+
+
+@torch.no_grad()
+def test_crops_are_all_run(model):
+    headed = Headed(model, mode='slide')
+    run_up_to(headed, dict(model.iter_blocks())[0, 0], [image()])
+    assert len(headed.judged) == 1

@@ -8,7 +8,7 @@ import torch
 from mmsls import runs
 from mmsls.backbones.bridge_fit import BridgeFit
 from mmsls.criteria import Bridged, Evidence, build_criterion
-from mmsls.criteria.bridged import in_groups
+from mmsls.criteria.trying import in_groups
 from mmsls.features.trial import Trial
 from mmsls.pruning_index import PruningIndex
 from mmsls.runs.configs import with_bridge
