@@ -29,7 +29,7 @@ def main() -> None:
     for bridge in fitted:
         console.print(bridge, highlight=False, soft_wrap=True)
     console.print(
-        f'wrote {out}; test it with model.backbone.bridge=True and the same index, or retrain from it (load_from)',
+        f'wrote {out}; test it with the same index and model.backbone.bridge=True (or its rank), or retrain from it (load_from)',
         highlight=False,
         soft_wrap=True,
     )
