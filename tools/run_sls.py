@@ -65,8 +65,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--restart', action='store_true', help='forget an earlier run in the work directory')
     parser.add_argument('--verbose', action='store_true', help="show the host's log lines too")
     args = parser.parse_args()
-    if args.as_published and any((args.criterion, args.bridge, args.bridge_rank, args.refit_head, args.max_drop is not None)):
-        parser.error('--as-published goes without --criterion, --bridge, --bridge-rank, --refit-head and --max-drop: other ways')
+    others = (args.criterion, args.bridge, args.bridge_rank, args.refit_head, args.max_drop)
+    if args.as_published and not all(value in (None, False) for value in others):
+        parser.error('--as-published goes without --criterion, --bridge, --bridge-rank, --refit-head and --max-drop')
     return args
 
 

@@ -31,8 +31,8 @@ class LinearBridge(nn.Module):
 
     An extra token (a class token) takes part of all others: `e + W' [e, mean of the tokens] + b'`. Fitted by least
     squares on unlabelled images (`mmsls.runs.fit_bridges`); a relative of ReplaceMe (arXiv 2505.02819), which does so
-    for language models. With a rank r the matrix W is a product of (C, r) and (r, C), so that it takes 2 C r weights of the
-    task's and not C^2; only the second factor is zeros then, or training could move neither.
+    for language models. With a rank r the matrix W is a product of (C, r) and (r, C) and takes 2 C r weights
+    instead of C^2; only the second factor is zeros then, or training could move neither.
 
     Args:
         embed_dims: Width C of the tokens.

@@ -91,7 +91,8 @@ class BridgeFit:
         Raises:
             ValueError: If there were no images.
         """
-        solved = {name: reduce(add, all_gather_object(sums)).solve(rank=self.bridge.rank) for name, sums in self.sums.items()}
+        whole = {name: reduce(add, all_gather_object(sums)) for name, sums in self.sums.items()}
+        solved = {name: sums.solve(rank=self.bridge.rank) for name, sums in whole.items()}
         for name, linear in self.bridge.maps().items():
             if not solved[name].explained < 0:
                 take(linear, solved[name])

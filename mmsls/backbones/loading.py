@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-import torch
 from mmengine.logging import print_log
 
 from mmsls.backbones.base_weights import SHOWN

@@ -88,7 +88,8 @@ def scored_by(cfg: Config, criterion: str, keep: float | None = None, rank: int 
         scoring = [{'type': 'mmsls.SLSHook'}]
         hooks += scoring
     built = build_criterion(criterion)
-    scoring[0]['criterion'] = {'type': type(built).__name__, 'rank': rank} if rank and needs_of(built) == 'trial' else criterion
+    ranked = rank is not None and needs_of(built) == 'trial'
+    scoring[0]['criterion'] = {'type': type(built).__name__, 'rank': rank} if ranked else criterion
     single = built.kind == 'importance'
     scoring[0].pop('max_drop' if single else 'keep', None)
     if single and keep is not None:

@@ -45,9 +45,7 @@ class Bridged:
     needs = 'trial'
     default_scope = 'stage'
 
-    def __init__(
-        self, images: int = 1000, tokens: int = 200_000, memory: int = 2**30, rank: int | None = None
-    ) -> None:
+    def __init__(self, images: int = 1000, tokens: int = 200_000, memory: int = 2**30, rank: int | None = None) -> None:
         for name, value in (('images', images), ('tokens', tokens), ('memory', memory)):
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f'Bridged.{name} is {value!r}; it must be a whole number of at least 1')

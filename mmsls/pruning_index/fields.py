@@ -63,7 +63,7 @@ def is_sha256(value: Any) -> bool:
 
 
 def is_bridge_setting(value: Any) -> bool:
-    """Whether a value says which bridges there are: True, False, or the rank of their maps, at least 2 (1 equals True)."""
+    """Whether a value says which bridges there are: True, False, or a rank of at least 2 (1 equals True)."""
     return isinstance(value, bool) or (is_int(value) and value >= 2)
 
 

@@ -80,12 +80,14 @@ def test_no_images_is_said():
 
 
 @pytest.mark.parametrize('extra', [False, True])
+@torch.no_grad()
 def test_a_bridge_of_a_rank_is_fitted_and_smaller(extra):
     grid = SimpleNamespace(shape=(3, 4)) if extra else None
     truth, bridge = LinearBridge(8, (0, 3), grid, setting=2), LinearBridge(8, (0, 3), grid, setting=2)
     for parameter in truth.parameters():
         torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(parameter.numel()))
-    assert sum(p.numel() for p in bridge.parameters()) < sum(p.numel() for p in LinearBridge(8, (0, 3), grid).parameters())
+    sizes = [sum(p.numel() for p in one.parameters()) for one in (bridge, LinearBridge(8, (0, 3), grid))]
+    assert sizes[0] < sizes[1]
     fit = BridgeFit(bridge)
     for seed in range(8):
         x = torch.randn(4, 12 + extra, 8, generator=torch.Generator().manual_seed(seed))

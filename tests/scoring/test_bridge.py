@@ -59,7 +59,7 @@ def test_a_bounded_rank_is_the_best_map_of_that_rank() -> None:
     np.testing.assert_allclose(two.basis.T @ two.basis, np.eye(2), atol=1e-9)
     np.testing.assert_allclose(two.matrix[:-1], matrix, atol=5e-3)
     assert 1 > two.explained > 0.999 > one.explained > 0.5
-    # No other map of rank 1 comes closer, such as the leading singular vector of the full map, which ignores the inputs.
+    # No other map of rank 1 comes closer, such as the leading singular vector of the full one, whatever the inputs.
     whole = sum(sums.folds[1:], sums.folds[0])
     u, s, v = np.linalg.svd(full.matrix[:-1])
     slope = s[0] * np.outer(u[:, 0], v[0])
