@@ -26,10 +26,11 @@ def main() -> None:
     with ChainProgress(console) as progress:
         stage = progress.stage('bridge', False)
         fitted = runs.bridge(cfg, args.checkpoint, out, args.images, stage.on_batch)
+    setting = cfg.model.backbone.get('bridge') or True
     for bridge in fitted:
         console.print(bridge, highlight=False, soft_wrap=True)
     console.print(
-        f'wrote {out}; test it with model.backbone.bridge=True and the same index, or retrain from it (load_from)',
+        f'wrote {out}; test it with the same index and model.backbone.bridge={setting}, or retrain from it (load_from)',
         highlight=False,
         soft_wrap=True,
     )

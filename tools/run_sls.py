@@ -41,6 +41,9 @@ def parse_args() -> argparse.Namespace:
         help='fit a linear bridge in the place of what is removed, and retrain from there (also: backbone.bridge=True)',
     )
     parser.add_argument(
+        '--bridge-rank', type=int, help='as --bridge, with maps of at most this rank (also: backbone.bridge=RANK)'
+    )
+    parser.add_argument(
         '--as-published',
         action='store_true',
         help="the paper's way whatever the config says: SLS's scores, read by alpha, nothing mended",
@@ -62,8 +65,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--restart', action='store_true', help='forget an earlier run in the work directory')
     parser.add_argument('--verbose', action='store_true', help="show the host's log lines too")
     args = parser.parse_args()
-    if args.as_published and any((args.criterion, args.bridge, args.refit_head, args.max_drop is not None)):
-        parser.error('--as-published goes without --criterion, --bridge, --refit-head and --max-drop: other ways')
+    others = (args.criterion, args.bridge, args.bridge_rank, args.refit_head, args.max_drop)
+    if args.as_published and not all(value in (None, False) for value in others):
+        parser.error('--as-published goes without --criterion, --bridge, --bridge-rank, --refit-head and --max-drop')
     return args
 
 
@@ -120,9 +124,10 @@ def main() -> None:
     if args.as_published:
         tune, pruned = as_published(tune), None if pruned is None else as_published(pruned)
     if args.criterion is not None:
-        tune = scored_by(tune, args.criterion, args.keep)
-    if args.bridge:
-        pruned = with_bridge(pruned or without_sls_hook(tune))
+        tune = scored_by(tune, args.criterion, args.keep, args.bridge_rank)
+    if args.bridge or args.bridge_rank is not None:
+        rank = True if args.bridge_rank is None else args.bridge_rank
+        pruned = with_bridge(pruned or without_sls_hook(tune), rank)
     if args.refit_head:
         pruned = with_refit(pruned or without_sls_hook(tune))
     work_dir = Path(tune.work_dir)

@@ -14,10 +14,10 @@ from torch import nn
 from mmsls.adapters.base import adapter_class, normalise_adapter_cfg
 from mmsls.adapters.placement import PLACEMENT, chosen_blocks
 from mmsls.adapters.selections import Selection, selected_parameters
-from mmsls.backbones.arguments import check_flag
 from mmsls.backbones.base_files import read_base
 from mmsls.backbones.base_record import BaseRecord
 from mmsls.backbones.base_weights import load_base
+from mmsls.backbones.bridge import BridgeSetting, check_bridge
 from mmsls.backbones.frozen_base import NAMED_BASE, FrozenBase
 from mmsls.backbones.identity import EXTRA_STATE
 from mmsls.backbones.recomputing import mend_checkpointing
@@ -46,7 +46,7 @@ class PrunedBackbone(FrozenBase):
         adapter: Mapping[str, Any] | None,
         pruning_index: str | os.PathLike[str] | None,
         kept_depths: int | Sequence[int] | None,
-        bridge: bool = False,
+        bridge: BridgeSetting = False,
         kept_blocks: Sequence[Sequence[int]] | None = None,
     ) -> None:
         """Truncate, load and freeze the base, then insert adapters and bridges.
@@ -66,7 +66,7 @@ class PrunedBackbone(FrozenBase):
         self.base_record = BaseRecord()
         kept, index = resolve_kept_blocks(self.fingerprint(), pruning_index, kept_depths, kept_blocks)
         self.kept_depths, self.subset = block_counts(kept, len(self.depths)), unless_lowest(kept)
-        check_flag('bridge', bridge)
+        check_bridge(bridge)
         if bridge and self.subset:
             raise ValueError(
                 f'bridge: it stands behind the lowest blocks of a stage, and kept_blocks {self.subset} are others; '
@@ -78,7 +78,7 @@ class PrunedBackbone(FrozenBase):
             self._load_base(os.fspath(base_checkpoint))
         if self.adapter_cfg is not None:
             self._insert_adapters(self.adapter_cfg)
-        self.bridge = bridge and self.is_pruned
+        self.bridge = bridge if self.is_pruned else False
         if self.bridge:
             self.insert_bridges()
         if base_checkpoint is not None:

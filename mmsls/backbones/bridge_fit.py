@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
+from typing import Any
 
 import torch
 from mmengine.dist import all_gather_object
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmsls.backbones.bridge import LinearBridge
+from mmsls.backbones.bridge import LinearBridge, output_layer
 from mmsls.scoring import BlockId
 from mmsls.scoring.bridge import FOLDS, BridgeMap, BridgeSums
 
@@ -62,7 +63,8 @@ class BridgeFit:
     @property
     def bytes(self) -> int:
         """Memory that the sums take once they are there."""
-        sizes = [(linear.in_features + 1, linear.out_features) for linear in self.bridge.maps().values()]
+        out = self.bridge.embed_dims
+        sizes = [((2 if name == 'extra' else 1) * out + 1, out) for name in self.bridge.maps()]
         return sum(8 * FOLDS * width * (width + out) for width, out in sizes)
 
     def add(self, x: Tensor, y: Tensor) -> None:
@@ -89,7 +91,8 @@ class BridgeFit:
         Raises:
             ValueError: If there were no images.
         """
-        solved = {name: reduce(add, all_gather_object(sums)).solve() for name, sums in self.sums.items()}
+        whole = {name: reduce(add, all_gather_object(sums)) for name, sums in self.sums.items()}
+        solved = {name: sums.solve(rank=self.bridge.rank) for name, sums in whole.items()}
         for name, linear in self.bridge.maps().items():
             if not solved[name].explained < 0:
                 take(linear, solved[name])
@@ -98,10 +101,15 @@ class BridgeFit:
 
 
 @torch.no_grad()
-def take(linear: nn.Linear, fitted: BridgeMap) -> None:
-    """Write a fitted map into a layer, in place."""
-    linear.weight.copy_(torch.from_numpy(fitted.matrix[:-1].T.copy()))
-    linear.bias.copy_(torch.from_numpy(fitted.matrix[-1].copy()))
+def take(linear: Any, fitted: BridgeMap) -> None:
+    """Write a fitted map into a layer, or into the two of a product, in place."""
+    slope, last = fitted.matrix[:-1], output_layer(linear)
+    if fitted.basis is None:
+        last.weight.copy_(torch.from_numpy(slope.T.copy()))
+    else:
+        linear[0].weight.copy_(torch.from_numpy((slope @ fitted.basis).T.copy()))
+        last.weight.copy_(torch.from_numpy(fitted.basis.copy()))
+    last.bias.copy_(torch.from_numpy(fitted.matrix[-1].copy()))
 
 
 def share_of(tokens: int, images: int) -> int:

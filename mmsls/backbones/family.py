@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from mmsls.backbones.base_files import StateDict
-from mmsls.backbones.bridge import LinearBridge
+from mmsls.backbones.bridge import BridgeSetting, LinearBridge
 from mmsls.backbones.numbering import BlockNumbers
 from mmsls.backbones.tokens import BlockTokens
 from mmsls.pruning_index.foundation import FINGERPRINT, IDENTITY, Foundation
@@ -37,8 +37,8 @@ class BackboneFamily(BlockNumbers):
     base_sha256: str | None = None
     adapter_cfg: dict[str, Any] | None = None
     base_checkpoint: str | None = None
-    bridge: bool = False
-    """Whether linear bridges stand in for the removed blocks that something reads."""
+    bridge: BridgeSetting = False
+    """Whether linear bridges stand in for the removed blocks that something reads, and of which rank."""
     output_blocks: tuple[int, ...] = ()
     """Which block each output of a ViT comes from; empty where outputs are stages.
 
@@ -64,7 +64,7 @@ class BackboneFamily(BlockNumbers):
         """Return the blocks whose output something outside their stage reads, at full depth, bottom first."""
         raise NotImplementedError
 
-    def bridge_to(self, target: BlockId) -> LinearBridge:
+    def bridge_to(self, target: BlockId, setting: BridgeSetting = True) -> LinearBridge:
         """Return a new bridge that may stand for a block."""
         raise NotImplementedError
 
@@ -72,7 +72,7 @@ class BackboneFamily(BlockNumbers):
         """Put a bridge behind the kept blocks for every removed block whose output something reads, in place."""
         for stage, block in self.bridge_targets():
             if block >= self.kept_depths[stage]:  # bridges stand behind the lowest blocks alone
-                self.block_lists()[stage].append(self.bridge_to((stage, block)))
+                self.block_lists()[stage].append(self.bridge_to((stage, block), self.bridge))
 
     def base_keys(self, state: StateDict) -> StateDict:
         """Translate a base's tensors to the host's key style and drop what the family never loads."""

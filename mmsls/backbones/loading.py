@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-import torch
 from mmengine.logging import print_log
 
 from mmsls.backbones.base_weights import SHOWN
@@ -47,10 +46,10 @@ def check_identity(backbone: FrozenBase, theirs: Foundation) -> None:
             f'kept_blocks: this checkpoint does not hold block {lacking[0]}, which the model keeps; it holds '
             f'{theirs.kept_blocks or theirs.kept_depths}, the model {backbone.subset or backbone.kept_depths}'
         )
-    if theirs.bridge and (not backbone.bridge or kept != backbone.kept_depths):
+    if theirs.bridge and (theirs.bridge != backbone.bridge or kept != backbone.kept_depths):
         raise ValueError(
-            f'bridge: this checkpoint bridges what was removed above kept_depths {kept}, the model has '
-            f'bridge={backbone.bridge} at {backbone.kept_depths}: set bridge=True at those depths, or fit a bridge of '
+            f'bridge: this checkpoint has bridge={theirs.bridge} above kept_depths {kept}, the model has '
+            f'bridge={backbone.bridge} at {backbone.kept_depths}: set the same at those depths, or fit a bridge of '
             'its own from the unbridged checkpoint'
         )
 
@@ -124,10 +123,12 @@ def check_brings_base(backbone: FrozenBase, state: State, prefix: str, own: Coll
 def begin_bridges(backbone: FrozenBase, state: State, prefix: str) -> None:
     """Let bridges that a checkpoint knows nothing of change nothing, in place."""
     new = [f'{name}.{key}' for name, bridge in backbone.bridges().items() for key in bridge.state_dict()]
+    for bridge in backbone.bridges().values():
+        bridge.reset()
     own = tensors_of(backbone)
     for key in new:
-        state[prefix + key] = torch.zeros_like(own[key])
-    say(backbone, 'tensors of bridges are not in this checkpoint and begin as zeros: fit them (tools/bridge.py)', new)
+        state[prefix + key] = own[key].detach().clone()
+    say(backbone, 'tensors of bridges are not in this checkpoint and change nothing: fit them (tools/bridge.py)', new)
 
 
 def refit(backbone: FrozenBase, state: State, prefix: str) -> None:

@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from mmsls import runs
 from mmsls.criteria import build_criterion
+from mmsls.criteria.choosing import needs_of
 from mmsls.runs.resuming import is_hook
 
 
@@ -71,13 +72,14 @@ def without_sls_hook(cfg: Config) -> Config:
     return cfg
 
 
-def scored_by(cfg: Config, criterion: str, keep: float | None = None) -> Config:
+def scored_by(cfg: Config, criterion: str, keep: float | None = None, rank: int | None = None) -> Config:
     """Return a copy of a config whose blocks are scored by a criterion, at the last validation as before.
 
     Args:
         cfg: The config.
         criterion: Its name.
         keep: The share that a decision keeps of single blocks. It may change after scoring, so the config holds 1.
+        rank: Highest rank of the bridges that a criterion tries the model with, where it has such ones.
     """
     cfg = deepcopy(cfg)
     hooks = [dict(hook) for hook in cfg.get('custom_hooks') or []]
@@ -85,8 +87,10 @@ def scored_by(cfg: Config, criterion: str, keep: float | None = None) -> Config:
     if not scoring:
         scoring = [{'type': 'mmsls.SLSHook'}]
         hooks += scoring
-    scoring[0]['criterion'] = criterion
-    single = build_criterion(criterion).kind == 'importance'
+    built = build_criterion(criterion)
+    ranked = rank is not None and needs_of(built) == 'trial'
+    scoring[0]['criterion'] = {'type': type(built).__name__, 'rank': rank} if ranked else criterion
+    single = built.kind == 'importance'
     scoring[0].pop('max_drop' if single else 'keep', None)
     if single and keep is not None:
         scoring[0]['keep'] = 1.0

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mmsls.backbones import PrunedBackbone
+from mmsls.backbones.bridge import BridgeSetting, check_bridge
 from mmsls.backbones.replay import Pass, Substitute
 from mmsls.criteria.base import CRITERIA, Evidence, Trial
 from mmsls.criteria.trying import Bridges, fitted_bridges, judged
@@ -33,9 +34,10 @@ class Bridged:
         images: Most training images that bridges are fitted on.
         tokens: Most tokens of them, evenly many of each image.
         memory: Most bytes of sums at a time; more take more passes over the training images.
+        rank: Highest rank of the bridges, where the model will have such ones (`bridge=rank`); None: any.
 
     Raises:
-        ValueError: If an argument is below 1.
+        ValueError: If an argument is below 1, or the rank below 2.
     """
 
     kind = 'depth'
@@ -43,10 +45,12 @@ class Bridged:
     needs = 'trial'
     default_scope = 'stage'
 
-    def __init__(self, images: int = 1000, tokens: int = 200_000, memory: int = 2**30) -> None:
+    def __init__(self, images: int = 1000, tokens: int = 200_000, memory: int = 2**30, rank: int | None = None) -> None:
         for name, value in (('images', images), ('tokens', tokens), ('memory', memory)):
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f'Bridged.{name} is {value!r}; it must be a whole number of at least 1')
+        self.setting: BridgeSetting = True if rank is None else rank
+        check_bridge(self.setting)
         self.images, self.tokens, self.memory = images, tokens, memory
         self.metric = ''
         self.bridges: Bridges = {}
@@ -90,7 +94,7 @@ class Bridged:
             for target in backbone.bridge_targets()
             if target[0] == block[0] and target[1] > block[1]
         ]
-        return fitted_bridges(model, trial, wanted, self.images, self.tokens, self.memory)
+        return fitted_bridges(model, trial, wanted, self.images, self.tokens, self.memory, self.setting)
 
     def _judged(self, model: Any, backbone: PrunedBackbone, trial: Trial, cuts: Sequence[Cut]) -> list[float]:
         def stand_in(cut: Cut, passes: Sequence[Pass]) -> Substitute | None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from mmengine.logging import print_log
 
-from mmsls.backbones.bridge import LinearBridge
+from mmsls.backbones.bridge import BridgeSetting, LinearBridge
 from mmsls.backbones.bridge_fit import BridgeFit, share_of
 from mmsls.backbones.lookup import find_backbone
 from mmsls.backbones.replay import Pass, Substitute, recording, run_up_to, substituted
@@ -27,6 +27,7 @@ def fitted_bridges(
     images: int = 1000,
     tokens: int = 200_000,
     memory: int = 2**30,
+    setting: BridgeSetting = True,
 ) -> Bridges:
     """Fit bridges between blocks of a whole model, in as few passes over training images as the memory allows.
 
@@ -37,6 +38,7 @@ def fitted_bridges(
         images: As for `Bridged`.
         tokens: As for `Bridged`.
         memory: As for `Bridged`.
+        setting: Highest rank of the bridges; True: any.
 
     Returns:
         The bridges, by pair.
@@ -44,7 +46,7 @@ def fitted_bridges(
     backbone, loader = find_backbone(model), trial.training(images)
     share = share_of(tokens, len(loader.dataset))
     device = next(model.parameters()).device
-    fits = {ends: BridgeFit(backbone.bridge_to(ends[1]).to(device), share) for ends in wanted}
+    fits = {ends: BridgeFit(backbone.bridge_to(ends[1], setting).to(device), share) for ends in wanted}
     blocks, groups = dict(backbone.iter_blocks()), list(in_groups(fits, memory))
     for number, group in enumerate(groups):
         last = blocks[max(target for _, target in group)]

@@ -38,7 +38,7 @@ def exported_config(cfg: Config, foundation: Foundation, backbone: PrunedBackbon
         own |= {key: ours[key] for key in ('adapter', 'fused_attention') if key in ours}
         own |= {'base_checkpoint': f'sha256:{foundation.base_sha256}', **foundation.pruning()}
     if backbone.bridge:
-        own |= {'bridge': True}
+        own |= {'bridge': backbone.bridge}
     forget_training(plain, stock)
     return Config(plain)
 

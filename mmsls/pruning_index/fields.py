@@ -62,6 +62,11 @@ def is_sha256(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch('[0-9a-f]{64}', value) is not None
 
 
+def is_bridge_setting(value: Any) -> bool:
+    """Whether a value says which bridges there are: True, False, or a rank of at least 2 (1 equals True)."""
+    return isinstance(value, bool) or (is_int(value) and value >= 2)
+
+
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= LONGEST
 
@@ -94,6 +99,6 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     'adapter': (lambda value: value is None or isinstance(value, Mapping), 'a mapping of names to plain values'),
     'changed': (_are_texts, 'a list of state-dict keys'),
     'name': _TEXT,
-    'bridge': (lambda value: isinstance(value, bool), 'true or false'),
+    'bridge': (is_bridge_setting, 'true, false or a rank of at least 2'),
 }
 """What every field must be."""

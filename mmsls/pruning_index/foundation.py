@@ -40,7 +40,7 @@ class Foundation:
         adapter: Adapter config, or None.
         changed: State-dict keys of the base whose tensors are the task's.
         name: Dotted name of the backbone in the model.
-        bridge: Whether linear bridges stand in for the removed blocks.
+        bridge: Whether linear bridges stand in for the removed blocks; the rank of their maps where that is bounded.
     """
 
     type: str = ''
@@ -53,7 +53,7 @@ class Foundation:
     adapter: dict[str, Any] | None = None
     changed: tuple[str, ...] = ()
     name: str = ''
-    bridge: bool = False
+    bridge: bool | int = False
 
     def as_dict(self, fields: Sequence[str]) -> dict[str, Any]:
         """Return some fields as files hold them, tuples as lists.

@@ -43,7 +43,8 @@ def bridge(
     The images pass the test transform; their labels are not used.
 
     Args:
-        cfg: Config of the cut model, with a `pruning_index` or `kept_depths`; `bridge=True` is set here.
+        cfg: Config of the cut model, with a `pruning_index` or `kept_depths`; `bridge=True` is set
+            here where it names no rank.
         checkpoint: The model tuned at full depth.
         out_file: Where the bridged model's checkpoint goes, slim where there is a frozen base.
         images: Most training images that are looked at, drawn evenly at random from all.

@@ -10,6 +10,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmsls.backbones.bridge import BridgeSetting, check_bridge
 from mmsls.criteria import build_criterion
 from mmsls.criteria.base import Needs
 from mmsls.criteria.choosing import needs_of
@@ -145,10 +146,20 @@ def cut_by(cfg: Config, index: str | None) -> Config:
     return cfg
 
 
-def with_bridge(cfg: Config) -> Config:
-    """Return a copy of a config whose backbone has bridges where it is cut."""
+def with_bridge(cfg: Config, setting: BridgeSetting = True) -> Config:
+    """Return a copy of a config whose backbone has bridges where it is cut; a rank that it names itself stays.
+
+    Args:
+        cfg: The config.
+        setting: A rank for the bridges.
+
+    Raises:
+        ValueError: If it is below 2.
+    """
+    check_bridge(setting)
     cfg = deepcopy(cfg)
-    cfg.model.backbone.bridge = True
+    own = cfg.model.backbone.get('bridge')
+    cfg.model.backbone.bridge = own if own and setting is True else setting
     return cfg
 
 

@@ -83,7 +83,7 @@ def test_a_checkpoint_at_full_depth_leaves_them_zero_and_says_so(column, base, b
     randomised(bridged, randomise)
     bridged.load_state_dict(full.state_dict())
     assert not any(value.any() for bridge in bridged.bridges().values() for value in bridge.state_dict().values())
-    assert any('bridges are not in this checkpoint and begin as zeros' in line for line in said)
+    assert any('bridges are not in this checkpoint and change nothing' in line for line in said)
     cut = column.pruned(base_checkpoint=base, adapter=CONVPASS, kept_depths=column.kept)
     cut.load_state_dict(full.state_dict())
     assert same(outputs(bridged)[-1:], outputs(cut)[-1:])
@@ -94,7 +94,7 @@ def test_one_of_other_depths_or_none_is_refused(column, base, bridged):
     lower = (1, *column.kept[1:]) if column.kept[0] > 1 else (*column.kept[:-1], 0)
     for arguments in ({'kept_depths': column.kept}, {'kept_depths': lower, 'bridge': True}, {}):
         other = column.pruned(base_checkpoint=base, adapter=CONVPASS, **arguments)
-        with pytest.raises(ValueError, match=r'kept_depths|bridge: this checkpoint bridges'):
+        with pytest.raises(ValueError, match=r'kept_depths|bridge: this checkpoint has bridge=True'):
             other.load_state_dict(copy.deepcopy(state))
 
 
@@ -108,9 +108,41 @@ def test_it_trains_without_a_base_too(column, randomise):
     assert last.bridge.weight.grad.abs().sum() > 0
 
 
-def test_a_flag_that_is_none_is_refused(column, base):
-    with pytest.raises(ValueError, match='bridge must be True or False'):
-        column.pruned(base_checkpoint=base, kept_depths=column.kept, bridge='yes')
+@pytest.mark.parametrize('value', ['yes', 1, 0, -3, 2.5, None, [4]])
+def test_what_is_no_setting_is_refused(column, base, value):
+    with pytest.raises(ValueError, match='bridge must be True, False or a rank of at least 2, got'):
+        column.pruned(base_checkpoint=base, kept_depths=column.kept, bridge=value)
+
+
+def test_bridges_of_a_rank_train_are_stored_and_belong_to_that_rank(column, base, randomise):
+    arguments = {'base_checkpoint': base, 'kept_depths': column.kept}
+    model, full = column.pruned(**arguments, bridge=2), column.pruned(**arguments, bridge=True)
+    cut = column.pruned(**arguments)
+    assert same(outputs(model)[-1:], outputs(cut)[-1:])
+    assert model.identity()['bridge'] == 2
+    assert len(model.bridges()) == len(full.bridges())
+    sizes = [sum(p.numel() for b in one.bridges().values() for p in b.parameters()) for one in (model, full)]
+    assert sizes[0] < sizes[1]
+    sum((out**2).mean() for out in model(image())[-1:] if torch.is_tensor(out)).backward()
+    last = list(model.bridges().values())[-1]
+    assert last.bridge[1].weight.grad.abs().sum() > 0
+    randomised(model, randomise)
+    state = {key: value for key, value in model.state_dict().items() if key in model.stored_keys()}
+    again = column.pruned(**arguments, bridge=2)
+    again.load_state_dict(copy.deepcopy(state))
+    assert same(outputs(again), outputs(model))
+    for other in (full, column.pruned(**arguments, bridge=3), cut):
+        with pytest.raises(ValueError, match='bridge: this checkpoint has bridge=2'):
+            other.load_state_dict(copy.deepcopy(state))
+
+
+def test_unfitted_bridges_of_a_rank_can_still_learn_after_loading(column, base, randomise):
+    tuned = randomised(column.pruned(base_checkpoint=base, adapter=CONVPASS), randomise)
+    model = column.pruned(base_checkpoint=base, adapter=CONVPASS, kept_depths=column.kept, bridge=2)
+    model.load_state_dict(tuned.state_dict())
+    last = list(model.bridges().values())[-1]
+    assert last.bridge[0].weight.any()
+    assert not last.bridge[1].weight.any()
 
 
 @pytest.mark.parametrize(

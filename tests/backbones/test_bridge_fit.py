@@ -77,3 +77,27 @@ def test_no_images_is_said():
     with pytest.raises(ValueError, match='no tokens'):
         BridgeFit(LinearBridge(4, (0, 3))).solve()
     assert (share_of(100, 3), share_of(1, 100), share_of(5, 0)) == (34, 1, 5)
+
+
+@pytest.mark.parametrize('extra', [False, True])
+@torch.no_grad()
+def test_a_bridge_of_a_rank_is_fitted_and_smaller(extra):
+    grid = SimpleNamespace(shape=(3, 4)) if extra else None
+    truth, bridge = LinearBridge(8, (0, 3), grid, setting=2), LinearBridge(8, (0, 3), grid, setting=2)
+    for parameter in truth.parameters():
+        torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(parameter.numel()))
+    sizes = [sum(p.numel() for p in one.parameters()) for one in (bridge, LinearBridge(8, (0, 3), grid))]
+    assert sizes[0] < sizes[1]
+    fit = BridgeFit(bridge)
+    for seed in range(8):
+        x = torch.randn(4, 12 + extra, 8, generator=torch.Generator().manual_seed(seed))
+        assert torch.equal(bridge(x), x)  # it changes nothing until it is fitted
+        fit.add(x, truth(x))
+    assert fit.solve().explained > 0.999
+    x = torch.randn(4, 12 + extra, 8, generator=torch.Generator().manual_seed(9))
+    assert (bridge(x) - truth(x)).abs().max() < 0.05 * (truth(x) - x).abs().max()
+
+
+def test_a_rank_as_large_as_the_width_is_none():
+    assert LinearBridge(8, (0, 3), setting=8).rank is None
+    assert LinearBridge(8, (0, 3), setting=7).rank == 7

@@ -100,6 +100,12 @@ def test_a_criterion_takes_the_place_of_the_hooks_or_gets_one(tune):
     assert scored_by(tune, 'ncm').custom_hooks == [{'type': 'EMAHook'}, {'type': 'mmsls.SLSHook', 'criterion': 'ncm'}]
 
 
+def test_a_rank_goes_to_the_criterion_that_has_bridges(tune):
+    tune.custom_hooks = []
+    criteria = [scored_by(tune, name, rank=8).custom_hooks[0]['criterion'] for name in ('bridged', 'probe')]
+    assert criteria == [{'type': 'Bridged', 'rank': 8}, 'probe']
+
+
 def test_which_config_is_missing_tells_runs_apart(tune):
     assert config_digest(tune, None, tune) == config_digest(tune, None, tune)
     assert config_digest(tune, None, tune) != config_digest(tune, tune, None)

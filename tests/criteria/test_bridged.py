@@ -115,3 +115,14 @@ def test_a_cut_model_is_not_tried_and_that_is_said(cfg, trained, tmp_path, said)
     assert not (tmp_path / 'pruning_index.json').exists()
     with pytest.raises(ValueError, match='score the full-depth model'):
         runs.score(cut, trained)
+
+
+def test_bridges_of_a_rank_are_tried_as_the_model_will_have_them(cfg, trained, written, tmp_path):
+    cut = with_bridge(cfg, 2)
+    cut.model.backbone.kept_depths, cut.custom_hooks = (2, 2, 1, 2), []
+    runs.bridge(cut, trained, tmp_path / 'bridged.pth')
+    found = Bridged(rank=2)(evidence(cfg, trained))
+    assert found[2, 0] == pytest.approx(points(cut, str(tmp_path / 'bridged.pth')), abs=0.011)
+    assert found != written.scores
+    with pytest.raises(ValueError, match='bridge must be True, False or a rank of at least 2, got 1'):
+        build_criterion({'type': 'Bridged', 'rank': 1})

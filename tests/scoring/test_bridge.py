@@ -44,3 +44,25 @@ def test_sums_of_two_processes_are_those_of_one() -> None:
     assert together.added == whole.added == 8
     np.testing.assert_allclose(together.solve([1.0]).matrix, whole.solve([1.0]).matrix, atol=1e-12)
     assert (BridgeSums() + whole).solve().explained == whole.solve().explained
+
+
+def test_a_bounded_rank_is_the_best_map_of_that_rank() -> None:
+    rng = np.random.default_rng(0)
+    matrix = rng.normal(size=(6, 2)) @ rng.normal(size=(2, 5))  # of rank 2
+    sums = BridgeSums()
+    for _ in range(8):
+        x = rng.normal(size=(50, 6)) * np.arange(1, 7) + 3
+        sums.add(x, x @ matrix + 1 + 0.01 * rng.normal(size=(50, 5)))
+    full, two, one = sums.solve(), sums.solve(rank=2), sums.solve(rank=1)
+    assert full.basis is None
+    assert np.linalg.matrix_rank(two.matrix[:-1]) == 2
+    np.testing.assert_allclose(two.basis.T @ two.basis, np.eye(2), atol=1e-9)
+    np.testing.assert_allclose(two.matrix[:-1], matrix, atol=5e-3)
+    assert 1 > two.explained > 0.999 > one.explained > 0.5
+    # No other map of rank 1 comes closer, such as the leading singular vector of the full one, whatever the inputs.
+    whole = sum(sums.folds[1:], sums.folds[0])
+    u, s, v = np.linalg.svd(full.matrix[:-1])
+    slope = s[0] * np.outer(u[:, 0], v[0])
+    mean = whole.xx[:-1, -1] / whole.weight
+    other = np.concatenate([slope, (whole.xy[-1] / whole.weight - mean @ slope)[None]])
+    assert whole.residual(one.matrix) < whole.residual(other)

@@ -14,7 +14,7 @@ from mmsls.adapters.base import build_adapters
 from mmsls.backbones.arguments import check_flag, ignore_arguments, ignore_init_cfg, mend_arguments, stage_count
 from mmsls.backbones.base import PrunedBackbone
 from mmsls.backbones.base_weights import StateDict, swin_keys
-from mmsls.backbones.bridge import LinearBridge
+from mmsls.backbones.bridge import BridgeSetting, LinearBridge
 from mmsls.backbones.outputs import checked_outputs
 from mmsls.backbones.swin.attention import FusedWindowAttention
 from mmsls.backbones.swin.block import AdaptedSwinBlock
@@ -62,7 +62,7 @@ class PrunedSwinMixin(PrunedBackbone):
         pruning_index: str | os.PathLike[str] | None = None,
         kept_depths: Sequence[int] | None = None,
         fused_attention: bool = True,
-        bridge: bool = False,
+        bridge: BridgeSetting = False,
         kept_blocks: Sequence[Sequence[int]] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -92,9 +92,9 @@ class PrunedSwinMixin(PrunedBackbone):
         """Return the top of every stage that some output depends on."""
         return [(stage, self.depths[stage] - 1) for stage in range(max(self.out_indices) + 1)]
 
-    def bridge_to(self, target: BlockId) -> LinearBridge:
+    def bridge_to(self, target: BlockId, setting: BridgeSetting = True) -> LinearBridge:
         """Return a new bridge."""
-        return LinearBridge(self.base_width() * 2 ** target[0], target)
+        return LinearBridge(self.base_width() * 2 ** target[0], target, setting=setting)
 
     def base_width(self) -> int:
         """Return the width C of the first stage."""

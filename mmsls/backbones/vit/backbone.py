@@ -16,7 +16,7 @@ from mmsls.adapters.functional import split_extra_tokens
 from mmsls.backbones.arguments import check_flag, ignore_arguments, ignore_init_cfg
 from mmsls.backbones.base import PrunedBackbone
 from mmsls.backbones.base_files import StateDict
-from mmsls.backbones.bridge import LinearBridge
+from mmsls.backbones.bridge import BridgeSetting, LinearBridge
 from mmsls.backbones.outputs import BlockOutputs, checked_outputs, places_below, remapped_outputs
 from mmsls.backbones.tokens import BlockTokens
 from mmsls.backbones.vit.attention import FusedSelfAttention
@@ -88,7 +88,7 @@ class PrunedViTMixin(PrunedBackbone):
         pruning_index: str | os.PathLike[str] | None = None,
         kept_depths: int | Sequence[int] | None = None,
         fused_attention: bool = False,
-        bridge: bool = False,
+        bridge: BridgeSetting = False,
         kept_blocks: Sequence[Sequence[int]] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -144,10 +144,10 @@ class PrunedViTMixin(PrunedBackbone):
         """Return the blocks that `out_indices` names."""
         return [(0, block) for block in self._wanted]
 
-    def bridge_to(self, target: BlockId) -> LinearBridge:
+    def bridge_to(self, target: BlockId, setting: BridgeSetting = True) -> LinearBridge:
         """Return a new bridge, which knows the class token from the others; what no output reads it leaves alone."""
         read = getattr(self, 'output_cls_token', False) or getattr(self, 'out_type', None) in ('raw', 'cls_token')
-        return LinearBridge(self.base_width(), target, self._grid if self.with_cls_token else None, read)
+        return LinearBridge(self.base_width(), target, self._grid if self.with_cls_token else None, read, setting)
 
     def insert_bridges(self) -> None:
         """Put a bridge behind the kept blocks for every removed block that is an output, each on what is below it."""
