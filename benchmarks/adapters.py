@@ -24,7 +24,8 @@ from mmsls.chain.chain import Chain
 from mmsls.cli import add_rule_options, chosen
 from mmsls.cost.complexity import latencies, training_bytes
 from mmsls.cost.measuring import Row, first_images, losses
-from mmsls.report.progress import ChainProgress, terminal
+from mmsls.report.console_log import terminal
+from mmsls.report.progress import ChainProgress
 from mmsls.report.table import headline
 
 ADAPTERS = Path(__file__).resolve().parents[1] / 'configs/_base_/adapters'

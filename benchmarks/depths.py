@@ -29,7 +29,8 @@ from mmsls.cli import add_rule_options, chosen
 from mmsls.cost.complexity import count_macs, latencies
 from mmsls.cost.measuring import first_images, run_once
 from mmsls.pruning_index import PruningIndex
-from mmsls.report.progress import ChainProgress, terminal
+from mmsls.report.console_log import terminal
+from mmsls.report.progress import ChainProgress
 from mmsls.report.table import headline
 
 MODELS = ('cut', 'retrained', 'from the base')

@@ -35,7 +35,8 @@ from mmsls.chain.configs import scored_by, without_bridge, without_sls_hook
 from mmsls.chain.stages import RunnerObserver
 from mmsls.features.trial import headline, is_share
 from mmsls.pruning_index import PruningIndex
-from mmsls.report.progress import ChainProgress, terminal
+from mmsls.report.console_log import terminal
+from mmsls.report.progress import ChainProgress
 from mmsls.runs.configs import with_bridge
 
 TASKS = {

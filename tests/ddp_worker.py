@@ -17,7 +17,8 @@ from mmengine.runner import Runner
 
 from mmsls.chain.chain import Chain
 from mmsls.criteria import Taylor
-from mmsls.report.progress import ChainProgress, terminal
+from mmsls.report.console_log import terminal
+from mmsls.report.progress import ChainProgress
 from mmsls.vtab.evidence import gather_evidence
 
 

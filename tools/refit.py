@@ -8,7 +8,8 @@ from pathlib import Path
 from mmsls import runs
 from mmsls.chain.chain import REFITTED
 from mmsls.cli import fitting_parser, one_line_errors
-from mmsls.report.progress import ChainProgress, terminal
+from mmsls.report.console_log import terminal
+from mmsls.report.progress import ChainProgress
 from mmsls.runs.configs import cut_by
 
 

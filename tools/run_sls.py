@@ -18,7 +18,8 @@ from mmsls.cost.complexity import summary_line
 from mmsls.files.trouble import naming
 from mmsls.files.writing import write_text
 from mmsls.pruning_index import PruningIndex
-from mmsls.report.progress import ChainProgress, terminal
+from mmsls.report.console_log import terminal
+from mmsls.report.progress import ChainProgress
 from mmsls.report.table import markdown_table, rich_table
 from mmsls.runs.configs import with_bridge, with_refit
 from mmsls.scoring.stability import stability_line
@@ -63,7 +64,9 @@ def parse_args() -> argparse.Namespace:
         '--until', choices=('score',), help='stop after scoring, to look at the curve before anything is pruned'
     )
     parser.add_argument('--restart', action='store_true', help='forget an earlier run in the work directory')
-    parser.add_argument('--verbose', action='store_true', help="show the host's log lines too")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument('--verbose', action='store_true', help="show the host's log lines too")
+    shown.add_argument('--quiet', action='store_true', help='show nothing but the results')
     args = parser.parse_args()
     others = (args.criterion, args.bridge, args.bridge_rank, args.refit_head, args.max_drop)
     if args.as_published and not all(value in (None, False) for value in others):
@@ -139,7 +142,8 @@ def main() -> None:
         for path in left if is_main_process() else ():
             console.print(f"{path} is not the chain's and stays", highlight=False, soft_wrap=True)
     ChainState(work_dir).check_unowned()  # before anything is written
-    with naming(work_dir), ChainProgress(console, None if args.verbose else work_dir / CONSOLE_LOG) as progress:
+    log = None if args.verbose else work_dir / CONSOLE_LOG
+    with naming(work_dir), ChainProgress(console, log, args.quiet) as progress:
         chain = Chain(tune, work_dir, progress, pruned, baseline, chosen(args), args.decide_first)
         rows = chain.run(args.until == 'score')
     if is_main_process():

@@ -17,7 +17,8 @@ from mmsls import runs
 from mmsls.chain.configs import check_decision
 from mmsls.cli import SAME_COMMAND, add_rule_options, chosen, one_line_errors, path_argument
 from mmsls.files.writing import write_text
-from mmsls.report.progress import ChainProgress, terminal
+from mmsls.report.console_log import terminal
+from mmsls.report.progress import ChainProgress
 from mmsls.vtab.dataset import VTAB1k
 from mmsls.vtab.facts import GROUPS, group_of, task_names
 from mmsls.vtab.methods import METHODS, check_methods
@@ -75,6 +76,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', type=path_argument, help="where results go (default: the config's)")
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
     add_rule_options(parser)
+    parser.add_argument('--quiet', action='store_true', help='show nothing but the results')
     return parser.parse_args()
 
 
@@ -103,8 +105,9 @@ def main() -> None:
     for task in tasks:
         for seed in args.seeds:
             folder = root / task / f'seed{seed}'
-            console.print(f'{task}, seed {seed}', highlight=False)
-            with ChainProgress(console, folder / 'console.log') as progress:
+            if not args.quiet:
+                console.print(f'{task}, seed {seed}', highlight=False)
+            with ChainProgress(console, folder / 'console.log', args.quiet) as progress:
                 tune = for_task(cfg, task, args.data_root)
                 pruned = for_retraining(tune, args.retrain_lr, args.retrain_epochs)
                 TaskRun(tune, folder, progress, task, seed, methods, chosen(args), pruned).compare()

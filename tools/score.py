@@ -7,7 +7,8 @@ import argparse
 from mmsls import runs
 from mmsls.cli import add_rule_options, chosen, one_line_errors, path_argument, run_parser
 from mmsls.features.splits import SPLITS
-from mmsls.report.progress import ChainProgress, terminal
+from mmsls.report.console_log import terminal
+from mmsls.report.progress import ChainProgress
 
 
 def parse_args() -> argparse.Namespace:

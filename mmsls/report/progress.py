@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
-import sys
+import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, redirect_stderr, redirect_stdout, suppress
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from mmsls.report.console_log import ConsoleLog, give_back_stderr
 
 SILENCE = 60.0
 """Seconds without a line after which output that goes to a file or a pipe gets one."""
@@ -58,7 +59,8 @@ class StageProgress:
 
     def __init__(self, bars: Progress, name: str, verbose: bool, tell: Callable[[str], None] | None = None) -> None:
         self.bars, self.name, self.verbose, self.tell = bars, name, verbose, tell
-        self.told = time.monotonic()
+        self.began = self.told = time.monotonic()
+        self.pace: Pace | None = None
         self.task = bars.add_task(name, total=None)
 
     def prepare(self, runner: Runner) -> None:
@@ -74,9 +76,19 @@ class StageProgress:
 
     def _advance(self, done: int, total: int, what: str) -> None:
         self.bars.update(self.task, completed=done, total=total, description=f'{self.name} ({what})')
-        if self.tell is not None and time.monotonic() - self.told >= SILENCE:
-            self.told = time.monotonic()
-            self.tell(f'{self.name} ({what}) {done}/{total}')
+        now = time.monotonic()
+        if self.pace is None or self.pace.what != what or done < self.pace.done:
+            self.pace = Pace(what, done, now)
+        if self.tell is not None and now - self.told >= SILENCE:
+            self.told = now
+            self.tell(f'{self.name} ({what}) {done}/{total}{self.pace.left(done, total, now)}')
+
+    def remind(self) -> None:
+        """Say that work goes on which reports nothing, where a minute passed without a line."""
+        now = time.monotonic()
+        if self.tell is not None and now - self.told >= SILENCE:
+            self.told = now
+            self.tell(f'{self.name} goes on ({spoken(now - self.began)} so far)')
 
     def finish(self) -> None:
         """Leave a full bar behind."""
@@ -84,17 +96,56 @@ class StageProgress:
         self.bars.update(self.task, completed=task.total or 1, total=task.total or 1, description=self.name)
 
 
+class Pace:
+    """How fast one kind of work goes.
+
+    Args:
+        what: The kind.
+        done: Iterations done when it was first seen.
+        now: When that was, in seconds.
+    """
+
+    def __init__(self, what: str, done: int, now: float) -> None:
+        self.what, self.done, self.now = what, done, now
+
+    def left(self, done: int, total: int, now: float) -> str:
+        """Return what is to be said of the time that is left, nothing where that is not known.
+
+        Example:
+            >>> Pace('train', 10, 0.0).left(20, 100, 60.0)
+            ', about 8 min left'
+        """
+        if done <= self.done or now <= self.now or total <= done:
+            return ''
+        return f', about {spoken((total - done) * (now - self.now) / (done - self.done))} left'
+
+
+def spoken(seconds: float) -> str:
+    """Return a time as one says it.
+
+    Example:
+        >>> spoken(42), spoken(400), spoken(8000)
+        ('42 s', '7 min', '2 h 13 min')
+    """
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f'{seconds:.0f} s'
+    return f'{minutes} min' if minutes < 90 else f'{minutes // 60} h {minutes % 60} min'
+
+
 class ChainProgress:
     """Bars for the stages of a chain, in the main process alone; use it as a context manager.
 
-    Where the output goes to a file or a pipe, every stage has a line, and a long one a line a minute.
+    Where the output goes to a file or a pipe, every stage has a line, and a long one a line a minute, with the time
+    that is left where the work can be counted.
 
     Args:
         console: Where to draw.
         log: File that takes what the hosts print meanwhile; None leaves it, and their log lines, on the terminal.
+        quiet: Draw and tell nothing.
     """
 
-    def __init__(self, console: Console, log: Path | None = None) -> None:
+    def __init__(self, console: Console, log: Path | None = None, quiet: bool = False) -> None:
         columns = (
             TextColumn('{task.description:<24}'),
             BarColumn(),
@@ -103,23 +154,25 @@ class ChainProgress:
             TimeRemainingColumn(),
         )
         self.shown = is_main_process()
-        self.bars = Progress(
-            *columns, console=console, redirect_stdout=False, redirect_stderr=False, disable=not self.shown
-        )
+        self.tells = self.shown and not quiet and not console.is_terminal
+        hidden = quiet or not self.shown
+        self.bars = Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False, disable=hidden)
         self.console, self.log = console, log
         self.files = ExitStack()
+        self.quiet = quiet
         self.current: StageProgress | None = None
         self.start = time.monotonic()
+        self.over = threading.Event()
 
     def stage(self, name: str, reused: bool) -> StageProgress:
         """Close the last stage's bar and open the next one's."""
         if self.current:
             self.current.finish()
         title = f'{name}{" (done before)" if reused else ""}'
-        tell = self.tell if self.shown and not self.console.is_terminal else None
+        tell = self.tell if self.tells else None
         if tell is not None:
             tell(title)
-        self.current = StageProgress(self.bars, title, self.log is None, tell)
+        self.current = StageProgress(self.bars, title, self.log is None and not self.quiet, tell)
         return self.current
 
     def tell(self, line: str) -> None:
@@ -134,9 +187,17 @@ class ChainProgress:
             self.files.enter_context(redirect_stdout(log))
             self.files.enter_context(redirect_stderr(log))
         self.bars.start()
+        if self.tells:
+            threading.Thread(target=self._remind, daemon=True).start()
         return self
 
+    def _remind(self) -> None:
+        while not self.over.wait(SILENCE / 4):
+            if self.current:
+                self.current.remind()
+
     def __exit__(self, *exc_info: object) -> None:
+        self.over.set()
         if self.current and exc_info[0] is None:
             self.current.finish()
         self.bars.stop()
@@ -144,52 +205,3 @@ class ChainProgress:
         give_back_stderr()
         if exc_info[0] is not None and self.log is not None and self.shown:
             self.console.print(f'broken off; what was printed meanwhile is in {self.log}', highlight=False)
-
-
-class ConsoleLog:
-    """A text file for what the hosts print, which costs no run where the disk is full: what does not fit is not kept.
-
-    Args:
-        path: The file; it grows.
-
-    Raises:
-        OSError: If it cannot be opened.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.file = path.open('a', buffering=1)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.file, name)
-
-    def write(self, text: str) -> int:
-        """Write what there is room for."""
-        with suppress(OSError):
-            self.file.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Write what there is room for."""
-        with suppress(OSError):
-            self.file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        with suppress(OSError):
-            self.file.close()
-
-
-def give_back_stderr() -> None:
-    """Turn the loggers that MMEngine made meanwhile to the terminal; they hold on to a file that is closed now."""
-    for logger in MMLogger._instance_dict.values():
-        for handler in logger.handlers:
-            if isinstance(handler, logging.StreamHandler) and handler.stream.closed:
-                handler.stream = sys.stderr  # setStream would flush the closed file
-
-
-def terminal() -> Console:
-    """Return a console on the terminal, wide enough for the table where the output goes to a file.
-
-    It holds on to the stream of this moment: without `file`, rich follows `sys.stdout` into the log.
-    """
-    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120)

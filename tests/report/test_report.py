@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from mmsls.cost.complexity import ParameterCounts
 from mmsls.cost.measuring import Row
 from mmsls.pruning_index import PruningIndex
 from mmsls.report import progress
-from mmsls.report.progress import ChainProgress, ConsoleLog
+from mmsls.report.console_log import ConsoleLog
+from mmsls.report.progress import ChainProgress
 from mmsls.report.score_curve import draw_score_curve
 from mmsls.report.table import headline, markdown_table, rich_table
 
@@ -95,10 +97,48 @@ def test_output_to_a_file_shows_a_line_a_minute(tmp_path, clock):
     lines = [line for line in (tmp_path / 'out').read_text().splitlines() if line.startswith('[')]
     assert lines == [
         '[     0 s] tuned',
-        '[    60 s] tuned (train) 61/150',
-        '[   120 s] tuned (train) 121/150',
+        '[    60 s] tuned (train) 61/150, about 89 s left',
+        '[   120 s] tuned (train) 121/150, about 29 s left',
         '[   149 s] score (done before)',
     ]
+
+
+def test_the_time_that_is_left_is_that_of_the_work_under_way(tmp_path, clock):
+    with (tmp_path / 'out').open('w') as file, ChainProgress(Console(file=file, width=120)) as bars:
+        stage = bars.stage('tuned', False)
+        for clock.now, done, what in ((0, 100, 'train'), (61, 110, 'train'), (130, 1, 'val'), (200, 2, 'val')):
+            stage._advance(done, 400, what)
+        clock.now = 300
+        stage._advance(400, 400, 'val')
+    lines = (tmp_path / 'out').read_text().splitlines()
+    assert [line.partition('] ')[2] for line in lines if line.startswith('[')] == [
+        'tuned',
+        'tuned (train) 110/400, about 29 min left',  # resumed at 100
+        'tuned (val) 1/400',
+        'tuned (val) 2/400, about 7 h 44 min left',
+        'tuned (val) 400/400',
+    ]
+
+
+def test_work_that_counts_nothing_has_a_line_a_minute_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, 'SILENCE', 0.1)
+    with (tmp_path / 'out').open('w') as file, ChainProgress(Console(file=file, width=120)) as bars:
+        bars.stage('score', False)
+        time.sleep(0.5)
+    assert '] score goes on (0 s so far)' in (tmp_path / 'out').read_text()
+
+
+def test_quiet_says_nothing_and_keeps_the_log(tmp_path, clock):
+    with (
+        (tmp_path / 'out').open('w') as file,
+        ChainProgress(Console(file=file, width=120), tmp_path / 'console.log', quiet=True) as bars,
+    ):
+        stage = bars.stage('tuned', False)
+        clock.now = 100
+        stage.on_batch(1, 2)
+        print('a host speaks')
+    assert (tmp_path / 'out').read_text() == ''
+    assert 'a host speaks' in (tmp_path / 'console.log').read_text()
 
 
 def test_only_the_main_process_shows_progress(tmp_path, monkeypatch):
