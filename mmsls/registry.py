@@ -9,7 +9,12 @@ from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import Registry
 
-MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmsls', locations=['mmsls.vtab.comparison'])
+MODELS = Registry(
+    'model',
+    parent=MMENGINE_MODELS,
+    scope='mmsls',
+    locations=['mmsls.vtab.comparison', 'mmsls.backbones.timm.backbone'],
+)
 DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='mmsls', locations=['mmsls.vtab'])
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmsls', locations=['mmsls.hooks'])
 ADAPTERS = Registry('adapter', scope='mmsls', locations=['mmsls.adapters'])

@@ -16,6 +16,12 @@ GIVEN = frozenset({'embed_dims', 'slot', 'weight', 'bias'})
 """Arguments of an adapter's constructor that the block gives, not the config."""
 
 
+PLACES = ('input', 'parallel', 'output', 'stream')
+"""Places of a branch that are no layer."""
+PARTS = {'attn_qkv': ('attn_q', 'attn_k', 'attn_v'), 'ffn_fc1': ('ffn_gate', 'ffn_value')}
+"""Slots that are one layer in some hosts and several in others: unfused attention, a gated FFN."""
+
+
 class Adapter(nn.Module):
     """A small trainable module at one slot of a frozen transformer block.
 
@@ -59,6 +65,11 @@ class Adapter(nn.Module):
     def slots_for(cls, **arguments: Any) -> tuple[str, ...]:  # noqa: ARG003
         """Return the slots that a config's arguments ask for."""
         return cls.slots
+
+    @classmethod
+    def parts_for(cls, slot: str, parts: tuple[str, ...], **arguments: Any) -> tuple[str, ...]:  # noqa: ARG003
+        """Return which parts of a slot are meant, where a host has several layers in its place."""
+        return parts
 
     @classmethod
     def for_slot(cls, slot: str, embed_dims: int, layer: Any, **arguments: Any) -> Adapter:  # noqa: ARG003
@@ -159,7 +170,31 @@ def normalise_adapter_cfg(cfg: Mapping[str, Any] | None) -> dict[str, Any] | Non
 
 
 def build_adapters(cfg: Mapping[str, Any], embed_dims: int, layers: Mapping[str, Any]) -> dict[str, Adapter]:
-    """Build one adapter per slot of the method, for one block of width `embed_dims` whose layers lie at `layers`."""
+    """Build one adapter per slot of the method, for one block of width `embed_dims` whose layers lie at `layers`.
+
+    Raises:
+        ValueError: If the method sits at a layer that the block has not.
+    """
     cls = adapter_class(cfg)
     arguments = {key: value for key, value in cfg.items() if key not in ('type', *PLACEMENT)}
-    return {slot: cls.for_slot(slot, embed_dims, layers.get(slot), **arguments) for slot in cls.slots_for(**arguments)}
+    slots = [part for slot in cls.slots_for(**arguments) for part in slots_here(cls, slot, layers, arguments)]
+    return {slot: cls.for_slot(slot, embed_dims, layers.get(slot), **arguments) for slot in slots}
+
+
+def slots_here(
+    cls: type[Adapter], slot: str, layers: Mapping[str, Any], arguments: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """Return the slots of a block that stand for one of a method: itself, or those of the layers it falls into.
+
+    Raises:
+        ValueError: If it is a layer that the block has not.
+    """
+    if slot in layers or slot.partition('_')[2] in PLACES:
+        return (slot,)
+    parts = PARTS.get(slot, ())
+    if not parts or any(part not in layers for part in parts):
+        raise ValueError(
+            f'adapter.type: {cls.__name__} sits at the layer {slot!r}, and the blocks of this backbone have none '
+            f'with a weight of its own; theirs are {", ".join(layers)}'
+        )
+    return cls.parts_for(slot, parts, **arguments)

@@ -9,11 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmsls.adapters.base import PARTS
 from mmsls.adapters.layer_adapter import LayerAdapter
 from mmsls.registry import ADAPTERS
 
 SLOT_OF = {'q': 'attn_qkv', 'k': 'attn_qkv', 'v': 'attn_qkv', 'proj': 'attn_proj', 'fc1': 'ffn_fc1', 'fc2': 'ffn_fc2'}
 QKV = ('q', 'k', 'v')
+PART_OF = {**{target: (f'attn_{target}',) for target in QKV}, 'proj': (), 'fc1': PARTS['ffn_fc1'], 'fc2': ()}
+"""Where a target lies in a host that keeps q, k and v apart, or has a gated FFN."""
 
 
 @ADAPTERS.register_module()
@@ -48,9 +51,10 @@ class LoRA(LayerAdapter):
         bias: Tensor | None,
     ) -> None:
         super().__init__(embed_dims, rank, scale, slot=slot, weight=weight, bias=bias)
-        here = [target for target in checked_targets(targets) if SLOT_OF[target] == slot]
-        self.pieces = len(QKV) if slot == 'attn_qkv' else 1
-        self.positions = [QKV.index(target) if target in QKV else 0 for target in here]
+        fused = slot == 'attn_qkv'
+        here = [target for target in checked_targets(targets) if slot in (SLOT_OF[target], *PART_OF[target])]
+        self.pieces = len(QKV) if fused else 1
+        self.positions = [QKV.index(target) if fused else 0 for target in here]
         self.down = nn.Parameter(torch.empty(len(here), rank, weight.shape[1]))
         self.up = nn.Parameter(torch.empty(len(here), weight.shape[0] // self.pieces, rank))
         self.reset_parameters()
@@ -60,6 +64,12 @@ class LoRA(LayerAdapter):
         """Return the layers that hold the targets."""
         targets = checked_targets(arguments.get('targets', ('q', 'v')))
         return tuple(dict.fromkeys(SLOT_OF[target] for target in targets))
+
+    @classmethod
+    def parts_for(cls, slot: str, parts: tuple[str, ...], **arguments: Any) -> tuple[str, ...]:  # noqa: ARG003
+        """Return the parts that hold a target."""
+        targets = checked_targets(arguments.get('targets', ('q', 'v')))
+        return tuple(part for part in parts if any(part in PART_OF[target] for target in targets))
 
     def reset_parameters(self) -> None:
         """Kaiming A, zero B."""

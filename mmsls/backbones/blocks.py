@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mmsls.adapters.base import Adapter
+from mmsls.adapters.base import PARTS, Adapter
 from mmsls.adapters.layer_adapter import LayerAdapter
 from mmsls.backbones.adapted_layers import see_through
 
@@ -75,8 +75,8 @@ class AdaptedBlock(nn.Module):
         """Return the norm before a branch."""
         raise NotImplementedError
 
-    def run(self, branch: str, h: Tensor, hw_shape: tuple[int, int], identity: Tensor) -> Tensor:
-        """Return `identity + branch(h)`, drop path included."""
+    def run(self, branch: str, h: Tensor, hw_shape: tuple[int, int], identity: Tensor, **given: Any) -> Tensor:
+        """Return `identity + branch(h)`, drop path included; `given` is what the host hands to its blocks besides."""
         raise NotImplementedError
 
     def layers(self) -> dict[str, LinearLayer]:
@@ -86,25 +86,26 @@ class AdaptedBlock(nn.Module):
         """
         raise NotImplementedError
 
-    def input_linear(self, branch: str) -> LinearLayer:
-        """Return the linear layer that first meets the branch's input."""
-        return self.layers()['attn_qkv' if branch == 'attn' else 'ffn_fc1']
+    def input_linears(self, branch: str) -> list[LinearLayer]:
+        """Return the linear layers that first meet the branch's input: one, or the parts that it falls into."""
+        layers, slot = self.layers(), 'attn_qkv' if branch == 'attn' else 'ffn_fc1'
+        return [layers[part] for part in ((slot,) if slot in layers else PARTS[slot])]
 
-    def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+    def forward(self, x: Tensor, hw_shape: tuple[int, int], **given: Any) -> Tensor:
         """Run the block on (B, L, C) tokens over the grid `hw_shape`."""
         # Not `self.training`: a frozen block is in eval mode while its adapters train.
         if self.with_cp and torch.is_grad_enabled():
-            return checkpoint(self._forward, x, hw_shape, use_reentrant=False)
-        return self._forward(x, hw_shape)
+            return checkpoint(self._forward, x, hw_shape, use_reentrant=False, **given)
+        return self._forward(x, hw_shape, **given)
 
-    def _forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+    def _forward(self, x: Tensor, hw_shape: tuple[int, int], **given: Any) -> Tensor:
         for branch in self.branches:
             h = self._adapt(f'{branch}_input', self.norm(branch)(x), hw_shape)
             if f'{branch}_output' in self.adapters:
-                out = self.run(branch, h, hw_shape, identity=x.new_zeros(()))
+                out = self.run(branch, h, hw_shape, identity=x.new_zeros(()), **given)
                 x = x + self.adapters[f'{branch}_output'](out, hw_shape)
             else:
-                x = self.run(branch, h, hw_shape, identity=x)
+                x = self.run(branch, h, hw_shape, identity=x, **given)
             if f'{branch}_parallel' in self.adapters:
                 x = x + self.adapters[f'{branch}_parallel'](h, hw_shape)
             x = self._adapt(f'{branch}_stream', x, hw_shape)

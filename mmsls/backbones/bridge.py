@@ -75,8 +75,8 @@ class LinearBridge(nn.Module):
         mean = tokens.mean(dim=1, keepdim=True).expand(-1, extra.shape[1], -1)
         return torch.cat([extra, mean], dim=2), tokens
 
-    def forward(self, x: Tensor, *_: Any) -> Tensor:
-        """Return tokens (B, K + L, C) for tokens of the same shape; hosts may hand the token grid along."""
+    def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
+        """Return tokens (B, K + L, C) for tokens of the same shape; hosts may hand the token grid and more along."""
         extra, tokens = self.split(x)
         change = self.bridge(tokens)
         if extra.shape[1]:

@@ -23,7 +23,7 @@ class BackboneFamily(BlockNumbers):
     A family's mixin fills this in and assumes nothing of the host beyond it.
     """
 
-    family: ClassVar[str]
+    family: str
     computed: ClassVar[re.Pattern[str]] = re.compile(r'\.(relative_position_index|attn_mask)$')
     """Finds state-dict keys of tables that the model computes from its arguments."""
     not_in_base: ClassVar[re.Pattern[str]]

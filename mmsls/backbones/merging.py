@@ -78,20 +78,33 @@ def merged_tensors(block: AdaptedBlock, slot: str) -> Folded:
     branch, _, place = slot.partition('_')
     adapter: Any = copy.deepcopy(block.adapters[slot]).double()
     at_layer = isinstance(adapter, LayerAdapter)
-    linear = block.layers()[slot] if at_layer else block.input_linear(branch)
-    old_bias = None if linear.bias is None else linear.bias.double()
-    weight, bias = adapter.merged(linear.weight.double(), old_bias)
+    linears = [block.layers()[slot]] if at_layer else block.input_linears(branch)
+    biases = [linear.bias for linear in linears]
+    whole = torch.cat([linear.weight.double() for linear in linears])
+    has_bias = all(bias is not None for bias in biases)
+    old_bias = torch.cat([bias.double() for bias in biases if bias is not None]) if has_bias else None
+    weight, bias = adapter.merged(whole, old_bias)
+    rows = [len(linear.weight) for linear in linears]
+    tensors = {(part.module, part.weight_name): piece for part, piece in zip(linears, weight.split(rows), strict=True)}
+    new_bias = (
+        {}
+        if bias is None
+        else {(part.module, part.bias_name): piece for part, piece in zip(linears, bias.split(rows), strict=True)}
+    )
     if at_layer:
-        tensors = {(linear.module, linear.weight_name): weight, (linear.module, linear.bias_name): bias}
-        return {owner: tensor for owner, tensor in tensors.items() if tensor is not None}
+        return {**tensors, **new_bias}
     if place != 'input':
         raise ValueError(f'adapter.type: {type(adapter).__name__} at {slot!r} has no linear layer to merge into')
-    new_weight = {(linear.module, linear.weight_name): weight}
-    if old_bias is not None and branch not in block.padded_branches:
-        return {**new_weight, (linear.module, linear.bias_name): bias}
+    if has_bias and branch not in block.padded_branches:
+        return {**tensors, **new_bias}
     norm = block.norm(branch)
+    if getattr(norm, 'bias', None) is None:
+        raise ValueError(
+            f'adapter: its bias cannot be merged exactly: neither the layer after {slot!r} nor a norm before it has a '
+            'bias that could take it'
+        )
     shift = shift_before(weight, bias if old_bias is None else bias - old_bias)
-    return {**new_weight, (norm, 'bias'): norm.bias.double() + shift}
+    return {**tensors, (norm, 'bias'): norm.bias.double() + shift}
 
 
 def shift_before(weight: Tensor, shift: Tensor) -> Tensor:

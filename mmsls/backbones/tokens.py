@@ -1,10 +1,11 @@
-"""What a backbone hands out of every block."""
+"""What a backbone hands out of every block, and the token grid of the pass under way."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from threading import get_ident
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -28,3 +29,36 @@ class BlockTokens:
         """Return the same tokens without their autograd graph."""
         extra = None if self.extra_tokens is None else self.extra_tokens.detach()
         return replace(self, tokens=self.tokens.detach(), extra_tokens=extra)
+
+
+class TokenGrid:
+    """The token grid (H, W) of the forward pass under way.
+
+    The hosts call a ViT block with its tokens alone. So a hook on the patch embedding notes the grid here, and every
+    block reads it. The hook is a bound method, since a copied model (EMA) must note its own grid: a closure would not
+    be copied. Every thread has its own grid, so that one model may serve several.
+    """
+
+    def __init__(self) -> None:
+        self._shapes: dict[int, tuple[int, int]] = {}
+
+    def note(self, module: nn.Module, inputs: tuple, output: tuple[Tensor, tuple[int, int]]) -> None:  # noqa: ARG002
+        """Forward hook of the patch embedding, which returns the tokens and their grid."""
+        height, width = output[1]
+        self.noted((height, width))
+
+    def noted(self, shape: tuple[int, int]) -> None:
+        """Keep the grid (H, W) of this thread's pass."""
+        self._shapes[get_ident()] = shape
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The grid (H, W) of the padded input.
+
+        Raises:
+            RuntimeError: If no image passed the patch embedding yet.
+        """
+        shape = self._shapes.get(get_ident())
+        if shape is None:
+            raise RuntimeError('the token grid is not known: call the backbone, not one of its blocks')
+        return shape

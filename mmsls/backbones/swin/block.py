@@ -23,7 +23,7 @@ class AdaptedSwinBlock(AdaptedBlock):
         """Return the norm before a branch."""
         return self.norm1 if branch == 'attn' else self.norm2
 
-    def run(self, branch: str, h: Tensor, hw_shape: tuple[int, int], identity: Tensor) -> Tensor:
+    def run(self, branch: str, h: Tensor, hw_shape: tuple[int, int], identity: Tensor, **given: Any) -> Tensor:  # noqa: ARG002
         """Return `identity + branch(h)`, drop path included."""
         if branch == 'attn':
             return self.attn(h, hw_shape) + identity

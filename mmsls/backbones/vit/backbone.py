@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.logging import print_log
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from mmsls.adapters.base import build_adapters
-from mmsls.adapters.functional import split_extra_tokens
 from mmsls.backbones.arguments import check_flag, ignore_arguments, ignore_init_cfg
-from mmsls.backbones.base import PrunedBackbone
 from mmsls.backbones.base_files import StateDict
 from mmsls.backbones.bridge import BridgeSetting, LinearBridge
-from mmsls.backbones.outputs import BlockOutputs, checked_outputs, places_below, remapped_outputs
-from mmsls.backbones.tokens import BlockTokens
+from mmsls.backbones.one_stage import OneStageBackbone
+from mmsls.backbones.outputs import BlockOutputs
+from mmsls.backbones.tokens import TokenGrid
 from mmsls.backbones.vit.attention import FusedSelfAttention
-from mmsls.backbones.vit.block import AdaptedViTBlock, TokenGrid
+from mmsls.backbones.vit.block import AdaptedViTBlock
 from mmsls.backbones.vit.keys import fit_position, vit_keys
 from mmsls.scoring import BlockId
 
 
-class PrunedViTMixin(PrunedBackbone):
+class PrunedViTMixin(OneStageBackbone):
     """Vision Transformer on a frozen base, with adapters, at the depth that SLS kept.
 
     Takes every argument of the host's `VisionTransformer`, and:
@@ -58,6 +56,7 @@ class PrunedViTMixin(PrunedBackbone):
     family = 'VisionTransformer'
     # The host's own children and attributes.
     patch_embed: Any
+    norm1: Any
     layers: Any
     pos_embed: Any
     img_size: Sequence[int]
@@ -103,46 +102,16 @@ class PrunedViTMixin(PrunedBackbone):
         self.patch_embed.register_forward_hook(self._grid.note)
         if fused_attention:
             self._fuse_attention()
-        wanted = self._wanted = checked_outputs(self.out_indices, len(self.layers), 'blocks')
-        self.set_up(base_checkpoint, adapter, pruning_index, kept_depths, bridge, kept_blocks)
-        self._map_outputs(wanted)
+        self.set_outputs(base_checkpoint, adapter, pruning_index, kept_depths, bridge, kept_blocks)
 
     def _fuse_attention(self) -> None:
         for layer in self.layers:
             if isinstance(getattr(layer.attn, 'attn', None), nn.MultiheadAttention):
                 layer.attn = FusedSelfAttention(layer.attn)
 
-    def _map_outputs(self, wanted: Sequence[int]) -> None:
-        """Have the host put out the distinct blocks left of `wanted`; `forward` repeats those wanted more often."""
-        numbers = self.kept_numbers()[0]
-        blocks = remapped_outputs(places_below(wanted, numbers), len(self.layers))
-        if self.bridge:
-            kept, bridged = self.kept_depths[0], [bridge.target[1] for bridge in self.bridges().values()]
-            blocks = [kept + bridged.index(block) if block in bridged else block for block in wanted]
-        self.out_indices = sorted(set(blocks))
-        self.output_blocks = tuple(blocks)
-        if blocks[-1] + 1 < len(self.layers):
-            final_norm: list[Any] = [self.norm1] if getattr(self, 'final_norm', False) else []
-            read = self.kept_blocks[: blocks[-1] + 1]
-            self._freeze_unread([*self.layers[blocks[-1] + 1 :], *final_norm], read)
-        if not self.is_pruned:
-            return
-        told = blocks if self.bridge else [numbers[place] for place in blocks]
-        if told != list(wanted):
-            print_log(f'{type(self).__name__}: out_indices {tuple(wanted)} became {tuple(told)}', 'current')
-        if getattr(self, 'final_norm', False) and not self.bridge:
-            print_log(f'{type(self).__name__}: the final norm now follows block {numbers[-1]}', 'current')
-
     def forward(self, *args: Any, **kwargs: Any) -> BlockOutputs:
         """Run the host's forward; an output that is wanted several times comes several times."""
-        outs = super().forward(*args, **kwargs)
-        ahead = len(outs) - len(self.out_indices)  # mmseg's out_origin puts the embedded patches first
-        repeated = [outs[ahead + self.out_indices.index(block)] for block in self.output_blocks]
-        return BlockOutputs([*outs[:ahead], *repeated], self.output_blocks)
-
-    def bridge_targets(self) -> list[BlockId]:
-        """Return the blocks that `out_indices` names."""
-        return [(0, block) for block in self._wanted]
+        return self.repeated(super().forward(*args, **kwargs))
 
     def bridge_to(self, target: BlockId, setting: BridgeSetting = True) -> LinearBridge:
         """Return a new bridge, which knows the class token from the others; what no output reads it leaves alone."""
@@ -155,13 +124,17 @@ class PrunedViTMixin(PrunedBackbone):
         if self.kept_depths[0] <= self._wanted[-1] < self.depths[0] - 1:
             self.layers.append(nn.Identity())  # the host's final norm, which no output passes, follows the last
 
-    def block_lists(self) -> list[nn.ModuleList]:
-        """Return the list of blocks: a ViT is one stage."""
-        return [self.layers]
+    def blocks(self) -> Any:
+        """Return the list of blocks."""
+        return self.layers
+
+    def last_norm(self) -> list[nn.Module]:
+        """Return the host's final norm, where it has one."""
+        return [self.norm1] if getattr(self, 'final_norm', False) else []
 
     def output_count(self) -> int:
         """Return how many features a forward pass gives: mmseg's `out_origin` adds the embedded patches."""
-        return len(self.output_blocks) + bool(getattr(self, 'out_origin', False))
+        return super().output_count() + bool(getattr(self, 'out_origin', False))
 
     def base_width(self) -> int:
         """Return the width C."""
@@ -188,7 +161,7 @@ class PrunedViTMixin(PrunedBackbone):
         return state
 
     def _fit_position(self, value: Tensor) -> Tensor:
-        stride = self._stride()
+        stride = self.patch_side()
         grid = getattr(self, 'patch_resolution', None) or (self.img_size[0] // stride, self.img_size[1] // stride)
         extra = self.pos_embed.shape[1] - grid[0] * grid[1]
         fitted = fit_position(value, extra, tuple(grid), self.interpolate_mode)
@@ -204,24 +177,7 @@ class PrunedViTMixin(PrunedBackbone):
         norm = self._modules.get('ln2')
         return {} if norm is None else {'ln2': norm}
 
-    def record_blocks(self, callback: Callable[[BlockId, BlockTokens], None]) -> list[RemovableHandle]:
-        """Call back with each block's output, before any final norm, in each forward pass until handles are removed."""
-
-        def hook_of(block_id: BlockId) -> Callable[[nn.Module, tuple, Tensor], None]:
-            def hook(_: nn.Module, __: tuple, output: Tensor) -> None:
-                extra, tokens = split_extra_tokens(output, self._grid.shape)
-                extra_tokens = extra if extra.shape[1] else None
-                callback(block_id, BlockTokens(tokens, self._grid.shape, self._stride(), extra_tokens))
-
-            return hook
-
-        return [block.register_forward_hook(hook_of(block_id)) for block_id, block in self.iter_blocks()]
-
-    def downsample_tokens(self, stage: int, tokens: BlockTokens) -> BlockTokens:  # noqa: ARG002
-        """Return the tokens: nothing follows the one stage."""
-        return tokens
-
-    def _stride(self) -> int:
+    def patch_side(self) -> int:
         """Return the side of a patch in pixels."""
         stride = self.patch_embed.projection.stride
         return stride if isinstance(stride, int) else stride[0]

@@ -1,42 +1,13 @@
-"""What an adapted ViT block needs: the token grid, which its host does not hand to it."""
+"""The ViT block of mmseg and mmpretrain with adapter slots."""
 
 from __future__ import annotations
 
-from threading import get_ident
 from typing import Any
 
 from torch import Tensor, nn
 
 from mmsls.backbones.blocks import AdaptedBlock, LinearLayer
-
-
-class TokenGrid:
-    """The token grid (H, W) of the forward pass under way.
-
-    The hosts call a ViT block with its tokens alone. So a hook on the patch embedding notes the grid here, and every
-    block reads it. The hook is a bound method, since a copied model (EMA) must note its own grid: a closure would not
-    be copied. Every thread has its own grid, so that one model may serve several.
-    """
-
-    def __init__(self) -> None:
-        self._shapes: dict[int, tuple[int, int]] = {}
-
-    def note(self, _: nn.Module, __: tuple, output: tuple[Tensor, tuple[int, int]]) -> None:
-        """Forward hook of the patch embedding, which returns the tokens and their grid."""
-        height, width = output[1]
-        self._shapes[get_ident()] = (height, width)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """The grid (H, W) of the padded input.
-
-        Raises:
-            RuntimeError: If no image passed the patch embedding yet.
-        """
-        shape = self._shapes.get(get_ident())
-        if shape is None:
-            raise RuntimeError('the token grid is not known: call the backbone, not one of its blocks')
-        return shape
+from mmsls.backbones.tokens import TokenGrid
 
 
 class AdaptedViTBlock(AdaptedBlock):
@@ -57,15 +28,15 @@ class AdaptedViTBlock(AdaptedBlock):
         super().__init__(block)
         self.grid = grid
 
-    def forward(self, x: Tensor, hw_shape: tuple[int, int] | None = None) -> Tensor:
+    def forward(self, x: Tensor, hw_shape: tuple[int, int] | None = None, **given: Any) -> Tensor:
         """Run the block on (B, K + H * W, C) tokens; the grid is the backbone's by default."""
-        return super().forward(x, self.grid.shape if hw_shape is None else hw_shape)
+        return super().forward(x, self.grid.shape if hw_shape is None else hw_shape, **given)
 
     def norm(self, branch: str) -> Any:
         """Return the norm before a branch."""
         return self.ln1 if branch == 'attn' else self.ln2
 
-    def run(self, branch: str, h: Tensor, hw_shape: tuple[int, int], identity: Tensor) -> Tensor:  # noqa: ARG002
+    def run(self, branch: str, h: Tensor, hw_shape: tuple[int, int], identity: Tensor, **given: Any) -> Tensor:  # noqa: ARG002
         """Return `identity + branch(h)`, drop path included."""
         if branch == 'ffn':
             return self.ffn(h, identity=identity)

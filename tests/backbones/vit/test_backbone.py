@@ -54,7 +54,7 @@ def vit_base(vit, randomise, tmp_path):
 @pytest.fixture
 def logged(monkeypatch):
     lines = []
-    for module in ('vit.backbone', 'base', 'arguments'):
+    for module in ('vit.backbone', 'one_stage', 'base', 'arguments'):
         monkeypatch.setattr(f'mmsls.backbones.{module}.print_log', lambda text, *_: lines.append(text))
     return lines
 
