@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+import huggingface_hub
+import timm
 import torch
 from torch import Tensor
 
@@ -18,16 +21,22 @@ HOW = {
     '.npz': ('with allow_pickle=False', 'Get the file again'),
     '.safetensors': ('as safetensors', 'Get the file again'),
 }
+TIMM, HF_HUB = 'timm:', 'hf-hub:'
+HUB_FILES = ('model.safetensors', 'pytorch_model.bin')
+"""What weights are called on the hub, the safe form first."""
 HOW_TORCH = ('with weights_only=True', 'Save its state_dict alone with torch.save')
 """How a container is read, and what to do where that fails."""
 
 
 def local_path(location: str) -> Path:
-    """Return the file of a base checkpoint, downloading a URL to torch's hub cache first.
+    """Return the file of a base checkpoint; a URL or a hub's name is fetched to its cache first.
 
     Raises:
-        FileNotFoundError: If a local file does not exist, or a URL cannot be fetched.
+        FileNotFoundError: If a local file does not exist, or another cannot be fetched.
+        ValueError: If timm has no weights of that name.
     """
+    if location.startswith((TIMM, HF_HUB)):
+        return hub_file(location)
     if urlparse(location).scheme in ('http', 'https'):
         # Many hosts call every file `pytorch_model.bin`: two URLs must never be one file.
         name = f'{hashlib.sha256(location.encode()).hexdigest()[:12]}_{Path(urlparse(location).path).name}'
@@ -48,6 +57,40 @@ def local_path(location: str) -> Path:
             f'base_checkpoint: no file at {location!r}; give the path or URL of the pre-trained backbone'
         )
     return path
+
+
+def hub_file(location: str) -> Path:
+    """Return the file of weights that the Hugging Face hub has, from its cache where it is there already.
+
+    Args:
+        location: `'timm:NAME.TAG'`, as `timm.list_pretrained()` names them, or `'hf-hub:OWNER/NAME'`.
+
+    Raises:
+        FileNotFoundError: If it cannot be fetched.
+        ValueError: If timm has no weights of that name.
+    """
+    failure: Exception | None = None
+    if location.startswith(TIMM):
+        name = location.removeprefix(TIMM)
+        cfg = timm.get_pretrained_cfg(name) if timm.is_model_pretrained(name) else None
+        if cfg is None or not cfg.hf_hub_id:
+            near = difflib.get_close_matches(name, timm.list_pretrained(), n=3)
+            raise ValueError(
+                f'base_checkpoint: timm {timm.__version__} has no weights {location!r}'
+                + (f'; near it are {", ".join(near)}' if near else '; timm.list_pretrained() names them')
+            )
+        repository, known = cfg.hf_hub_id, cfg.hf_hub_filename
+    else:
+        repository, known = location.removeprefix(HF_HUB), None
+    for file in (known,) if known else HUB_FILES:
+        try:
+            return Path(huggingface_hub.hf_hub_download(repository, file))
+        except (OSError, ValueError) as error:  # the hub's errors are one or the other
+            failure = error
+    raise FileNotFoundError(
+        f'base_checkpoint: {location!r} cannot be fetched ({str(failure).splitlines()[0]}); check the name and the '
+        'network, or fetch it by other means and give its path'
+    ) from failure
 
 
 def sha256_of(path: Path) -> str:

@@ -31,6 +31,8 @@ class BackboneFamily(BlockNumbers):
     base_hints: ClassVar[Mapping[str, str]] = {}
     """What to set when a base does not fit: pattern of a problem as `load_base` words it, and the advice."""
 
+    hostless: ClassVar[str] = ''
+    """Why no host has such a backbone of its own; empty where one has."""
     alternates: ClassVar[bool] = False
     """Whether blocks at even and odd places of a stage differ in what they do (Swin shifts the windows of odd ones)."""
 

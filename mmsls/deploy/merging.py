@@ -126,6 +126,8 @@ def why_not_stock(backbone: PrunedBackbone, cfg: Config) -> str:
 
     Pruning may leave one block as several outputs. A head can be told to take one output several times, a neck cannot.
     """
+    if backbone.hostless:
+        return backbone.hostless
     if backbone.bridge:
         return 'bridges stand in for its removed blocks, and the host has none'
     if moved := shifted_blocks(backbone):

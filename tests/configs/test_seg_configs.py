@@ -150,6 +150,10 @@ def test_a_tuned_model_builds_and_only_adapters_norms_and_heads_learn(tmp_path: 
         ('seg/upernet_swin-l_voc2012', {'depths': (1, 1, 1, 1)}),
         ('seg/upernet_vit-b_ade20k', {'num_layers': 4, 'out_indices': (0, 1, 2, 3)}),
         ('seg/upernet_deit-b_ade20k', {'num_layers': 4, 'out_indices': (0, 1, 2, 3)}),
+        (
+            'seg/upernet_dinov2-b_ade20k',
+            {'img_size': 96, 'model_args': {'patch_size': 16, 'depth': 4}, 'out_indices': (0, 1, 2, 3)},
+        ),
         ('camvid', {'num_layers': 4, 'out_indices': (0, 1, 2, 3)}),
         ('demo_seg', {}),
     ],

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -67,6 +66,7 @@ class PrunedTimmBackbone(OneStageBackbone, TimmViT):
         [(1, 16, 3, 4), (1, 16, 3, 4)]
     """
 
+    hostless = 'it is a model of timm, and the host has none of its own'
     block_pattern = re.compile(r'model\.blocks\.(?P<block>\d+)\.')
     not_in_base = re.compile(r'^$')
     never_loaded = re.compile(r'^(head|head_dist|fc_norm|pre_logits)\.|^mask_token$|relative_position_index$')
@@ -153,7 +153,3 @@ class PrunedTimmBackbone(OneStageBackbone, TimmViT):
                 f'base_checkpoint: its tensors are not those of {name} ({type(error).__name__}: {error}). Try: the '
                 'model_name of the base, with or without registers (_reg4_), and its patch size'
             ) from error
-
-    def stock_reason(self) -> str:
-        """Say why no host has this backbone."""
-        return f'it is a model of timm {timm.__version__}, and the host has none of that kind'
