@@ -34,13 +34,8 @@ def test_a_base_names_a_model_its_weights_and_its_own_blocks(path):
 def shrunk(name):
     """A leaf's model with four blocks, tuned by nothing but a random base that is frozen."""
     cfg = Config.fromfile(CONFIGS / name / 'tune.py')
-    cfg.model.backbone.update(
-        base_checkpoint=None,
-        adapter=None,
-        img_size=64,
-        out_indices=(0, 1, 2, 3),
-        model_args={'patch_size': 16, 'depth': 4},
-    )
+    sizes = {'img_size': 64, 'out_indices': (0, 1, 2, 3), 'model_args': {'patch_size': 16, 'depth': 4}}
+    cfg.model.backbone.update(base_checkpoint=None, adapter=None, **sizes)
     return cfg
 
 
