@@ -20,7 +20,7 @@ from mmsls.files.writing import write_text
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.progress import ChainProgress, terminal
 from mmsls.report.table import markdown_table, rich_table
-from mmsls.runs.configs import with_bridge, with_refit
+from mmsls.runs.configs import with_bridge, with_distill, with_refit
 from mmsls.scoring.stability import stability_line
 
 
@@ -51,6 +51,11 @@ def parse_args() -> argparse.Namespace:
         help="fit the head's last layer anew in closed form after the cut, and retrain from there",
     )
     parser.add_argument(
+        '--distill',
+        action='store_true',
+        help="draw the cut model's features to the tuned model's while it is retrained (also: mmsls.DistillHook)",
+    )
+    parser.add_argument(
         '--decide-first',
         action='store_true',
         help='score the untuned base and tune once, at the kept depths (with --criterion probe --max-drop 1, say)',
@@ -62,8 +67,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--restart', action='store_true', help='forget an earlier run in the work directory')
     parser.add_argument('--verbose', action='store_true', help="show the host's log lines too")
     args = parser.parse_args()
-    if args.as_published and any((args.criterion, args.bridge, args.refit_head, args.max_drop is not None)):
-        parser.error('--as-published goes without --criterion, --bridge, --refit-head and --max-drop: other ways')
+    others = (args.criterion, args.bridge, args.refit_head, args.distill, args.max_drop is not None)
+    if args.as_published and any(others):
+        parser.error(
+            '--as-published goes without --criterion, --bridge, --refit-head, --distill and --max-drop: other ways'
+        )
     return args
 
 
@@ -125,6 +133,8 @@ def main() -> None:
         pruned = with_bridge(pruned or without_sls_hook(tune))
     if args.refit_head:
         pruned = with_refit(pruned or without_sls_hook(tune))
+    if args.distill:
+        pruned = with_distill(pruned or without_sls_hook(tune))
     work_dir = Path(tune.work_dir)
     check_decision(tune, chosen(args))
     check_configs(tune, pruned, baseline, args.decide_first)

@@ -13,7 +13,16 @@ from mmengine.config import Config
 from mmsls import runs
 from mmsls.backbones.lookup import find_backbone
 from mmsls.chain.checks import check_all_build, check_configs, with_test
-from mmsls.chain.configs import check_decision, config_digest, full_cfg, overriding, without_bridge, without_sls_hook
+from mmsls.chain.configs import (
+    check_decision,
+    config_digest,
+    full_cfg,
+    overriding,
+    taught_by,
+    without_bridge,
+    without_hook,
+    without_sls_hook,
+)
 from mmsls.chain.ending import Model, leave, measure_models
 from mmsls.chain.stages import Progress, RunnerObserver, Stages
 from mmsls.chain.state import CURVE_FILE, INDEX_FILE, RESULTS, TASK
@@ -42,7 +51,8 @@ class Chain:
         work_dir: Where everything goes.
         progress: Who shows how far it is.
         pruned: Config of the retraining; by default `tune` with the index in place of its `SLSHook`. With
-            `refit_head=True` in it, the retraining starts from a head that was refitted in closed form.
+            `refit_head=True` in it, the retraining starts from a head that was refitted in closed form. A `DistillHook`
+            in it that names no teacher has the tuned model as one.
         baseline: Config of the frozen backbone with a trained head, for the row `full`; without it that row has no
             metric.
         decision: Settings of the rule that override the config's (`alpha`, `scope`, `min_depth`, `reference`,
@@ -72,7 +82,7 @@ class Chain:
         pruned = pruned if pruned is not None else without_sls_hook(tune)
         digest = config_digest(tune, None if decide_first else pruned, baseline)
         self.tested_on = 'test' if tune.get('test_dataloader') is not None else 'val'
-        self.tune, self.pruned = with_test(tune), with_test(pruned)
+        self.tune, self.pruned = with_test(without_hook(tune, 'DistillHook')), with_test(pruned)
         self.baseline = with_test(baseline) if baseline is not None else None
         self.stages = Stages(work_dir, progress)
         self.work_dir = self.stages.work_dir
@@ -112,6 +122,7 @@ class Chain:
         cfg.model.backbone.pruning_index = str(self.index_path)
         if not self.decide_first:
             cfg.load_from = self.stages.checkpoint('tuned')
+            cfg = taught_by(cfg, cfg.load_from)
         return cfg
 
     def _check_tests(self) -> None:

@@ -65,9 +65,27 @@ def spell_out(part: Any) -> None:
 
 def without_sls_hook(cfg: Config) -> Config:
     """Return a copy of a config that does not score."""
+    return without_hook(cfg, 'SLSHook')
+
+
+def without_hook(cfg: Config, name: str) -> Config:
+    """Return a copy of a config without the mmsls hook of a name."""
     cfg = deepcopy(cfg)
-    hooks = cfg.get('custom_hooks') or []
-    cfg.custom_hooks = [hook for hook in hooks if not is_hook(hook, 'SLSHook')]
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if not is_hook(hook, name)]
+    return cfg
+
+
+def taught_by(cfg: Config, checkpoint: str) -> Config:
+    """Return a copy of a config whose `DistillHook`, if it has one that names no teacher, has this one.
+
+    Args:
+        cfg: The config.
+        checkpoint: The model tuned at full depth.
+    """
+    cfg = deepcopy(cfg)
+    for hook in cfg.get('custom_hooks') or []:
+        if is_hook(hook, 'DistillHook') and hook.get('teacher') is None:
+            hook['teacher'] = checkpoint
     return cfg
 
 
@@ -96,7 +114,7 @@ def scored_by(cfg: Config, criterion: str, keep: float | None = None) -> Config:
 
 def as_published(cfg: Config) -> Config:
     """Return a copy of a config that scores by SLS, reads by `alpha` and mends nothing, as the paper has it."""
-    cfg = without_bridge(cfg)
+    cfg = without_hook(without_bridge(cfg), 'DistillHook')
     cfg.pop('refit_head', None)
     for hook in cfg.get('custom_hooks') or []:
         if is_hook(hook, 'SLSHook'):
