@@ -11,11 +11,11 @@ from typing import Any
 from mmengine.config import Config
 
 from mmsls import runs
-from mmsls.backbones.lookup import find_backbone
 from mmsls.chain.checks import check_all_build, check_configs, with_test
 from mmsls.chain.configs import (
     check_decision,
     config_digest,
+    depths_of,
     full_cfg,
     overriding,
     taught_by,
@@ -25,15 +25,12 @@ from mmsls.chain.configs import (
 )
 from mmsls.chain.ending import Model, leave, measure_models
 from mmsls.chain.stages import Progress, RunnerObserver, Stages
-from mmsls.chain.state import CURVE_FILE, INDEX_FILE, RESULTS, TASK
+from mmsls.chain.state import BRIDGED, CURVE_FILE, INDEX_FILE, REFITTED, RESULTS, TASK
 from mmsls.cost.measuring import Row
 from mmsls.files.trouble import naming
 from mmsls.parallel.main_process import on_main_process
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.score_curve import draw_score_curve
-
-BRIDGED, REFITTED = 'bridged.pth', 'refitted.pth'
-"""Checkpoints of the cut model: with its bridges fitted; with its head's last layer fitted anew."""
 
 
 class Chain:
@@ -120,10 +117,10 @@ class Chain:
         """Return the config of the training at the depths that the index keeps, from the tuned weights if there are."""
         cfg = deepcopy(self.pruned)
         cfg.model.backbone.pruning_index = str(self.index_path)
-        if not self.decide_first:
-            cfg.load_from = self.stages.checkpoint('tuned')
-            cfg = taught_by(cfg, cfg.load_from)
-        return cfg
+        if self.decide_first:
+            return cfg
+        cfg.load_from = self.stages.checkpoint('tuned')
+        return taught_by(cfg, cfg.load_from)
 
     def _check_tests(self) -> None:
         tests = {'full': self.baseline}
@@ -201,8 +198,3 @@ class Chain:
     def _show(self, index: PruningIndex) -> None:
         index.save(self.index_path)
         draw_score_curve(index, self.work_dir / CURVE_FILE)
-
-
-def depths_of(cfg: Config) -> tuple[int, ...]:
-    """Return the blocks per stage of a config's backbone, as it is built."""
-    return find_backbone(runs.build_model(cfg)).kept_depths

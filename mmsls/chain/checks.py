@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from mmsls import runs
 from mmsls.features.trial import built_evaluator
 from mmsls.hooks import DistillHook
+from mmsls.hooks.teacher import teacher_file
 from mmsls.runs.resuming import check_keeps_checkpoints, is_hook
 
 PARTS = {
@@ -118,7 +119,9 @@ def check_distils(cfg: Config) -> None:
     for hook in cfg.get('custom_hooks') or []:
         if is_hook(hook, 'DistillHook'):
             settings = {key: value for key, value in hook.items() if key not in ('type', 'priority')}
-            runs.check_checkpoint(DistillHook(**settings).teacher)
+            named = DistillHook(**settings).teacher
+            if named is not None:
+                teacher_file(named)
 
 
 def check_scores(cfg: Config) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmsls import runs
+from mmsls.backbones.lookup import find_backbone
 from mmsls.criteria import build_criterion
 from mmsls.runs.resuming import is_hook
 
@@ -137,3 +138,8 @@ def full_cfg(cfg: Config) -> Config:
     for name in ('adapter', 'bridge'):
         cfg.model.backbone.pop(name, None)
     return cfg
+
+
+def depths_of(cfg: Config) -> tuple[int, ...]:
+    """Return the blocks per stage of a config's backbone, as it is built."""
+    return find_backbone(runs.build_model(cfg)).kept_depths

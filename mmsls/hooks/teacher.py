@@ -75,9 +75,7 @@ def read_backbone(checkpoint: str, name: str) -> dict[str, Tensor]:
         ValueError: If the file is no checkpoint, or holds no such backbone.
         FileNotFoundError: If it is not there.
     """
-    path = expand_home(str(checkpoint))
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'teacher: no file at {path!r}; name the checkpoint that was tuned before the cut')
+    path = teacher_file(checkpoint)
     try:
         content = read_torch(path, stand_ins=True)
         state = content.get('state_dict', content)
@@ -88,6 +86,21 @@ def read_backbone(checkpoint: str, name: str) -> dict[str, Tensor]:
     if not tensors:
         raise ValueError(f'teacher: {path!r} holds nothing of model.{name}; name the checkpoint of a whole model')
     return tensors
+
+
+def teacher_file(checkpoint: str) -> str:
+    """Return a teacher's local file, with the home folder in place of `~`.
+
+    Raises:
+        FileNotFoundError: If it is not there.
+    """
+    path = expand_home(str(checkpoint))
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f'teacher: no file at {path!r}; name the checkpoint that was tuned before the cut (run_sls.py, which tunes '
+            'first, fills in its own where none is named)'
+        )
+    return path
 
 
 def name_of(part: nn.Module, model: nn.Module) -> str:
