@@ -62,7 +62,7 @@ class Distillation:
         if kwargs.get('mode') != 'loss' or not found:
             return losses
         self.added += 1
-        return {**losses, LOSS: self.weight * torch.stack(found).mean()}
+        return {**losses, LOSS: losses.get(LOSS, 0) + self.weight * torch.stack(found).mean()}  # two teachers add up
 
 
 def distance(ours: Sequence[Any], theirs: Sequence[Any], outputs: Sequence[int]) -> Tensor:

@@ -117,7 +117,8 @@ def test_the_loss_is_logged_and_is_part_of_the_whole(plain, distilled):
 
 
 def test_the_first_loss_is_the_distance_times_the_weight(distilled, cut_cfg, teaching, build_runner, tmp_path):
-    runner = build_runner(cut_cfg(tmp_path, hooks=[teaching(weight=0.5)], epochs=1))
+    twice = [teaching(weight=0.2), teaching(weight=0.3)]
+    runner = build_runner(cut_cfg(tmp_path, hooks=twice, epochs=1))
     runner.train()
     assert losses(runner)[0] == pytest.approx(0.1 * losses(distilled[1])[0], rel=1e-5)
 
