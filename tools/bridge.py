@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from mmsls import runs
-from mmsls.chain.chain import BRIDGED
+from mmsls.chain.state import BRIDGED
 from mmsls.cli import fitting_parser, one_line_errors
 from mmsls.report.console_log import terminal
 from mmsls.report.progress import ChainProgress

@@ -21,7 +21,7 @@ from mmsls.pruning_index import PruningIndex
 from mmsls.report.console_log import terminal
 from mmsls.report.progress import ChainProgress
 from mmsls.report.table import markdown_table, rich_table
-from mmsls.runs.configs import with_bridge, with_refit
+from mmsls.runs.configs import with_bridge, with_distill, with_refit
 from mmsls.scoring.stability import stability_line
 
 
@@ -55,6 +55,11 @@ def parse_args() -> argparse.Namespace:
         help="fit the head's last layer anew in closed form after the cut, and retrain from there",
     )
     parser.add_argument(
+        '--distill',
+        action='store_true',
+        help="draw the cut model's features to the tuned model's while it is retrained (also: mmsls.DistillHook)",
+    )
+    parser.add_argument(
         '--decide-first',
         action='store_true',
         help='score the untuned base and tune once, at the kept depths (with --criterion probe --max-drop 1, say)',
@@ -68,9 +73,11 @@ def parse_args() -> argparse.Namespace:
     shown.add_argument('--verbose', action='store_true', help="show the host's log lines too")
     shown.add_argument('--quiet', action='store_true', help='show nothing but the results')
     args = parser.parse_args()
-    others = (args.criterion, args.bridge, args.bridge_rank, args.refit_head, args.max_drop)
+    others = (args.criterion, args.bridge, args.bridge_rank, args.refit_head, args.distill, args.max_drop)
     if args.as_published and not all(value in (None, False) for value in others):
-        parser.error('--as-published goes without --criterion, --bridge, --bridge-rank, --refit-head and --max-drop')
+        parser.error(
+            '--as-published goes without --criterion, --bridge, --bridge-rank, --refit-head, --distill and --max-drop'
+        )
     return args
 
 
@@ -133,6 +140,8 @@ def main() -> None:
         pruned = with_bridge(pruned or without_sls_hook(tune), rank)
     if args.refit_head:
         pruned = with_refit(pruned or without_sls_hook(tune))
+    if args.distill:
+        pruned = with_distill(pruned or without_sls_hook(tune))
     work_dir = Path(tune.work_dir)
     check_decision(tune, chosen(args))
     check_configs(tune, pruned, baseline, args.decide_first)

@@ -9,6 +9,9 @@ from typing import Any
 from mmengine.config import ConfigDict
 from mmengine.logging import print_log
 
+CUT = ('pruning_index', 'kept_depths', 'kept_blocks')
+"""Arguments of a backbone that say what of it is kept; it takes one of them."""
+
 
 def check_flag(name: str, value: Any) -> None:
     """Refuse what is neither True nor False: any text counts as True in Python.
@@ -58,3 +61,13 @@ def mend_arguments(arguments: MutableMapping[str, Any]) -> None:
         arguments['init_cfg'] = {'type': 'Pretrained', 'checkpoint': arguments.pop('pretrained')}
     if type(arguments.get('init_cfg')) is dict:
         arguments['init_cfg'] = ConfigDict(arguments['init_cfg'])
+
+
+def at_full_depth(arguments: Mapping[str, Any]) -> ConfigDict:
+    """Return a backbone's arguments without those that cut it.
+
+    Example:
+        >>> at_full_depth({'depths': (2, 2, 6, 2), 'kept_depths': (2, 1, 2, 1), 'bridge': True})
+        {'depths': (2, 2, 6, 2)}
+    """
+    return ConfigDict({name: value for name, value in arguments.items() if name not in (*CUT, 'bridge')})

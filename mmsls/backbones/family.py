@@ -15,6 +15,7 @@ from mmsls.backbones.numbering import BlockNumbers
 from mmsls.backbones.tokens import BlockTokens
 from mmsls.pruning_index.foundation import FINGERPRINT, IDENTITY, Foundation
 from mmsls.scoring import BlockId
+from mmsls.scoring.subset import lowest_blocks
 
 
 class BackboneFamily(BlockNumbers):
@@ -66,9 +67,22 @@ class BackboneFamily(BlockNumbers):
         """Return the blocks whose output something outside their stage reads, at full depth, bottom first."""
         raise NotImplementedError
 
+    def output_tops(self) -> list[BlockId | None]:
+        """Return the topmost block that each output depends on at full depth, in their order; None where none does."""
+        raise NotImplementedError
+
     def bridge_to(self, target: BlockId, setting: BridgeSetting = True) -> LinearBridge:
         """Return a new bridge that may stand for a block."""
         raise NotImplementedError
+
+    def cut_outputs(self) -> list[int]:
+        """Return which outputs depend on a removed block, ascending."""
+        removed = set(lowest_blocks(self.depths)) - set(self.kept_blocks)
+        return [
+            place
+            for place, top in enumerate(self.output_tops())
+            if top is not None and any(block <= top for block in removed)
+        ]
 
     def insert_bridges(self) -> None:
         """Put a bridge behind the kept blocks for every removed block whose output something reads, in place."""

@@ -16,7 +16,7 @@ def find_backbone(model: nn.Module) -> PrunedBackbone:
     found = [module for module in model.modules() if isinstance(module, PrunedBackbone)]
     if len(found) != 1:
         raise ValueError(
-            f'model: scoring needs exactly one mmsls backbone, found {len(found)} in {type(model).__name__}; '
+            f'model: exactly one mmsls backbone is needed, found {len(found)} in {type(model).__name__}; '
             "set model.backbone.type='PrunedSwinTransformer' and import mmsls.integrations"
         )
     return found[0]

@@ -11,20 +11,26 @@ from typing import Any
 from mmengine.config import Config
 
 from mmsls import runs
-from mmsls.backbones.lookup import find_backbone
 from mmsls.chain.checks import check_all_build, check_configs, with_test
-from mmsls.chain.configs import check_decision, config_digest, full_cfg, overriding, without_bridge, without_sls_hook
+from mmsls.chain.configs import (
+    check_decision,
+    config_digest,
+    depths_of,
+    full_cfg,
+    overriding,
+    taught_by,
+    without_bridge,
+    without_hook,
+    without_sls_hook,
+)
 from mmsls.chain.ending import Model, leave, measure_models
 from mmsls.chain.stages import Progress, RunnerObserver, Stages
-from mmsls.chain.state import CURVE_FILE, INDEX_FILE, RESULTS, TASK
+from mmsls.chain.state import BRIDGED, CURVE_FILE, INDEX_FILE, REFITTED, RESULTS, TASK
 from mmsls.cost.measuring import Row
 from mmsls.files.trouble import naming
 from mmsls.parallel.main_process import on_main_process
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.score_curve import draw_score_curve
-
-BRIDGED, REFITTED = 'bridged.pth', 'refitted.pth'
-"""Checkpoints of the cut model: with its bridges fitted; with its head's last layer fitted anew."""
 
 
 class Chain:
@@ -42,7 +48,8 @@ class Chain:
         work_dir: Where everything goes.
         progress: Who shows how far it is.
         pruned: Config of the retraining; by default `tune` with the index in place of its `SLSHook`. With
-            `refit_head=True` in it, the retraining starts from a head that was refitted in closed form.
+            `refit_head=True` in it, the retraining starts from a head that was refitted in closed form. A `DistillHook`
+            in it that names no teacher has the tuned model as one.
         baseline: Config of the frozen backbone with a trained head, for the row `full`; without it that row has no
             metric.
         decision: Settings of the rule that override the config's (`alpha`, `scope`, `min_depth`, `reference`,
@@ -72,7 +79,7 @@ class Chain:
         pruned = pruned if pruned is not None else without_sls_hook(tune)
         digest = config_digest(tune, None if decide_first else pruned, baseline)
         self.tested_on = 'test' if tune.get('test_dataloader') is not None else 'val'
-        self.tune, self.pruned = with_test(tune), with_test(pruned)
+        self.tune, self.pruned = with_test(without_hook(tune, 'DistillHook')), with_test(pruned)
         self.baseline = with_test(baseline) if baseline is not None else None
         self.stages = Stages(work_dir, progress)
         self.work_dir = self.stages.work_dir
@@ -110,9 +117,10 @@ class Chain:
         """Return the config of the training at the depths that the index keeps, from the tuned weights if there are."""
         cfg = deepcopy(self.pruned)
         cfg.model.backbone.pruning_index = str(self.index_path)
-        if not self.decide_first:
-            cfg.load_from = self.stages.checkpoint('tuned')
-        return cfg
+        if self.decide_first:
+            return cfg
+        cfg.load_from = self.stages.checkpoint('tuned')
+        return taught_by(cfg, cfg.load_from)
 
     def _check_tests(self) -> None:
         tests = {'full': self.baseline}
@@ -190,8 +198,3 @@ class Chain:
     def _show(self, index: PruningIndex) -> None:
         index.save(self.index_path)
         draw_score_curve(index, self.work_dir / CURVE_FILE)
-
-
-def depths_of(cfg: Config) -> tuple[int, ...]:
-    """Return the blocks per stage of a config's backbone, as it is built."""
-    return find_backbone(runs.build_model(cfg)).kept_depths

@@ -12,7 +12,9 @@ from mmengine.runner import Runner
 
 from mmsls import runs
 from mmsls.features.trial import built_evaluator
-from mmsls.runs.resuming import check_keeps_checkpoints
+from mmsls.hooks import DistillHook
+from mmsls.hooks.teacher import teacher_file
+from mmsls.runs.resuming import check_keeps_checkpoints, is_hook
 
 PARTS = {
     'train': ('train_dataloader', 'train_cfg', 'optim_wrapper'),
@@ -80,6 +82,7 @@ def check_configs(
     for cfg in filter(None, (tune, pruned, baseline)):
         check_trains(cfg)
         with_test(cfg)
+        check_distils(cfg)
     check_scores(tune)
 
 
@@ -91,8 +94,12 @@ def check_decides_first(tune: Config, pruned: Config | None) -> None:
     """
     if pruned is not None:
         raise ValueError(
-            '--decide-first trains once, by the config that tunes; leave out --pruned, --bridge and --refit-head, '
-            'which are for the retraining'
+            '--decide-first trains once, by the config that tunes; leave out --pruned, --bridge, --refit-head and '
+            '--distill, which are for the retraining'
+        )
+    if any(is_hook(hook, 'DistillHook') for hook in tune.get('custom_hooks') or []):
+        raise ValueError(
+            '--decide-first tunes no model at full depth that could be distilled; leave DistillHook out of custom_hooks'
         )
     if tune.model.backbone.get('base_checkpoint') is None and not tune.get('load_from'):
         raise ValueError(
@@ -100,6 +107,21 @@ def check_decides_first(tune: Config, pruned: Config | None) -> None:
             'model.backbone.base_checkpoint, or load_from'
         )
     runs.check_untuned(runs.scoring_options(tune))
+
+
+def check_distils(cfg: Config) -> None:
+    """Refuse settings of a config's `DistillHook` that would end the retraining when it begins.
+
+    Raises:
+        ValueError: If its weight is out of range.
+        FileNotFoundError: If the teacher that it names is not there.
+    """
+    for hook in cfg.get('custom_hooks') or []:
+        if is_hook(hook, 'DistillHook'):
+            settings = {key: value for key, value in hook.items() if key not in ('type', 'priority')}
+            named = DistillHook(**settings).teacher
+            if named is not None:
+                teacher_file(named)
 
 
 def check_scores(cfg: Config) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmsls import runs
+from mmsls.backbones.lookup import find_backbone
 from mmsls.criteria import build_criterion
 from mmsls.criteria.choosing import needs_of
 from mmsls.runs.resuming import is_hook
@@ -66,9 +67,27 @@ def spell_out(part: Any) -> None:
 
 def without_sls_hook(cfg: Config) -> Config:
     """Return a copy of a config that does not score."""
+    return without_hook(cfg, 'SLSHook')
+
+
+def without_hook(cfg: Config, name: str) -> Config:
+    """Return a copy of a config without the mmsls hook of a name."""
     cfg = deepcopy(cfg)
-    hooks = cfg.get('custom_hooks') or []
-    cfg.custom_hooks = [hook for hook in hooks if not is_hook(hook, 'SLSHook')]
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if not is_hook(hook, name)]
+    return cfg
+
+
+def taught_by(cfg: Config, checkpoint: str) -> Config:
+    """Return a copy of a config whose `DistillHook`, if it has one that names no teacher, has this one.
+
+    Args:
+        cfg: The config.
+        checkpoint: The model tuned at full depth.
+    """
+    cfg = deepcopy(cfg)
+    for hook in cfg.get('custom_hooks') or []:
+        if is_hook(hook, 'DistillHook') and hook.get('teacher') is None:
+            hook['teacher'] = checkpoint
     return cfg
 
 
@@ -100,7 +119,7 @@ def scored_by(cfg: Config, criterion: str, keep: float | None = None, rank: int 
 
 def as_published(cfg: Config) -> Config:
     """Return a copy of a config that scores by SLS, reads by `alpha` and mends nothing, as the paper has it."""
-    cfg = without_bridge(cfg)
+    cfg = without_hook(without_bridge(cfg), 'DistillHook')
     cfg.pop('refit_head', None)
     for hook in cfg.get('custom_hooks') or []:
         if is_hook(hook, 'SLSHook'):
@@ -123,3 +142,8 @@ def full_cfg(cfg: Config) -> Config:
     for name in ('adapter', 'bridge'):
         cfg.model.backbone.pop(name, None)
     return cfg
+
+
+def depths_of(cfg: Config) -> tuple[int, ...]:
+    """Return the blocks per stage of a config's backbone, as it is built."""
+    return find_backbone(runs.build_model(cfg)).kept_depths

@@ -18,6 +18,8 @@ CUT = ('pruned', 'bridged', 'refitted', 'retrained', 'decided_first')
 """Stages of a model at the kept depths."""
 STAGES = ('full', 'tuned', 'score', *CUT)
 TASK = 'task'
+BRIDGED, REFITTED = 'bridged.pth', 'refitted.pth'
+"""Checkpoints of the cut model: with its bridges fitted; with its head's last layer fitted anew."""
 DONE_FILE, METRICS_FILE = 'done.json', 'metrics.json'
 MARKS = (DONE_FILE, METRICS_FILE, 'last_checkpoint')
 """Files that tell a stage's folder."""

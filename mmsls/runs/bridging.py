@@ -16,6 +16,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from mmsls.backbones.arguments import at_full_depth
 from mmsls.backbones.bridge_fit import BridgeFit, FittedBridge, share_of
 from mmsls.backbones.lookup import find_backbone
 from mmsls.backbones.replay import run_up_to
@@ -25,7 +26,7 @@ from mmsls.features.trial import training_images
 from mmsls.files.writing import whole_file
 from mmsls.parallel.main_process import on_main_process
 from mmsls.runs.building import build_model
-from mmsls.runs.configs import CUT, check_checkpoint, with_bridge
+from mmsls.runs.configs import check_checkpoint, with_bridge
 
 TOKENS = 200_000
 """Most tokens that a bridge is fitted on, evenly many of each image."""
@@ -78,8 +79,7 @@ def bridge(
 def unpruned_cfg(cfg: Config) -> Config:
     """Return a copy of a config whose backbone stands at full depth."""
     cfg = deepcopy(cfg)
-    for name in (*CUT, 'bridge'):
-        cfg.model.backbone.pop(name, None)
+    cfg.model.backbone = at_full_depth(cfg.model.backbone)
     return cfg
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmsls.backbones.arguments import CUT
 from mmsls.backbones.bridge import BridgeSetting, check_bridge
 from mmsls.criteria import build_criterion
 from mmsls.criteria.base import Needs
@@ -127,10 +128,6 @@ def check_untuned(options: Mapping[str, Any]) -> None:
         )
 
 
-CUT = ('pruning_index', 'kept_depths', 'kept_blocks')
-"""Arguments of a backbone that say what of it is kept; it takes one of them."""
-
-
 def cut_by(cfg: Config, index: str | None) -> Config:
     """Return a copy of a config that keeps what an index file says, whatever it names itself; None leaves it as it is.
 
@@ -167,6 +164,15 @@ def with_refit(cfg: Config) -> Config:
     """Return a copy of a config of the retraining that starts from a head refitted in closed form."""
     cfg = deepcopy(cfg)
     cfg.refit_head = True
+    return cfg
+
+
+def with_distill(cfg: Config) -> Config:
+    """Return a copy of a config of the retraining that distils the tuned model's features, by its hook or a new one."""
+    cfg = deepcopy(cfg)
+    hooks = list(cfg.get('custom_hooks') or [])
+    if not any(is_hook(hook, 'DistillHook') for hook in hooks):
+        cfg.custom_hooks = [*hooks, {'type': 'mmsls.DistillHook'}]
     return cfg
 
 

@@ -16,7 +16,7 @@ from mmsls.chain.configs import full_cfg, without_sls_hook
 from mmsls.deploy.task_folder import read_task
 from mmsls.deploy.task_library import TaskLibrary
 from mmsls.pruning_index import PruningIndex
-from mmsls.runs.configs import with_bridge, with_refit
+from mmsls.runs.configs import with_bridge, with_distill, with_refit
 
 HOOKS = [
     {'type': 'mmsls.SLSHook', 'alpha': 0.3, 'scope': 'stage', 'max_samples': 100, 'n_jobs': 1},
@@ -171,7 +171,7 @@ def test_what_tuning_starts_from_is_scored_first(tmp_path, tune):
 
 
 def test_what_needs_a_tuned_model_is_refused_before_anything_is_written(tmp_path, tune):
-    with pytest.raises(ValueError, match='leave out --pruned, --bridge and --refit-head'):
+    with pytest.raises(ValueError, match='leave out --pruned, --bridge, --refit-head and --distill'):
         Chain(tune, tmp_path / 'chain', Stages(), without_sls_hook(tune), decide_first=True)
     tune.custom_hooks[0] = {'type': 'mmsls.SLSHook', 'criterion': 'bridged'}
     with pytest.raises(ValueError, match="Bridged judges by the model's head, and an untuned head judges nothing"):
@@ -304,14 +304,21 @@ def test_chain_of_a_segmentor_counted_in_iterations(tmp_path, segmentor_cfg):
     assert PruningIndex.load(work_dir / 'task/pruning_index.json').kept_depths == KEPT
 
 
-def test_chain_refits_the_head_before_it_retrains(tmp_path, segmentor_cfg):
+def test_a_hook_that_distils_is_kept_from_the_tuning(tmp_path, tune):
+    tune.custom_hooks.append({'type': 'mmsls.DistillHook'})
+    chain = Chain(tune, tmp_path / 'chain', Stages())
+    assert [hook.type for hook in chain.tune.custom_hooks] == ['mmsls.SLSHook', 'mmsls.SlimCheckpointHook']
+    assert [hook.type for hook in chain.pruned.custom_hooks] == ['mmsls.SlimCheckpointHook', 'mmsls.DistillHook']
+
+
+def test_chain_refits_the_head_before_it_retrains_and_distils(tmp_path, segmentor_cfg):
     from mmseg.utils import register_all_modules
 
     import mmsls.integrations.mmseg  # noqa: F401
 
     register_all_modules(init_default_scope=False)
     tune, work_dir = segmentor_cfg(tmp_path, hooks=HOOKS, iterations=2), tmp_path / 'chain'
-    pruned = with_refit(with_bridge(without_sls_hook(tune)))
+    pruned = with_distill(with_refit(with_bridge(without_sls_hook(tune))))
     chain = Chain(tune, work_dir, Stages(), pruned)
     index_that_keeps(KEPT).save(work_dir / 'pruning_index.json')
     rows = chain.run()
@@ -323,6 +330,9 @@ def test_chain_refits_the_head_before_it_retrains(tmp_path, segmentor_cfg):
         for path in (work_dir / 'bridged/bridged.pth', work_dir / 'refitted/refitted.pth', last)
     )
     assert 0 < (retrained - refitted).abs().max() < 0.05 < (refitted - bridged).abs().max()
+    logged = ''.join(path.read_text() for path in (work_dir / 'retrained').rglob('scalars.json'))
+    assert logged.count('"loss_distill": ') == 2
+    assert '"loss_distill"' not in ''.join(path.read_text() for path in (work_dir / 'tuned').rglob('scalars.json'))
     again = Stages()
     Chain(tune, work_dir, again, pruned).run()
     assert dict(again.seen)['refitted: fit'] is True

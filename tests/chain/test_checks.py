@@ -57,6 +57,28 @@ def test_what_the_other_configs_lack_is_seen_too(cfg, tmp_path, detector_cfg):
             check_configs(cfg, **other)
 
 
+@pytest.mark.parametrize(
+    ('settings', 'error', 'message'),
+    [
+        ({'weight': 0}, ValueError, 'DistillHook: weight must be a number above 0, got 0'),
+        ({'teacher': 'nowhere.pth'}, FileNotFoundError, r"no file at 'nowhere\.pth'"),
+    ],
+)
+def test_what_would_end_the_retraining_when_it_begins_is_seen_too(
+    cfg, tmp_path, detector_cfg, settings, error, message
+):
+    pruned = detector_cfg(tmp_path, hooks=[{'type': 'mmsls.DistillHook', **settings}])
+    with pytest.raises(error, match=message):
+        check_configs(cfg, pruned)
+    check_configs(cfg, detector_cfg(tmp_path, hooks=[{'type': 'mmsls.DistillHook'}]))
+
+
+def test_where_no_model_is_tuned_at_full_depth_none_can_be_distilled(cfg):
+    cfg.custom_hooks = [{'type': 'mmsls.DistillHook'}, *HOOKS]
+    with pytest.raises(ValueError, match='--decide-first tunes no model at full depth that could be distilled'):
+        check_configs(cfg, decide_first=True)
+
+
 def test_a_test_set_that_is_not_there_is_seen_before_training(cfg):
     cfg.test_dataloader.dataset.ann_file = 'nowhere.json'
     with pytest.raises(FileNotFoundError, match=r'nowhere\.json'):

@@ -12,11 +12,13 @@ from mmsls.chain.configs import (
     full_cfg,
     overriding,
     scored_by,
+    taught_by,
     without_sls_hook,
 )
 from mmsls.features.image_sampler import ImageSampler
 from mmsls.hooks import SLSHook
 from mmsls.runs import default_split, sls_settings
+from mmsls.runs.configs import with_distill
 
 HOOKS = [{'type': 'mmsls.SLSHook', 'alpha': 0.3}, {'type': 'mmsls.SlimCheckpointHook'}]
 
@@ -90,6 +92,19 @@ def test_as_published_is_sls_read_by_alpha_without_bridges(tune):
     assert published.custom_hooks[0] == {'type': 'mmsls.SLSHook', 'criterion': 'sls', 'alpha': 0.4}
     assert 'bridge' not in published.model.backbone
     assert tune.custom_hooks[0].max_drop == 1.0
+
+
+def test_distilling_is_a_hook_of_the_retraining_alone(tune):
+    retrain = with_distill(without_sls_hook(tune))
+    assert [hook['type'] for hook in retrain.custom_hooks] == ['mmsls.SlimCheckpointHook', 'mmsls.DistillHook']
+    assert with_distill(retrain).custom_hooks == retrain.custom_hooks
+    assert config_digest(tune, retrain) != config_digest(tune, without_sls_hook(tune))
+    taught = taught_by(retrain, 'tuned.pth')
+    assert taught.custom_hooks[1] == {'type': 'mmsls.DistillHook', 'teacher': 'tuned.pth'}
+    assert taught_by(taught, 'other.pth').custom_hooks == taught.custom_hooks
+    assert 'teacher' not in retrain.custom_hooks[1]
+    assert taught_by(tune, 'tuned.pth').custom_hooks == tune.custom_hooks
+    assert [hook['type'] for hook in as_published(retrain).custom_hooks] == ['mmsls.SlimCheckpointHook']
 
 
 def test_a_criterion_takes_the_place_of_the_hooks_or_gets_one(tune):

@@ -203,6 +203,18 @@ def test_the_head_of_a_cut_model_is_refitted(tuned, make_cfg, kind, tmp_path):
     assert not any('qkv' in key for key in read(tmp_path / 'refitted.pth')['state_dict'])
 
 
+@pytest.mark.parametrize('bridge', [False, True])
+def test_a_cut_model_is_retrained_towards_the_tuned_ones_features(tuned, make_cfg, kind, tmp_path, bridge):
+    tuned_file = str(tuned[0] / 'epoch_2.pth')
+    hooks = ({'type': 'mmsls.DistillHook', 'teacher': tuned_file}, SLIM)
+    cut = {'kept_depths': kind.pruned, 'bridge': bridge}
+    runner = runs.train(make_cfg(tmp_path, backbone=cut, hooks=hooks, load_from=tuned_file))
+    found = runner.message_hub.get_scalar('train/loss_distill').data[0]
+    assert len(found) == 8
+    assert 0 < found[-1] < found[0]
+    assert runs.test(make_cfg(tmp_path, backbone=cut, hooks=hooks), str(tmp_path / 'epoch_2.pth'))
+
+
 def test_the_hook_scores_the_last_validation(make_cfg, tmp_path):
     runs.train(make_cfg(tmp_path, hooks=({'type': 'mmsls.SLSHook'}, SLIM)))
     index = PruningIndex.load(tmp_path / 'pruning_index.json')

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from mmsls import runs
+from mmsls.backbones.arguments import CUT
 from mmsls.features.splits import reported_split_warning
 from mmsls.pruning_index import PruningIndex
-from mmsls.runs.configs import CUT, cut_by
+from mmsls.runs.configs import cut_by
 
 HOOKS = [{'type': 'mmsls.SLSHook', 'alpha': 0.4, 'max_samples': 50, 'n_jobs': 1}]
 

@@ -183,6 +183,20 @@ def test_a_head_is_refitted(segmentor_cfg, tmp_path):
     assert (tmp_path / 'run/refitted.pth').stat().st_size > 0
 
 
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (('--as-published',), 'run_sls.py: error: --as-published goes without '),
+        (('--decide-first', '--criterion', 'probe', '--max-drop', '1'), 'error: --decide-first trains once'),
+    ],
+)
+def test_distilling_goes_without_what_has_no_tuned_model_or_is_as_published(config, tmp_path, options, words):
+    done = run('run_sls.py', config, '--distill', *options, '--work-dir', tmp_path / 'chain')
+    assert done.stderr.splitlines()[-1].startswith(words)
+    assert '--distill' in done.stderr.splitlines()[-1]
+    assert not (tmp_path / 'chain').exists()
+
+
 def test_a_rule_out_of_range_leaves_no_folder(config, tmp_path):
     done = run('run_sls.py', config, '--alpha', '1.5', '--work-dir', tmp_path / 'chain')
     assert done.stderr.splitlines()[-1].startswith('error: alpha is 1.5')

@@ -92,6 +92,10 @@ class PrunedSwinMixin(PrunedBackbone):
         """Return the top of every stage that some output depends on."""
         return [(stage, self.depths[stage] - 1) for stage in range(max(self.out_indices) + 1)]
 
+    def output_tops(self) -> list[BlockId | None]:
+        """Return the top of every stage that is put out."""
+        return [(stage, self.depths[stage] - 1) for stage in sorted(set(self.out_indices))]
+
     def bridge_to(self, target: BlockId, setting: BridgeSetting = True) -> LinearBridge:
         """Return a new bridge."""
         return LinearBridge(self.base_width() * 2 ** target[0], target, setting=setting)
