@@ -70,7 +70,6 @@ class Host:
         tiny: Arguments of a tiny one with every block put out, or read by a block that is.
         output_norms: Names of the trainable norms, which a base lacks.
         kept: Depths for tests that prune.
-        one_size: Whether it takes images of one size only.
     """
 
     name: str
@@ -79,7 +78,6 @@ class Host:
     tiny: Mapping[str, Any]
     output_norms: tuple[str, ...]
     kept: tuple[int, ...]
-    one_size: bool = False
 
     def stock(self, **arguments: Any) -> nn.Module:
         """Build the host's own backbone, tiny."""
@@ -132,7 +130,7 @@ def timm_vit(kind: str, model_name: str, width: int = 16) -> Host:
 
     args = {'embed_dim': width, 'depth': 4, 'num_heads': 2, 'patch_size': 8, 'drop_path_rate': 0.3}
     tiny = {'model_name': model_name, 'img_size': 64, 'out_indices': (0, 1, 3), 'model_args': args}
-    return Host(f'timm-{kind}', TimmViT, PrunedTimmBackbone, tiny, (), (3,), one_size=kind == 'beit')
+    return Host(f'timm-{kind}', TimmViT, PrunedTimmBackbone, tiny, (), (3,))
 
 
 # A new host's backbone is one line here: the contract table gets a column.
@@ -145,7 +143,6 @@ COLUMNS: dict[str, Callable[[], Host]] = {
     'timm-dinov2': lambda: timm_vit('dinov2', 'vit_small_patch14_reg4_dinov2'),
     'timm-dinov3': lambda: timm_vit('dinov3', 'vit_small_patch16_dinov3', 24),
     'timm-eva02': lambda: timm_vit('eva02', 'eva02_base_patch14_224', 24),
-    'timm-beit': lambda: timm_vit('beit', 'beit_base_patch16_224'),
 }
 
 
@@ -156,7 +153,7 @@ def columns() -> dict[str, Callable[[], Host]]:
 
 
 # The whole table for every kind of block would take minutes: `make test-long` has the others.
-LONG = ('timm-dinov3', 'timm-eva02', 'timm-beit')
+LONG = ('timm-dinov3', 'timm-eva02')
 PARAMS = [pytest.param(name, marks=pytest.mark.long) if name in LONG else name for name in COLUMNS]
 
 

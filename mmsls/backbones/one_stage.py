@@ -88,6 +88,11 @@ class OneStageBackbone(PrunedBackbone):
         """Return the blocks that `out_indices` names."""
         return [(0, block) for block in self._wanted]
 
+    def output_tops(self) -> list[BlockId | None]:
+        """Return the blocks that `out_indices` names; mmseg's `out_origin` comes before all blocks."""
+        ahead: list[BlockId | None] = [None] * (self.output_count() - len(self.output_blocks))
+        return [*ahead, *self.bridge_targets()]
+
     def block_lists(self) -> list[nn.ModuleList]:
         """Return the list of blocks: there is one stage."""
         return [self.blocks()]

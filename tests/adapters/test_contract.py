@@ -48,12 +48,6 @@ def base(column, randomise, tmp_path_factory):
 
 
 @pytest.fixture
-def sizes(column):
-    """Sizes of images, padded ones too, where a backbone takes more than one."""
-    return SIZES[:1] if column.one_size else SIZES
-
-
-@pytest.fixture
 def build(column, base, cfg):
     def run(**arguments):
         return column.pruned(**{'base_checkpoint': base[1], 'adapter': cfg, **arguments})
@@ -128,10 +122,10 @@ def test_bad_rank_is_refused(build, cfg):
             build(adapter={**cfg, 'rank': rank})
 
 
-def test_a_new_adapter_is_the_identity(build, stock, sizes):
+def test_a_new_adapter_is_the_identity(build, stock):
     plain, fused = build(fused_attention=False), build(fused_attention=True)
     with torch.no_grad():
-        for size, mode in itertools.product(sizes, (True, False)):
+        for size, mode in itertools.product(SIZES, (True, False)):
             x = image(size)
             expected = stock(x)
             assert gap(plain.train(mode)(x), expected) == 0
@@ -241,10 +235,10 @@ def test_prune_and_rebuild(column, build, randomise):
         assert gap(again(image()), pruned(image())) == 0
 
 
-def test_fused_attention_makes_no_difference_to_a_tuned_model(build, randomise, sizes):
+def test_fused_attention_makes_no_difference_to_a_tuned_model(build, randomise):
     fused, plain = (randomise(build(fused_attention=on), only_trainable=True).eval() for on in (True, False))
     with torch.no_grad():
-        for size in sizes:
+        for size in SIZES:
             assert gap(fused(image(size)), plain(image(size))) < 1e-4
 
 
@@ -298,7 +292,7 @@ def test_deepcopy_is_equal_and_independent(build, randomise):
 
 
 @pytest.mark.parametrize('qkv_bias', [None, False])
-def test_merge_or_clear_refusal(column, cfg, tmp_path, randomise, qkv_bias, sizes):
+def test_merge_or_clear_refusal(column, cfg, tmp_path, randomise, qkv_bias):
     """Merged weights compute the same in the host's backbone, also with padded windows and without a q, k, v bias."""
     arguments = {} if qkv_bias is None else option(column, 'qkv_bias', qkv_bias)
     base = tmp_path / 'base.pth'
@@ -314,11 +308,11 @@ def test_merge_or_clear_refusal(column, cfg, tmp_path, randomise, qkv_bias, size
         assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
         return
     with torch.no_grad():
-        before = [model(image(size)) for size in sizes]
+        before = [model(image(size)) for size in SIZES]
     merge_backbone(model)
     assert not any(isinstance(module, Adapter) for module in model.modules())
     stock.load_state_dict(model.state_dict(), strict=True)
     with torch.no_grad():
-        for size, expected in zip(sizes, before, strict=True):
+        for size, expected in zip(SIZES, before, strict=True):
             assert gap(model(image(size)), expected) < 1e-5
             assert gap(stock(image(size)), expected) < 1e-5

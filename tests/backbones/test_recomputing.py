@@ -59,7 +59,8 @@ def test_gradients_are_those_without_checkpointing(column, base, randomise, adap
     model = Model(randomise(column.pruned(base_checkpoint=base, adapter=adapter), only_trainable=True))
     blocks = blocks_of(model)
     stages = [name for name, _ in model.named_modules() if name.count('.') == 2 and 'stages' in name] or blocks
-    inside = [f'{block}.ffn' for block in blocks]  # mmseg's ViT calls it with a keyword
+    ffn = 'mlp' if 'timm' in column.name else 'ffn'
+    inside = [f'{block}.{ffn}' for block in blocks]  # mmseg's ViT calls it with a keyword
     names = {'backbone': ['backbone'], 'stages': stages, 'blocks': blocks, 'inside a block': inside}
     names['all at once'] = ['backbone', *stages, *blocks, *inside, *blocks]
     image = torch.rand(2, 3, 64, 96)

@@ -113,11 +113,6 @@ class PrunedViTMixin(OneStageBackbone):
         """Run the host's forward; an output that is wanted several times comes several times."""
         return self.repeated(super().forward(*args, **kwargs))
 
-    def output_tops(self) -> list[BlockId | None]:
-        """Return the blocks that `out_indices` names; mmseg's `out_origin` comes before all blocks."""
-        ahead: list[BlockId | None] = [None] * (self.output_count() - len(self.output_blocks))
-        return [*ahead, *self.bridge_targets()]
-
     def bridge_to(self, target: BlockId, setting: BridgeSetting = True) -> LinearBridge:
         """Return a new bridge, which knows the class token from the others; what no output reads it leaves alone."""
         read = getattr(self, 'output_cls_token', False) or getattr(self, 'out_type', None) in ('raw', 'cls_token')

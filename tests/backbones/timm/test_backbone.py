@@ -117,11 +117,17 @@ def test_every_block_hands_out_its_tokens_without_registers(base):
     assert (tokens.hw_shape, tokens.stride) == ((5, 8), 8)
 
 
+OTHERS = {
+    'post-norm': ('eva02_tiny_patch14_224', {'use_post_norm': True}),  # x + norm(op(x)): EVA-01 CLIP
+    'beit': ('beit_base_patch16_224', {'init_values': 0.1}),
+}
+
+
+@pytest.mark.parametrize('block', OTHERS)
 @pytest.mark.parametrize('kind', ['Convpass', 'RepAdapter', 'LoRA', 'SSF'])
-def test_adapters_of_a_post_norm_block_begin_as_the_identity_and_learn(kind, randomise, tmp_path):
-    """x + norm(op(x)): the blocks of EVA-01 CLIP."""
-    args = {**TINY, 'embed_dim': 24, 'use_post_norm': True}
-    settings = {'model_name': 'eva02_tiny_patch14_224', 'img_size': 64, 'model_args': args}
+def test_adapters_of_other_blocks_begin_as_the_identity_and_learn(block, kind, randomise, tmp_path):
+    name, more = OTHERS[block]
+    settings = {'model_name': name, 'img_size': 64, 'model_args': {**TINY, 'embed_dim': 24, **more}}
     plain = randomise(PrunedTimmBackbone(**settings)).eval()
     torch.save(plain.model.state_dict(), tmp_path / 'base.pth')
     adapter = {'type': f'mmsls.{kind}'}
@@ -134,7 +140,7 @@ def test_adapters_of_a_post_norm_block_begin_as_the_identity_and_learn(kind, ran
     with torch.no_grad():
         tuned = model(image())
         assert not same(tuned, before, 1e-3)
-    if kind in ('LoRA', 'SSF'):
+    if kind in ('LoRA', 'SSF') or (kind == 'RepAdapter' and block == 'beit'):
         merge_backbone(model)
         with torch.no_grad():
             assert same(model(image()), tuned, 1e-5)
