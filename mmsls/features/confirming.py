@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from mmengine.logging import print_log
@@ -39,7 +38,7 @@ def confirmed(index: PruningIndex, criterion: Any, evidence: Evidence) -> Prunin
             break
         index = index.decide(max_drop=lower)
         about |= {'asked_max_drop': asked}
-    return replace(index, provenance={**index.provenance, **about})
+    return index.knowing(**about)
 
 
 def whole_of(index: PruningIndex) -> float:
