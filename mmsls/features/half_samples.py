@@ -15,9 +15,10 @@ from typing import Any, Protocol
 from mmengine.logging import MMLogger
 
 from mmsls.criteria.base import Parts
-from mmsls.scoring.embedding import MIN_SAMPLES
 from mmsls.scoring.resampling import half_samples
 
+FEWEST = 4
+"""Images without which nothing can be said."""
 LEAST, SECONDS = 20, 60.0
 """Fewest halves, and the time after which there are no more than those."""
 MOST = 500
@@ -83,8 +84,8 @@ def parts_of(
     Raises:
         ValueError: If there are too few images, or too many halves without a number.
     """
-    if size < MIN_SAMPLES:
-        raise ValueError(f'{size} images are too few; it takes {MIN_SAMPLES}')
+    if size < FEWEST:
+        raise ValueError(f'{size} images are too few to take halves of; it takes {FEWEST}')
     halves, start = half_samples(size, rounds, MOST, seed), monotonic()
     points: list[list[float]] = []
     for done, images in enumerate(halves, 1):
