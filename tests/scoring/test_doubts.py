@@ -11,7 +11,7 @@ VALUES = [60.0, 78.0, 79.5, 80.0]
 ERRORS = [[3.0, 1.6, 0.4, 0.0]]
 
 
-def note(values=VALUES, rule=Rule(max_drop=2), **about):
+def note(values=VALUES, *, rule, **about):
     """What is decided on one stage."""
     curve = Curve({(0, block): value for block, value in enumerate(values)}, 'points', about.get('chance'))
     return decided(rule, curve, about)
@@ -77,8 +77,8 @@ def test_what_was_asked_counts_where_max_drop_was_lowered():
     ],
 )
 def test_a_curve_at_chance_is_doubted_and_decided_as_before(values, about, told):
-    found = note(values, Rule(max_drop=1), **about)
-    plain = note(values, Rule(max_drop=1))
+    found = note(values, rule=Rule(max_drop=1), **about)
+    plain = note(values, rule=Rule(max_drop=1))
     assert (found.kept_depths, found.thresholds) == (plain.kept_depths, plain.thresholds)
     assert f'even the best block, (0, 1), has {values[1]:.2f} points, ' in found.note
     assert told in found.note
@@ -95,12 +95,12 @@ def test_a_curve_at_chance_is_doubted_and_decided_as_before(values, about, told)
     ],
 )
 def test_a_curve_above_chance_is_not(values, about):
-    assert note(values, Rule(max_drop=3), **about).note is None
+    assert note(values, rule=Rule(max_drop=3), **about).note is None
 
 
 @pytest.mark.parametrize('rule', [Rule(max_drop=1), Rule(alpha=0.3), Rule(alpha=0.3, reference='peak')])
 def test_where_no_block_is_above_chance_everything_stays(rule):
-    found = note([9.0, 10.0, 9.5], rule, chance=10.0)
+    found = note([9.0, 10.0, 9.5], rule=rule, chance=10.0)
     assert found.kept_depths == (3,)
     assert found.unseparated
     assert found.note == (
