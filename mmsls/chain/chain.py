@@ -13,7 +13,15 @@ from mmengine.config import Config
 from mmsls import runs
 from mmsls.backbones.lookup import find_backbone
 from mmsls.chain.checks import check_all_build, check_configs, with_test
-from mmsls.chain.configs import check_decision, config_digest, full_cfg, overriding, without_bridge, without_sls_hook
+from mmsls.chain.configs import (
+    check_decision,
+    config_digest,
+    full_cfg,
+    overriding,
+    tuning,
+    without_bridge,
+    without_sls_hook,
+)
 from mmsls.chain.ending import Model, leave, measure_models
 from mmsls.chain.stages import Progress, RunnerObserver, Stages
 from mmsls.chain.state import CURVE_FILE, INDEX_FILE, RESULTS, TASK
@@ -94,9 +102,7 @@ class Chain:
             self.stages.state.own(*RESULTS, TASK)
             models = [self._full()]
             if not self.decide_first:
-                # A criterion that runs the model does so once, on the weights that are evaluated.
-                tune = without_sls_hook(self.tune) if runs.tries(self.tune) else self.tune
-                models.append(self._trained('tuned', tune))
+                models.append(self._trained('tuned', tuning(self.tune, self.decision)))
             index = self._scored()
             if not until_score:
                 models += self._at_kept_depths(index)

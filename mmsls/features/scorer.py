@@ -68,11 +68,8 @@ class BlockScorer(FeatureCollector):
         self.told = described(criterion)
         self.rule = rule
         self.needs = needs_of(self.criterion)
-        if self.needs == 'trial' and rule.scope == 'model' and len(self.backbone.depths) > 1:
-            raise ValueError(
-                f"scope is 'model', and {self.told['type']} rates every stage on its own; leave it out, or set it to "
-                "'stage'"
-            )
+        if self.needs == 'trial':
+            rule.check_stages(len(self.backbone.depths), self.told['type'])
 
     @property
     def collects(self) -> bool:

@@ -20,6 +20,8 @@ from mmsls.scoring.rule import Rule
 
 OF_ONE_RULE = ('stability', 'together', 'asked_max_drop')
 """What the provenance says of one decision."""
+WHOLE = 'whole'
+"""What it says of a criterion that rates every stage on its own: the value of the whole model."""
 OF_ONE_SCOPE = ('drop_errors',)
 """What it says of the blocks that are read together."""
 LARGEST = 1 << 20
@@ -155,11 +157,14 @@ class PruningIndex:
 
         Raises:
             ValueError: If an option does not exist or is out of its range, the curve is not in the unit of `max_drop`,
-                or it rates single blocks and the option depths, or the other way round.
+                or it rates single blocks and the option depths, or the other way round, or every stage on its own and
+                the scope is `'model'`.
         """
         if options.get('max_drop') is not None and options['max_drop'] == self.provenance.get('asked_max_drop'):
             options = {**options, 'max_drop': self.rule.max_drop}
         rule = self.rule.but(**options)
+        if WHOLE in self.provenance:
+            rule.check_stages(len(self.foundation.depths), self.criterion['type'])
         gone = (*(OF_ONE_RULE if rule != self.rule else ()), *(OF_ONE_SCOPE if rule.scope != self.scope else ()))
         same = {name: value for name, value in self.provenance.items() if name not in gone}
         return replace(self, rule=rule, decision=decided(rule, self.curve, same), provenance=same)

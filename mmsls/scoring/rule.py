@@ -172,6 +172,21 @@ class Rule:
                 'max_drop'
             )
 
+    def check_stages(self, stages: int, criterion: str) -> None:
+        """Refuse a walk over several stages that a criterion rates each on its own.
+
+        Args:
+            stages: How many there are.
+            criterion: Its name, for the error.
+
+        Raises:
+            ValueError: If the scope is `'model'`.
+        """
+        if self.scope == 'model' and stages > 1:
+            raise ValueError(
+                f"scope is 'model', and {criterion} rates every stage on its own; leave it out, or set it to 'stage'"
+            )
+
     def but(self, **options: Any) -> Rule:
         """Return a rule with other options for the same curve; None leaves one as it is.
 
