@@ -97,8 +97,8 @@ def of_half_samples(
 ) -> Resampled:
     """Make curves of what every block is worth on parts of the images.
 
-    A part of k of n images lies off the whole by sqrt((n - k) / k) times what the whole lies off the truth: as much
-    for halves (McCarthy, 1969), and scaled for others (the delete-d jackknife of Shao & Wu, 1989).
+    A part of k of n images lies off the whole by sqrt((n - k) / k) times what the whole lies off the truth: as far for
+    halves, and scaled for smaller parts. Exact for means, and for other metrics the better the more images there are.
 
     Args:
         blocks: Every `(stage, block)`.
@@ -111,6 +111,10 @@ def of_half_samples(
         >>> found = of_half_samples([(0, 0), (0, 1)], [60.0, 80.0], [[58.0, 81.0], [62.0, 79.0]], kept=50, size=100)
         >>> found.drop_errors('model')
         [[3.0, 0.0]]
+
+    Source:
+        McCarthy, Pseudoreplication: half samples, Rev. Int. Stat. Inst. 37 (1969), for halves; Shao & Wu, A general
+        theory for jackknife variance estimation, Ann. Statist. 17 (1989), for parts: the delete-d jackknife.
     """
     full = np.asarray(whole, dtype=np.float64)
     others = full + np.sqrt(kept / (size - kept)) * (np.asarray(parts, dtype=np.float64) - full)
