@@ -37,7 +37,7 @@ class Bridged:
         tokens: Most tokens of them, evenly many of each image.
         memory: Most bytes of sums at a time; more take more passes over the training images.
         rounds: Random halves of the images that judge, on which every depth is judged again, by the same outputs: they
-            say how sure the decision is. 0: none; fewer than 50 where the metric is slow.
+            say how sure the decision is. 0: none; fewer where the metric is slow, but at least 20.
 
     Attributes:
         metric: Name of the host's metric.
@@ -45,7 +45,7 @@ class Bridged:
         resampled: The curves that other images would have given; None where that cannot be said.
 
     Raises:
-        ValueError: If an argument is below 1 (`rounds`: 0).
+        ValueError: If an argument is below 1 (`rounds`: 0, or 2).
     """
 
     kind = 'depth'
@@ -58,6 +58,8 @@ class Bridged:
         self.tokens = check_count('Bridged.tokens', tokens, 1)
         self.memory = check_count('Bridged.memory', memory, 1)
         self.rounds = check_count('Bridged.rounds', rounds, 0)
+        if self.rounds == 1:
+            raise ValueError('Bridged.rounds is 1; it must be 0, or at least 2')
         self.metric, self.chance = '', 0.0
         self.resampled: Resampled | None = None
         self.bridges: Bridges = {}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 from math import isfinite
 from time import monotonic
@@ -15,13 +16,14 @@ from typing import Any, Protocol
 from mmengine.logging import MMLogger
 
 from mmsls.criteria.base import Parts
+from mmsls.parallel.main_process import on_main_process
 from mmsls.scoring.resampling import half_samples
 
 FEWEST = 4
 """Images without which nothing can be said."""
 LEAST, SECONDS = 20, 60.0
 """Fewest halves, and the time after which there are no more than those."""
-MOST = 500
+MOST = 250
 """Most images of a half, since some metrics take seconds for so many."""
 
 
@@ -72,7 +74,9 @@ def parts_of(
     seed: int = 0,
     on_round: Callable[[int, int], None] | None = None,
 ) -> Parts:
-    """Ask judges for their metric on random halves of the images, the same for every judge.
+    """Ask judges for their metric on random halves of the images, the same for every judge. Call it on every rank.
+
+    The main process asks; the others wait for one half at a time, as long as no backend loses patience.
 
     Args:
         judges: The judges.
@@ -83,17 +87,25 @@ def parts_of(
 
     Raises:
         ValueError: If there are too few images, or too many halves without a number.
+        Exception: In every process, whatever a metric raises.
     """
+
+    def ask(number: int, images: Sequence[int]) -> list[float] | None:
+        if number >= LEAST and monotonic() - start > SECONDS:
+            return None
+        return [judge.on(images) for judge in judges]
+
     if size < FEWEST:
         raise ValueError(f'{size} images are too few to take halves of; it takes {FEWEST}')
     halves, start = half_samples(size, rounds, MOST, seed), monotonic()
     points: list[list[float]] = []
-    for done, images in enumerate(halves, 1):
-        points.append([judge.on(images) for judge in judges])
-        if on_round:
-            on_round(done, rounds)
-        if done >= LEAST and monotonic() - start > SECONDS:
+    for number, images in enumerate(halves):
+        row = on_main_process(partial(ask, number, images))
+        if row is None:
             break
+        points.append(row)
+        if on_round:
+            on_round(number + 1, rounds)
     # COCO's metric is -1 where no image has a box.
     sound = [row for row in points if all(isfinite(value) and value >= 0 for value in row)]
     if len(sound) < min(LEAST, len(points)):

@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader, Subset
 
 from mmsls.features.half_samples import Computed, Parts, parts_of, watching
 from mmsls.features.splits import split_dataloader
-from mmsls.parallel.main_process import on_main_process
 
 PREFERRED = ('bbox_mAP', 'mAP', 'mIoU', 'accuracy/top1')
 
@@ -67,14 +66,10 @@ class Trial:
         Returns:
             What they say, or why they cannot; the same in every process.
         """
-
-        def work() -> Parts | str:
-            try:
-                return parts_of(judges, judges[0].size, rounds, seed, self.on_batch)
-            except Exception as error:  # the curve is there, and a foreign metric may stumble over anything
-                return f'{error}'
-
-        return on_main_process(work)
+        try:
+            return parts_of(judges, judges[0].size, rounds, seed, self.on_batch)
+        except Exception as error:  # the curve is there, and a foreign metric may stumble over anything
+            return f'{error}'
 
 
 class Judge:

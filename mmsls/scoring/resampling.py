@@ -97,26 +97,29 @@ def of_half_samples(
 ) -> Resampled:
     """Make curves of what every block is worth on parts of the images.
 
-    A part of k of n images lies off the whole by sqrt((n - k) / k) times what the whole lies off the truth: as far for
-    halves, and scaled for smaller parts. Exact for means, and for other metrics the better the more images there are.
+    Parts of k of n images spread sqrt((n - k) / k) times as far as the whole lies off the truth: as far for halves, and
+    scaled for smaller parts. Exact for means, and for other metrics the better the more images there are. They spread
+    about their own mean, since some metrics are higher on few images, such as mAP.
 
     Args:
         blocks: Every `(stage, block)`.
         whole: (blocks,), points on all images.
-        parts: (rounds, blocks), points on each part.
+        parts: (rounds, blocks), points on each part, two rounds or more.
         kept: Images of a part, k.
         size: Images of all, n.
 
     Example:
         >>> found = of_half_samples([(0, 0), (0, 1)], [60.0, 80.0], [[58.0, 81.0], [62.0, 79.0]], kept=50, size=100)
         >>> found.drop_errors('model')
-        [[3.0, 0.0]]
+        [[4.24, 0.0]]
 
     Source:
         McCarthy, Pseudoreplication: half samples, Rev. Int. Stat. Inst. 37 (1969), for halves; Shao & Wu, A general
         theory for jackknife variance estimation, Ann. Statist. 17 (1989), for parts: the delete-d jackknife.
     """
-    full = np.asarray(whole, dtype=np.float64)
-    others = full + np.sqrt(kept / (size - kept)) * (np.asarray(parts, dtype=np.float64) - full)
+    full, found = np.asarray(whole, dtype=np.float64), np.asarray(parts, dtype=np.float64)
+    rounds = len(found)
+    scale = np.sqrt(kept / (size - kept) * rounds / (rounds - 1))  # one of the rounds went into their mean
+    others = full + scale * (found - found.mean(axis=0))
     drawn = HALVES if kept == size // 2 else f'parts of {kept} images'
     return Resampled(tuple(blocks), full, others.clip(0, 100), drawn)

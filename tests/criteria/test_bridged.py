@@ -120,6 +120,8 @@ def test_what_it_cannot_do_is_refused(cfg, trained):
     for name, least in (('images', 1), ('tokens', 1), ('memory', 1), ('rounds', 0)):
         with pytest.raises(ValueError, match=f'Bridged.{name} is {least - 1}; it must be a whole number of at least'):
             build_criterion({'type': 'bridged', name: least - 1})
+    with pytest.raises(ValueError, match=r'Bridged\.rounds is 1; it must be 0, or at least 2'):
+        Bridged(rounds=1)
     given = evidence(cfg, trained)
     with pytest.raises(ValueError, match='needs images and an evaluator'):
         Bridged()(Evidence(given.model, given.backbone, (), {}, given.labels))

@@ -53,6 +53,16 @@ def test_a_single_accuracy_spreads_as_a_binomial():
     assert (best, never) == (0, 0)
 
 
+def test_what_a_metric_gains_on_few_images_is_no_error():
+    rng = np.random.default_rng(0)
+    parts = np.array([50.0, 60.0]) + rng.normal(0, 1, (50, 2))
+    plain = of_half_samples([(0, 0), (0, 1)], [50.0, 60.0], parts, 50, 100)
+    gained = of_half_samples([(0, 0), (0, 1)], [50.0, 60.0], parts + np.array([3.0, 5.0]), 50, 100)
+    assert np.allclose(plain.others, gained.others)
+    assert plain.others.mean(axis=0) == pytest.approx([50, 60])
+    assert plain.drop_errors('model')[0][0] == pytest.approx(np.diff(parts).std(ddof=1), abs=0.01)
+
+
 def test_blocks_that_miss_the_same_samples_differ_for_sure():
     hits = right([0.5], 60)[0]
     found = on_halves(np.stack([hits, hits, np.zeros(60, dtype=bool)]), 50, 500)
@@ -78,8 +88,8 @@ def test_halves_are_drawn_without_replacement_and_fewer_are_the_first_of_more():
 
 
 def test_points_stay_points_and_rounds_are_named():
-    halves = of_half_samples([(0, 0)], [1.0], [[0.0], [3.0]], kept=1, size=3)
-    assert halves.others.min() >= 0
+    halves = of_half_samples([(0, 0)], [1.0], [[0.0], [9.0]], kept=1, size=3)
+    assert halves.others.min() == 0
     assert halves.drawn == 'half-samples'
-    assert of_half_samples([(0, 0)], [1.0], [[0.0]], kept=500, size=5000).drawn == 'parts of 500 images'
+    assert of_half_samples([(0, 0)], [1.0], [[0.0], [1.0]], kept=500, size=5000).drawn == 'parts of 500 images'
     assert bootstraps({(0, 0): np.ones(7)}, 3).others.tolist() == [[100.0]] * 3
