@@ -69,15 +69,14 @@ def main() -> None:
     with torch.no_grad():
         trial = Trial(cfg, args.split)
         bridges = fitted_bridges(model, trial, sorted(ends))
-        name, (value, *points) = judged(
-            model, trial, ways, lambda run, passes: run and WithoutRun(run, bridges, passes)
-        )
+        whole = judged(model, trial, ways, lambda run, passes: run and WithoutRun(run, bridges, passes))
+    value, *points = whole.points
     found = dict(zip(every, points, strict=True))
     rows = []
     for length in args.lengths:
         values = (found.get((last - length, last)) for last in range(1, depth))
         rows.append((str(length), *('-' if value is None else f'{value:.1f}' for value in values)))
-    title = f'{name} in points on {args.split}, by blocks removed and where they end (whole model: {value:.1f})'
+    title = f'{whole.metric} in points on {args.split}, by blocks removed and where they end (whole model: {value:.1f})'
     show(title, ('removed', *map(str, range(1, depth))), rows)
 
 

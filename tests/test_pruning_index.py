@@ -395,6 +395,24 @@ def test_stability_is_of_one_rule_and_goes_with_it():
     assert index.decide(alpha=0.5) == make(alpha=0.5)
 
 
+def test_what_guessing_reaches_belongs_to_the_curve_and_is_read_again(path):
+    index = make(scores=POINTS, max_drop=10, provenance=PROVENANCE | {'chance': 70.0})
+    index.save(path)
+    assert PruningIndex.load(path) == index
+    assert index.curve.chance == 70
+    assert index.kept_depths == SWIN['depths']
+    assert index.thresholds == (None,) * 4
+    assert 'not above chance (70), so no depth can be read off and these stages are kept whole' in index.note
+    assert index.decide(alpha=0.5).kept_depths == SWIN['depths']
+
+
+@pytest.mark.parametrize('chance', ['much', None, [1], True, -1, 101])
+def test_what_is_no_number_of_points_is_no_chance(chance):
+    index = make(scores=POINTS, max_drop=10, provenance={'chance': chance, 'drop_errors': chance, 'commonest': chance})
+    assert index.curve.chance is None
+    assert index.decision == make(scores=POINTS, max_drop=10).decision
+
+
 def test_without_max_drop_the_file_is_what_it_was(path):
     make().save(path)
     assert json.loads(path.read_text())['rule'] == {'alpha': 0.3, 'scope': 'stage', 'min_depth': 1, 'reference': 'top'}
@@ -433,6 +451,19 @@ def test_what_was_lowered_for_the_stages_together_stays_lowered_where_the_same_i
     assert (same.kept_depths, same.provenance) == ((2, 1), about)
     other = index.decide(max_drop=3.0)
     assert (other.kept_depths, other.provenance) == ((1, 1), {'images': 5})
+
+
+def test_stages_that_were_rated_each_on_its_own_are_not_read_in_one_walk():
+    scores = Curve({(0, 0): 58.0, (0, 1): 60.0, (1, 0): 59.5, (1, 1): 60.0}, 'points')
+    swin, about = {'type': 'SwinTransformer', 'embed_dims': 8, 'depths': [2, 2]}, {'metric': 'mIoU', 'whole': 60.0}
+    rule = {'scope': 'stage', 'max_drop': 1, 'criterion': {'type': 'Bridged'}, 'provenance': about}
+    index = PruningIndex.create(scores=scores, backbone=swin, **rule)
+    assert index.decide(max_drop=3).kept_depths == (1, 1)
+    with pytest.raises(ValueError, match="scope is 'model', and Bridged rates every stage on its own"):
+        index.decide(scope='model')
+    vit = {'type': 'VisionTransformer', 'embed_dims': 8, 'depths': [2]}
+    one = PruningIndex.create(scores=Curve({(0, 0): 58.0, (0, 1): 60.0}, 'points'), backbone=vit, **rule)
+    assert one.decide(scope='model').kept_depths == (2,)
 
 
 # Blocks that are not the lowest ones.

@@ -19,6 +19,7 @@ from mmsls.chain.configs import (
     full_cfg,
     overriding,
     taught_by,
+    tuning,
     without_bridge,
     without_hook,
     without_sls_hook,
@@ -101,9 +102,7 @@ class Chain:
             self.stages.state.own(*RESULTS, TASK)
             models = [self._full()]
             if not self.decide_first:
-                # A criterion that runs the model does so once, on the weights that are evaluated.
-                tune = without_sls_hook(self.tune) if runs.tries(self.tune) else self.tune
-                models.append(self._trained('tuned', tune))
+                models.append(self._trained('tuned', tuning(self.tune, self.decision)))
             index = self._scored()
             if not until_score:
                 models += self._at_kept_depths(index)

@@ -13,17 +13,21 @@ from mmengine.config import Config
 from mmsls import runs
 from mmsls.backbones.lookup import find_backbone
 from mmsls.criteria import build_criterion
-from mmsls.criteria.choosing import needs_of
+from mmsls.criteria.choosing import described, needs_of
 from mmsls.runs.resuming import is_hook
+from mmsls.scoring.rule import overridden
 
 
 def check_decision(tune: Config, decision: Mapping[str, Any]) -> None:
-    """Refuse settings of the rule that are out of range, the config's own or those that override them.
+    """Refuse settings of the rule that are out of range or don't fit, the config's own or those that override them.
 
     Raises:
         ValueError: Naming the setting.
     """
-    runs.scoring_options(tune, decision)
+    options = runs.scoring_options(tune, decision)
+    if options['rule'].scope == 'model' and runs.tries(tune, decision):
+        stages = len(find_backbone(runs.build_model(tune)).depths)
+        options['rule'].check_stages(stages, described(options['criterion'])['type'])
 
 
 def overriding(tune: Config, decision: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,6 +35,21 @@ def overriding(tune: Config, decision: Mapping[str, Any]) -> dict[str, Any]:
     if decision.get('scope') is None:
         return dict(decision)
     return {**decision, 'min_depth': runs.scoring_options(tune, decision)['rule'].min_depth}
+
+
+def tuning(cfg: Config, decision: Mapping[str, Any]) -> Config:
+    """Return a copy of a config whose hook decides by what overrides it, and says how sure that decision is.
+
+    A criterion that runs the model does so once, on the weights that are evaluated: such a hook is left out.
+    """
+    if runs.tries(cfg):
+        return without_sls_hook(cfg)
+    cfg = deepcopy(cfg)
+    options = overriding(cfg, decision)
+    cfg.custom_hooks = [
+        overridden(hook, options) if is_hook(hook, 'SLSHook') else hook for hook in cfg.get('custom_hooks') or []
+    ]
+    return cfg
 
 
 def config_digest(*cfgs: Config | None) -> str:

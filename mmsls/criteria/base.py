@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 from mmengine.registry import Registry
@@ -25,6 +25,24 @@ class Judge(Protocol):
     def points(self) -> tuple[str, float]:
         """Return the metric's name and its value in percent, over all processes."""
 
+    @property
+    def chance(self) -> float:
+        """What guessing reaches, in percent, once `points` was asked for."""
+
+
+class Parts(NamedTuple):
+    """What several judges say of the same random parts of the images.
+
+    Attributes:
+        points: (rounds, judges), in percent.
+        kept: Images of a part.
+        size: Images of all.
+    """
+
+    points: list[list[float]]
+    kept: int
+    size: int
+
 
 class Trial(Protocol):
     """What a criterion that tries the model out has for it."""
@@ -41,6 +59,9 @@ class Trial(Protocol):
 
     def judge(self, loader: Any) -> Judge:
         """Return a new judge for one pass over a loader of `validation`."""
+
+    def on_parts(self, judges: Sequence[Any], rounds: int, seed: int = 0) -> Parts | str:
+        """Return what judges say of random parts of the images, or why they cannot; the same in every process."""
 
 
 @dataclass(frozen=True)

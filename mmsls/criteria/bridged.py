@@ -11,11 +11,14 @@ from torch import Tensor
 from mmsls.backbones import PrunedBackbone
 from mmsls.backbones.bridge import BridgeSetting, check_bridge
 from mmsls.backbones.replay import Pass, Substitute
-from mmsls.criteria.base import CRITERIA, Evidence, Trial
-from mmsls.criteria.trying import Bridges, fitted_bridges, judged
+from mmsls.criteria.base import CRITERIA, Evidence, Trial, check_count
+from mmsls.criteria.trying import Bridges, Judged, fitted_bridges, judged
 from mmsls.scoring import BlockId
 from mmsls.scoring.curve import POINTS
+from mmsls.scoring.resampling import Resampled, of_half_samples
 
+ROUNDS = 50
+"""Half-samples: a standard error is then known to a tenth of itself."""
 Cut = Mapping[int, int]
 """The topmost block that is kept, of every stage that is cut."""
 
@@ -35,9 +38,16 @@ class Bridged:
         tokens: Most tokens of them, evenly many of each image.
         memory: Most bytes of sums at a time; more take more passes over the training images.
         rank: Highest rank of the bridges, where the model will have such ones (`bridge=rank`); None: any.
+        rounds: Random halves of the images that judge, on which every depth is judged again, by the same outputs: they
+            say how sure the decision is. 0: none; fewer where the metric is slow, but at least 20.
+
+    Attributes:
+        metric: Name of the host's metric.
+        chance: Points of it that guessing reaches.
+        resampled: The curves that other images would have given; None where that cannot be said.
 
     Raises:
-        ValueError: If an argument is below 1, or the rank below 2.
+        ValueError: If an argument is below 1 (`rounds`: 0, or 2; `rank`: 2).
     """
 
     kind = 'depth'
@@ -45,14 +55,24 @@ class Bridged:
     needs = 'trial'
     default_scope = 'stage'
 
-    def __init__(self, images: int = 1000, tokens: int = 200_000, memory: int = 2**30, rank: int | None = None) -> None:
-        for name, value in (('images', images), ('tokens', tokens), ('memory', memory)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f'Bridged.{name} is {value!r}; it must be a whole number of at least 1')
+    def __init__(
+        self,
+        images: int = 1000,
+        tokens: int = 200_000,
+        memory: int = 2**30,
+        rank: int | None = None,
+        rounds: int = ROUNDS,
+    ) -> None:
+        self.images = check_count('Bridged.images', images, 1)
+        self.tokens = check_count('Bridged.tokens', tokens, 1)
+        self.memory = check_count('Bridged.memory', memory, 1)
+        self.rounds = check_count('Bridged.rounds', rounds, 0)
+        if self.rounds == 1:
+            raise ValueError('Bridged.rounds is 1; it must be 0, or at least 2')
         self.setting: BridgeSetting = True if rank is None else rank
         check_bridge(self.setting)
-        self.images, self.tokens, self.memory = images, tokens, memory
-        self.metric = ''
+        self.metric, self.chance = '', 0.0
+        self.resampled: Resampled | None = None
         self.bridges: Bridges = {}
 
     @torch.no_grad()
@@ -69,9 +89,15 @@ class Bridged:
         read = {stage for stage, _ in backbone.bridge_targets()}
         cuts: list[Cut] = [{}]
         cuts += [{stage: block} for (stage, block) in below_top(backbone) if stage in read]
-        found = self._judged(evidence.model, backbone, trial, cuts)
-        whole, values = found[0], dict(zip(map(last_of, cuts[1:]), found[1:], strict=True))
-        return {block: values.get(block, whole) for block, _ in backbone.iter_blocks()}
+        found = self._judged(evidence.model, backbone, trial, cuts, self.rounds, evidence.seed)
+        self.metric, self.chance = found.metric, found.chance
+        at = {last_of(cut): number for number, cut in enumerate(cuts) if cut}
+        numbers = [at.get(block, 0) for block, _ in backbone.iter_blocks()]
+        blocks, curve = [block for block, _ in backbone.iter_blocks()], [found.points[number] for number in numbers]
+        if found.parts is not None:
+            parts = [[row[number] for number in numbers] for row in found.parts.points]
+            self.resampled = of_half_samples(blocks, curve, parts, found.parts.kept, found.parts.size)
+        return dict(zip(blocks, curve, strict=True))
 
     @torch.no_grad()
     def together(self, evidence: Evidence, kept: Sequence[int]) -> float:
@@ -85,7 +111,7 @@ class Bridged:
         read = {stage for stage, _ in evidence.backbone.bridge_targets()}
         full = evidence.backbone.depths
         cut = {stage: depth - 1 for stage, depth in enumerate(kept) if 0 < depth < full[stage] and stage in read}
-        return self._judged(evidence.model, evidence.backbone, evidence.trial, [cut])[0]
+        return self._judged(evidence.model, evidence.backbone, evidence.trial, [cut]).points[0]
 
     def _fitted(self, model: Any, backbone: PrunedBackbone, trial: Trial) -> Bridges:
         wanted = [
@@ -96,12 +122,13 @@ class Bridged:
         ]
         return fitted_bridges(model, trial, wanted, self.images, self.tokens, self.memory, self.setting)
 
-    def _judged(self, model: Any, backbone: PrunedBackbone, trial: Trial, cuts: Sequence[Cut]) -> list[float]:
+    def _judged(
+        self, model: Any, backbone: PrunedBackbone, trial: Trial, cuts: Sequence[Cut], rounds: int = 0, seed: int = 0
+    ) -> Judged:
         def stand_in(cut: Cut, passes: Sequence[Pass]) -> Substitute | None:
             return StandIn(cut, self.bridges, passes, backbone) if cut else None
 
-        self.metric, points = judged(model, trial, cuts, stand_in)
-        return points
+        return judged(model, trial, cuts, stand_in, rounds, seed)
 
 
 class StandIn:

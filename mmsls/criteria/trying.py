@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
+from time import monotonic
 from typing import Any, TypeVar
 
 from mmengine.logging import print_log
@@ -12,7 +14,7 @@ from mmsls.backbones.bridge import BridgeSetting, LinearBridge
 from mmsls.backbones.bridge_fit import BridgeFit, share_of
 from mmsls.backbones.lookup import find_backbone
 from mmsls.backbones.replay import Pass, Substitute, recording, run_up_to, substituted
-from mmsls.criteria.base import Trial
+from mmsls.criteria.base import Judge, Parts, Trial
 from mmsls.scoring import BlockId
 
 T = TypeVar('T')
@@ -65,9 +67,31 @@ def fitted_bridges(
     return {ends: fit.bridge for ends, fit in fits.items()}
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What several ways to cut a model are worth.
+
+    Attributes:
+        metric: Name of the host's metric.
+        points: Its value for each way.
+        chance: What guessing reaches.
+        parts: The same on random parts of the images; None where none were asked for, or there cannot be any.
+    """
+
+    metric: str
+    points: list[float]
+    chance: float
+    parts: Parts | None = None
+
+
 def judged(
-    model: Any, trial: Trial, cuts: Sequence[T], stand_in: Callable[[T, Sequence[Pass]], Substitute | None]
-) -> tuple[str, list[float]]:
+    model: Any,
+    trial: Trial,
+    cuts: Sequence[T],
+    stand_in: Callable[[T, Sequence[Pass]], Substitute | None],
+    rounds: int = 0,
+    seed: int = 0,
+) -> Judged:
     """Judge a model cut in several ways, in one pass over the images that judge.
 
     Args:
@@ -76,9 +100,8 @@ def judged(
         cuts: The ways, at least one.
         stand_in: Given a way and what every block of the whole model gave, what stands in for each block; None for the
             whole model.
-
-    Returns:
-        The metric, and its value in points for each way.
+        rounds: How many random parts of the images they are judged on too.
+        seed: Of the drawing of those.
     """
     backbone, loader = find_backbone(model), trial.validation()
     judges = [trial.judge(loader) for _ in cuts]
@@ -97,7 +120,22 @@ def judged(
             trial.on_batch(done, len(loader))
     points = [judge.points() for judge in judges]
     print_log(f'Bridged: judged by {points[0][0]} in points, on {len(loader.dataset)} images', 'current')
-    return points[0][0], [value for _, value in points]
+    parts = on_parts(trial, judges, rounds, seed) if rounds else None
+    return Judged(points[0][0], [value for _, value in points], judges[0].chance, parts)
+
+
+def on_parts(trial: Trial, judges: Sequence[Judge], rounds: int, seed: int) -> Parts | None:
+    """Judge on random parts of the images too, and say on how many, or why not."""
+    start, found = monotonic(), trial.on_parts(judges, rounds, seed)
+    if isinstance(found, str):
+        print_log(f'Bridged: how sure the decision is cannot be said: {found}', 'current')
+        return None
+    print_log(
+        f'Bridged: standard errors from {len(found.points)} random parts of {found.kept} of the {found.size} images '
+        f'({monotonic() - start:.0f} s)',
+        'current',
+    )
+    return found
 
 
 def in_groups(

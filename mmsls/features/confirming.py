@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from mmengine.logging import print_log
 
 from mmsls.criteria import Evidence
 from mmsls.pruning_index import PruningIndex
+from mmsls.pruning_index.index import WHOLE
 
 
 def confirmed(index: PruningIndex, criterion: Any, evidence: Evidence) -> PruningIndex:
@@ -26,7 +26,7 @@ def confirmed(index: PruningIndex, criterion: Any, evidence: Evidence) -> Prunin
         An index that says what came of it (`provenance`: `metric`, `whole`, `together`, `asked_max_drop`).
     """
     asked, whole = index.rule.max_drop, whole_of(index)
-    about = {'metric': criterion.metric, 'whole': whole}
+    about = {'metric': criterion.metric, WHOLE: whole}
     while sum(kept < full for kept, full in zip(index.kept_depths, index.foundation.depths, strict=True)) > 1:
         about['together'] = criterion.together(evidence, index.kept_depths)
         print_log(
@@ -39,7 +39,7 @@ def confirmed(index: PruningIndex, criterion: Any, evidence: Evidence) -> Prunin
             break
         index = index.decide(max_drop=lower)
         about |= {'asked_max_drop': asked}
-    return replace(index, provenance={**index.provenance, **about})
+    return index.knowing(**about)
 
 
 def whole_of(index: PruningIndex) -> float:

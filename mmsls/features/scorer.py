@@ -20,13 +20,14 @@ from mmsls.features.keys import order_hash
 from mmsls.features.labelled import LabelledBatches, seeded
 from mmsls.features.provenance import describe_dataset, versions
 from mmsls.features.settings import check_reads, settled_criterion
+from mmsls.features.sureness import assured, guessing
 from mmsls.parallel.ranks import raise_first, shared_out
 from mmsls.pruning_index import PruningIndex
 from mmsls.scoring import BlockId, Curve
 from mmsls.scoring.embedding import MIN_SAMPLES
+from mmsls.scoring.resampling import Resampled, bootstraps
 from mmsls.scoring.rule import Rule
 from mmsls.scoring.silhouette import check_jobs, check_layers
-from mmsls.scoring.stability import bootstrap
 
 
 class BlockScorer(FeatureCollector):
@@ -67,11 +68,8 @@ class BlockScorer(FeatureCollector):
         self.told = described(criterion)
         self.rule = rule
         self.needs = needs_of(self.criterion)
-        if self.needs == 'trial' and rule.scope == 'model' and len(self.backbone.depths) > 1:
-            raise ValueError(
-                f"scope is 'model', and {self.told['type']} rates every stage on its own; leave it out, or set it to "
-                "'stage'"
-            )
+        if self.needs == 'trial':
+            rule.check_stages(len(self.backbone.depths), self.told['type'])
 
     @property
     def collects(self) -> bool:
@@ -126,7 +124,7 @@ class BlockScorer(FeatureCollector):
         if not self.collects and self.backbone.is_pruned:
             return {}, None
         evidence, about = self._collected() if self.collects else self._supplied(trial, batches)
-        scores, hits = self._scored(evidence)
+        scores, resampled = self._scored(evidence)
         if batches is not None:
             about |= {'dataset': batches.dataset, 'split': 'train', 'images': batches.images}
         check_block_scores(self.told['type'], scores)
@@ -139,7 +137,7 @@ class BlockScorer(FeatureCollector):
             **about,
             'versions': versions(),
             'warning': warning,
-            **({'stability': bootstrap(hits, self.rule, seed=self.seed).as_dict()} if hits else {}),
+            **({'chance': self.criterion.chance} if hasattr(self.criterion, 'chance') else {}),
         }
         index = PruningIndex.create(
             scores=Curve(scores, self.criterion.unit),
@@ -150,7 +148,8 @@ class BlockScorer(FeatureCollector):
             provenance=provenance,
             rule=self.rule,
         )
-        return scores, confirmed(index, self.criterion, evidence) if self.needs == 'trial' else index
+        index = confirmed(index, self.criterion, evidence) if self.needs == 'trial' else index
+        return scores, assured(index, resampled)
 
     def _collected(self) -> tuple[Evidence, dict[str, Any]]:
         """Return what the pass collected, and what the index says of it."""
@@ -168,6 +167,7 @@ class BlockScorer(FeatureCollector):
             'max_samples': self.max_samples,
             'perplexity': getattr(self.criterion, 'perplexity', None),
             'order_hash': order_hash(keys),
+            **guessing(self.criterion, labels),
             **({} if counts is None else {'counts': counts.as_dict()}),
         }
         return Evidence(self.model, self.backbone, (), features, labels, self.seed), about
@@ -179,21 +179,21 @@ class BlockScorer(FeatureCollector):
         nothing, about = np.zeros(0, dtype=int), {'images': len(self.dataset)} if self.needs == 'trial' else {}
         return Evidence(self.model, self.backbone, batches or (), {}, nothing, self.seed, trial), about
 
-    def _scored(self, evidence: Evidence) -> tuple[dict[BlockId, float], dict[BlockId, np.ndarray]]:
-        """Return the score of every block, and which samples it gets right, if the criterion judges them."""
+    def _scored(self, evidence: Evidence) -> tuple[dict[BlockId, float], Resampled | None]:
+        """Return the score of every block, and what other samples would have given, if the criterion can say it."""
         criterion, blocks, labels = self.criterion, list(evidence.features), evidence.labels
         if criterion.kind == 'importance':
             with seeded(self.seed):
-                return criterion(evidence), {}  # it compares blocks with each other: every process takes them all
-        if not self.collects:
-            return criterion(evidence), {}  # every process has a share of the images, not of the blocks
+                return criterion(evidence), None  # it compares blocks with each other: every process takes them all
+        if not self.collects:  # every process has a share of the images, not of the blocks
+            return criterion(evidence), getattr(criterion, 'resampled', None)
         if isinstance(criterion, AccuracyCriterion):
             hits = shared_out(
                 lambda part: {block: criterion.hits(evidence.features[block], labels, self.seed) for block in part},
                 blocks,
             )
-            return {block: points_of(found) for block, found in hits.items()}, hits
+            return {block: points_of(found) for block, found in hits.items()}, bootstraps(hits, seed=self.seed)
         return shared_out(
             lambda part: criterion(replace(evidence, features={block: evidence.features[block] for block in part})),
             blocks,
-        ), {}
+        ), None

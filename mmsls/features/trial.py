@@ -15,6 +15,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Subset
 
+from mmsls.features.half_samples import Computed, Parts, parts_of, watching
 from mmsls.features.splits import split_dataloader
 
 PREFERRED = ('bbox_mAP', 'mAP', 'mIoU', 'accuracy/top1')
@@ -54,6 +55,22 @@ class Trial:
         """Return a new judge for one pass over the images of `validation`."""
         return Judge(self.cfg[f'{self.split}_evaluator'], loader.dataset)
 
+    def on_parts(self, judges: Sequence[Judge], rounds: int, seed: int = 0) -> Parts | str:
+        """Judge again on random halves of the images, the same for every judge. Call it on every rank.
+
+        Args:
+            judges: After their `points`.
+            rounds: Most halves.
+            seed: Of the drawing.
+
+        Returns:
+            What they say, or why they cannot; the same in every process.
+        """
+        try:
+            return parts_of(judges, judges[0].size, rounds, seed, self.on_batch)
+        except Exception as error:  # the curve is there, and a foreign metric may stumble over anything
+            return f'{error}'
+
 
 class Judge:
     """The host's evaluator, read in points.
@@ -65,10 +82,14 @@ class Judge:
 
     def __init__(self, evaluator: Any, dataset: Any) -> None:
         self.evaluator, self.size = built_evaluator(evaluator, dataset), len(dataset)
+        self.classes = len((self.evaluator.dataset_meta or {}).get('classes') or ())
+        self.seen, self.name = 0, ''
+        self.computed: Computed | str = 'nothing was computed yet'
 
     def process(self, outputs: Sequence[Any], batch: Any) -> None:
         """Take what a model made of a batch."""
         self.evaluator.process(data_samples=outputs, data_batch=batch)
+        self.seen += len(outputs)
 
     def points(self) -> tuple[str, float]:
         """Return the name of the metric that the host reports first, and its value in percent. Call it on every rank.
@@ -76,12 +97,41 @@ class Judge:
         Raises:
             ValueError: If the evaluator gives no number.
         """
-        found = {key: value for key, value in self.evaluator.evaluate(self.size).items() if is_number(value)}
+        counts = {id(metric): len(metric.results) for metric in self.evaluator.metrics}
+        with watching(self.evaluator.metrics) as computed:
+            found = {key: value for key, value in self.evaluator.evaluate(self.size).items() if is_number(value)}
         metrics = {key: float(value) for key, value in found.items() if np.isfinite(value)}
         name = headline(metrics)
         if name is None:
             raise ValueError('criterion: the evaluator gives no finite number; are there any images and labels?')
-        return name, metrics[name] * (100 if is_share(name) else 1)
+        self.name = name
+        self.computed = next((one for one in computed if name in one.names), f'{name} is of no metric of its own')
+        if isinstance(self.computed, Computed) and counts[id(self.computed.metric)] != self.seen:
+            kept = counts[id(self.computed.metric)]
+            self.computed = f'{type(self.computed.metric).__name__} keeps {kept} results of {self.seen} images'
+        return name, self._in_points(metrics[name])
+
+    def on(self, images: Sequence[int]) -> float:
+        """Return the same metric on some of the images, in percent. Call it after `points`, in the main process.
+
+        Args:
+            images: Their numbers, in the data set's order.
+
+        Raises:
+            ValueError: If what the metric computes from is not one result per image.
+        """
+        if not isinstance(self.computed, Computed):
+            raise ValueError(f'{self.computed}, so it cannot be computed on some of the images')
+        return self._in_points(self.computed.on(images, self.name))
+
+    @property
+    def chance(self) -> float:
+        """Points that guessing reaches, once `points` was asked for: of accuracy a share of the classes, else 0."""
+        accuracy = self.name.rpartition('/')[2].startswith('top1')
+        return 100 / self.classes if accuracy and self.classes else 0.0
+
+    def _in_points(self, value: float) -> float:
+        return value * (100 if is_share(self.name) else 1)
 
 
 def headline(metrics: Mapping[str, float]) -> str | None:

@@ -15,10 +15,15 @@ from mmsls.pruning_index.file import PUBLISHED, SUBSET, check_criterion, from_te
 from mmsls.pruning_index.foundation import FINGERPRINT, Foundation, fingerprinted
 from mmsls.scoring.curve import BlockId, Curve
 from mmsls.scoring.decision import Decision
+from mmsls.scoring.doubts import decided, points_of
 from mmsls.scoring.rule import Rule
 
 OF_ONE_RULE = ('stability', 'together', 'asked_max_drop')
 """What the provenance says of one decision."""
+WHOLE = 'whole'
+"""What it says of a criterion that rates every stage on its own: the value of the whole model."""
+OF_ONE_SCOPE = ('drop_errors',)
+"""What it says of the blocks that are read together."""
 LARGEST = 1 << 20
 """Bytes that an index file may have; one of a thousand blocks has a tenth of it."""
 PARTS: dict[str, Collection[str]] = {
@@ -44,8 +49,9 @@ class PruningIndex:
         curve: Its number for every `(stage, block)`.
         rule: The rule that read it.
         decision: What the rule decided.
-        provenance: How the curve came about: sampler, data set, samples, seed, versions; `stability` says how sure the
-            decision is, where the criterion judges sample by sample.
+        provenance: How the curve came about: sampler, data set, samples, seed, versions. Where the criterion judges
+            sample by sample or image by image, `stability` says how sure the decision is, and `drop_errors` the
+            standard error of what every block loses against the best one. `chance`: points that guessing reaches.
         extra: Fields of a newer minor version, kept as they are.
     """
 
@@ -97,7 +103,8 @@ class PruningIndex:
             >>> index.decide(alpha=0.2, min_depth=4).kept_depths
             (4,)
         """
-        curve = scores if isinstance(scores, Curve) else Curve(scores)
+        about = plain_dict('provenance', {} if provenance is None else provenance)
+        curve = replace(scores if isinstance(scores, Curve) else Curve(scores), chance=points_of(about, 'chance'))
         rule = replace(rule or Rule(), **options)
         index = cls(
             foundation=replace(
@@ -108,8 +115,8 @@ class PruningIndex:
             criterion=check_criterion(PUBLISHED if criterion is None else criterion),
             curve=curve,
             rule=rule,
-            decision=rule.decide(curve),
-            provenance=plain_dict('provenance', {} if provenance is None else provenance),
+            decision=decided(rule, curve, about),
+            provenance=about,
         )
         if index.foundation.depths != curve.depths:
             raise ValueError(
@@ -150,13 +157,22 @@ class PruningIndex:
 
         Raises:
             ValueError: If an option does not exist or is out of its range, the curve is not in the unit of `max_drop`,
-                or it rates single blocks and the option depths, or the other way round.
+                or it rates single blocks and the option depths, or the other way round, or every stage on its own and
+                the scope is `'model'`.
         """
         if options.get('max_drop') is not None and options['max_drop'] == self.provenance.get('asked_max_drop'):
             options = {**options, 'max_drop': self.rule.max_drop}
         rule = self.rule.but(**options)
-        same = {name: value for name, value in self.provenance.items() if name not in OF_ONE_RULE or rule == self.rule}
-        return replace(self, rule=rule, decision=rule.decide(self.curve), provenance=same)
+        if WHOLE in self.provenance:
+            rule.check_stages(len(self.foundation.depths), self.criterion['type'])
+        gone = (*(OF_ONE_RULE if rule != self.rule else ()), *(OF_ONE_SCOPE if rule.scope != self.scope else ()))
+        same = {name: value for name, value in self.provenance.items() if name not in gone}
+        return replace(self, rule=rule, decision=decided(rule, self.curve, same), provenance=same)
+
+    def knowing(self, **about: Any) -> PruningIndex:
+        """Return an index with more in its `provenance`, and a `note` that takes it into account."""
+        known = plain_dict('provenance', {**self.provenance, **about})
+        return replace(self, decision=decided(self.rule, self.curve, known), provenance=known)
 
     def check_backbone(self, fingerprint: Mapping[str, Any]) -> None:
         """Raise a ValueError if this index was made for another backbone.

@@ -25,6 +25,7 @@ class Curve:
         values: Number of every `(stage, block)`, in block order.
         unit: What it counts: `'silhouette'`, `'points'` (of a metric, in percent), or any other word for a number
             without bounds.
+        chance: Points that guessing reaches; None where that is not known. Not above it, nothing can be read off.
 
     Raises:
         ValueError: If the keys skip a stage or a block, or a value is not finite or out of its unit's bounds.
@@ -37,6 +38,7 @@ class Curve:
 
     values: Mapping[BlockId, float]
     unit: str = 'silhouette'
+    chance: float | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.unit, str) or not self.unit:

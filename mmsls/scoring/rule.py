@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import groupby
 from typing import Any
 
 from mmsls.scoring.curve import POINTS, BlockId, Curve, is_int, is_real
 from mmsls.scoring.decision import Decision
 from mmsls.scoring.subset import block_counts, most_important, share_of_blocks, unless_lowest
-from mmsls.scoring.walk import BORDERLINE, BORDERLINE_SHARE, Walk, first_within, note_of, walk_down
+from mmsls.scoring.walk import BORDERLINE, BORDERLINE_SHARE, FLOAT32, Walk, at_chance, first_within, note_of, walk_down
 
 SCOPES = ('model', 'stage')
 REFERENCES = ('top', 'peak')
@@ -30,6 +31,8 @@ class Rule:
 
     With `max_drop` the question is another one, in the unit of the curve: what stays is the smallest depth whose value
     is at most `max_drop` below the best block's. `alpha` and `reference` are kept, but not read.
+
+    Where a curve says what guessing reaches (`Curve.chance`) and no block is above it, nothing is pruned either.
 
     With `keep` the curve rates single blocks (a criterion of kind `'importance'`): that share of them stays, the most
     important ones wherever they stand. `alpha`, `reference` and `max_drop` are not read.
@@ -169,6 +172,21 @@ class Rule:
                 'max_drop'
             )
 
+    def check_stages(self, stages: int, criterion: str) -> None:
+        """Refuse a walk over several stages that a criterion rates each on its own.
+
+        Args:
+            stages: How many there are.
+            criterion: Its name, for the error.
+
+        Raises:
+            ValueError: If the scope is `'model'`.
+        """
+        if self.scope == 'model' and stages > 1:
+            raise ValueError(
+                f"scope is 'model', and {criterion} rates every stage on its own; leave it out, or set it to 'stage'"
+            )
+
     def but(self, **options: Any) -> Rule:
         """Return a rule with other options for the same curve; None leaves one as it is.
 
@@ -203,15 +221,15 @@ class Rule:
         if self.keep is not None:
             return self._choose(curve)
         blocks, depths = list(curve.values), curve.depths
-        groups = [blocks] if self.scope == 'model' else [[b for b in blocks if b[0] == s] for s in range(len(depths))]
-        walks = [self._walk(group, [curve.values[block] for block in group]) for group in groups]
+        groups = grouped(blocks, self.scope)
+        walks = [self._walk(group, [curve.values[block] for block in group], curve.chance) for group in groups]
         walked = [walk.kept for walk in walks] if self.scope == 'stage' else spread(walks[0].kept, depths)
         kept = tuple(max(keep, min(self.min_depth, depth)) for keep, depth in zip(walked, depths, strict=True))
         return Decision(
             kept_depths=kept,
             thresholds=tuple(walk.threshold for walk in walks),
             borderline=tuple(block for walk in walks for block in walk.borderline),
-            note=note_of(walks, kept == depths, self.min_depth),
+            note=note_of(walks, kept == depths, self.min_depth, curve.chance),
         )
 
     def _choose(self, curve: Curve) -> Decision:
@@ -230,7 +248,9 @@ class Rule:
             subset=unless_lowest(kept),
         )
 
-    def _walk(self, group: Sequence[BlockId], values: Sequence[float]) -> Walk:
+    def _walk(self, group: Sequence[BlockId], values: Sequence[float], chance: float | None) -> Walk:
+        if chance is not None and max(values) <= chance + FLOAT32:
+            return at_chance(group, values)
         if self.max_drop is not None:
             return first_within(group, values, self.max_drop)
         return walk_down(group, values, self.alpha, self.reference)
@@ -260,6 +280,16 @@ def overridden(settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> dic
         )
     ended = {way for way in ('max_drop', 'keep') if named and way not in named}
     return {name: value for name, value in settings.items() if name not in ended} | given
+
+
+def grouped(blocks: Sequence[BlockId], scope: str) -> list[list[BlockId]]:
+    """Return the blocks that are read together: all of them, or each stage's.
+
+    Example:
+        >>> grouped([(0, 0), (0, 1), (1, 0)], 'stage')
+        [[(0, 0), (0, 1)], [(1, 0)]]
+    """
+    return [list(blocks)] if scope == 'model' else [list(stage) for _, stage in groupby(blocks, lambda block: block[0])]
 
 
 def spread(kept: int, depths: Sequence[int]) -> list[int]:

@@ -13,10 +13,16 @@ BORDERLINE_SHARE = 0.25
 """The same under `max_drop`, as a share of it: a block nearer than that could as well lie on the other side."""
 ROUNDING = 1e-9
 """Points by which a value may miss a threshold that it equals on paper."""
+FLOAT32 = 1e-4
+"""The same for what the hosts count in single precision."""
 
 LIKELY_CAUSES = (
     'likely causes: the model is not tuned to this task or its checkpoint was not loaded, the labels are not those of '
     'the samples, there are too few samples per class, or the pooled features lose what tells the classes apart'
+)
+CAUSES_AT_CHANCE = (
+    'likely causes: the model is not tuned to this task, its base or checkpoint was not loaded, or the labels are not '
+    'those of the images'
 )
 
 
@@ -57,6 +63,12 @@ def walk_down(blocks: Sequence[BlockId], scores: Sequence[float], alpha: float, 
     return Walk(kept == depth, kept, told[start], threshold, None if stop is None else told[stop], near)
 
 
+def at_chance(blocks: Sequence[BlockId], values: Sequence[float]) -> Walk:
+    """Keep a group of blocks, given bottom to top, of which none does better than guessing."""
+    best = max(range(len(values)), key=lambda index: values[index])
+    return Walk(whole=True, kept=len(values), start=f'block {blocks[best]} scores {values[best]:.4f}')
+
+
 def first_within(blocks: Sequence[BlockId], values: Sequence[float], max_drop: float) -> Walk:
     """Find the lowest block of a group, given bottom to top, that is at most `max_drop` below the best one."""
     depth, best = len(values), max(range(len(values)), key=lambda index: values[index])
@@ -68,11 +80,15 @@ def first_within(blocks: Sequence[BlockId], values: Sequence[float], max_drop: f
     return Walk(first + 1 == depth, first + 1, told[best], threshold, told[first - 1] if first else None, near)
 
 
-def note_of(walks: Sequence[Walk], whole: bool, min_depth: int) -> str | None:
+def note_of(walks: Sequence[Walk], whole: bool, min_depth: int, chance: float | None = None) -> str | None:
     """Say why nothing was pruned: always where a walk had no threshold, otherwise only where every stage is whole."""
     unseparated = [walk.start for walk in walks if walk.threshold is None]
     if unseparated:
         kept = 'the whole model is kept' if len(walks) == 1 else 'these stages are kept whole'
+        if chance is not None:
+            level = f'chance ({chance:g})' if chance else '0'
+            found = f'{", ".join(unseparated)}: not above {level}'
+            return f'{found}, so no depth can be read off and {kept}; {CAUSES_AT_CHANCE}'
         return (
             f'{", ".join(unseparated)}: not above 0, so the classes are not separated there and {kept}; {LIKELY_CAUSES}'
         )

@@ -13,11 +13,12 @@ from mmsls.chain.configs import (
     overriding,
     scored_by,
     taught_by,
+    tuning,
     without_sls_hook,
 )
 from mmsls.features.image_sampler import ImageSampler
 from mmsls.hooks import SLSHook
-from mmsls.runs import default_split, sls_settings
+from mmsls.runs import default_split, scoring_options, sls_settings
 from mmsls.runs.configs import with_distill
 
 HOOKS = [{'type': 'mmsls.SLSHook', 'alpha': 0.3}, {'type': 'mmsls.SlimCheckpointHook'}]
@@ -73,6 +74,30 @@ def test_a_rule_out_of_range_is_refused(tune):
     tune.custom_hooks[0].reference = 'middle'
     with pytest.raises(ValueError, match="reference is 'middle'"):
         check_decision(tune, {})
+
+
+def test_the_hook_decides_by_what_overrides_it(tune):
+    tune.custom_hooks[0].criterion = 'ncm'
+    read = tuning(tune, {'max_drop': 2.0, 'alpha': None})
+    assert sls_settings(read) == {'alpha': 0.3, 'criterion': 'ncm', 'max_drop': 2.0}
+    assert read.custom_hooks[1:] == tune.custom_hooks[1:]
+    assert scoring_options(read)['rule'] == scoring_options(tune, {'max_drop': 2.0})['rule']
+    back = tuning(read, {'scope': 'model', 'alpha': 0.5})
+    assert sls_settings(back) == {'alpha': 0.5, 'criterion': 'ncm', 'scope': 'model', 'min_depth': 0}
+    assert sls_settings(tune) == {'alpha': 0.3, 'criterion': 'ncm'}
+    for bare in (tuning(without_sls_hook(tune), {'alpha': 0.5}), tuning(scored_by(tune, 'bridged'), {'max_drop': 1.0})):
+        assert bare.custom_hooks == [{'type': 'mmsls.SlimCheckpointHook'}]
+
+
+def test_one_walk_over_stages_that_are_rated_each_on_its_own_is_refused(tune, mmdet_host):
+    from mmdet.utils import register_all_modules
+
+    register_all_modules(init_default_scope=False)
+    bridged = scored_by(tune, 'bridged')
+    check_decision(bridged, {'scope': 'stage'})
+    check_decision(scored_by(tune, 'probe'), {'scope': 'model'})
+    with pytest.raises(ValueError, match="scope is 'model', and Bridged rates every stage on its own"):
+        check_decision(bridged, {'scope': 'model'})
 
 
 def test_a_scope_brings_its_own_min_depth_along(tune):

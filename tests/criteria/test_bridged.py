@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -51,7 +53,23 @@ def test_the_hook_writes_what_the_tool_does(cfg, trained, written, tmp_path):
     assert written.kept_depths == again.kept_depths
     assert written.provenance['metric'] == 'mIoU'
     assert written.provenance['split'] == 'val'
-    assert written.provenance['images'] > 0
+    assert written.provenance['images'] == 7
+    for name in ('stability', 'drop_errors', 'together'):
+        assert written.provenance[name] == again.provenance[name]
+
+
+def test_the_index_says_how_sure_it_is(cfg, written):
+    stability, errors = written.provenance['stability'], written.provenance['drop_errors']
+    assert (stability['rounds'], stability['drawn']) == (50, 'half-samples')
+    assert sum(stability['shares'].values()) == pytest.approx(1, abs=0.01)
+    assert tuple(map(len, errors)) == DEPTHS
+    for stage, found in enumerate(errors):
+        values = [written.scores[stage, block] for block in range(DEPTHS[stage])]
+        assert found[values.index(max(values))] == 0
+        assert max(found) > 0
+    assert written.provenance['chance'] == 0
+    assert Path(f'{cfg.work_dir}/pruning_index.json').stat().st_size < 2048
+    assert PruningIndex.load(f'{cfg.work_dir}/pruning_index.json') == written
 
 
 def test_the_tops_have_the_metric_of_the_whole_model(cfg, trained, written):
@@ -79,8 +97,9 @@ def test_little_memory_takes_more_passes_and_gives_the_same(cfg, trained, writte
     seen = []
     given = evidence(cfg, trained)
     object.__setattr__(given, 'trial', Trial(cfg, on_batch=lambda *done: seen.append(done)))
-    criterion = Bridged(memory=1)
+    criterion = Bridged(memory=1, rounds=0)
     assert criterion(given) == written.scores
+    assert criterion.resampled is None
     passes = sum(depth - 1 for depth in DEPTHS)
     assert seen[0][1] % passes == 0
     assert criterion.metric == 'mIoU'
@@ -98,9 +117,11 @@ def test_groups_hold_as_much_as_fits(cfg, trained):
 
 
 def test_what_it_cannot_do_is_refused(cfg, trained):
-    for name in ('images', 'tokens', 'memory'):
-        with pytest.raises(ValueError, match=f'Bridged.{name} is 0'):
-            build_criterion({'type': 'bridged', name: 0})
+    for name, least in (('images', 1), ('tokens', 1), ('memory', 1), ('rounds', 0)):
+        with pytest.raises(ValueError, match=f'Bridged.{name} is {least - 1}; it must be a whole number of at least'):
+            build_criterion({'type': 'bridged', name: least - 1})
+    with pytest.raises(ValueError, match=r'Bridged\.rounds is 1; it must be 0, or at least 2'):
+        Bridged(rounds=1)
     given = evidence(cfg, trained)
     with pytest.raises(ValueError, match='needs images and an evaluator'):
         Bridged()(Evidence(given.model, given.backbone, (), {}, given.labels))

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS
 
 from mmsls.features.trial import Judge, Trial, headline, is_number, is_share, training_images
+
+WORKER = Path(__file__).with_name('judge_worker.py')
 
 
 @pytest.fixture
@@ -50,11 +60,13 @@ class Dataset(list):
 
 
 class Metrics:
-    def __init__(self, **metrics):
-        self.metrics = metrics
+    metrics = ()
+
+    def __init__(self, **found):
+        self.found = found
 
     def evaluate(self, _):
-        return self.metrics
+        return self.found
 
 
 @pytest.mark.parametrize(
@@ -89,3 +101,68 @@ def test_names_and_numbers():
         False,
     ]
     assert [is_number(value) for value in (1, np.float32(2), True, 'a', [1])] == [True, True] + [False] * 3
+
+
+@pytest.fixture
+def totals():
+    """A metric that keeps one running total, whatever the number of images."""
+
+    @METRICS.register_module(force=True)
+    class Totals(BaseMetric):
+        default_prefix = 'own'
+
+        def process(self, data_batch, data_samples):
+            self.results = [sum(self.results) + sum(data_samples)]
+
+        def compute_metrics(self, results):
+            return {'top1': results[0]}
+
+    yield
+    METRICS.module_dict.pop('Totals')
+
+
+def test_a_metric_that_keeps_no_result_per_image_is_named(cfg, totals):
+    trial, judge = Trial(cfg), Judge({'type': 'mmengine.Totals'}, Dataset([1] * 6))
+    with pytest.raises(ValueError, match='nothing was computed yet'):
+        judge.on([0])
+    judge.process([10, 20], None)
+    judge.process([5, 5, 1, 1], None)
+    assert judge.points() == ('own/top1', 42.0)
+    why = 'Totals keeps 1 results of 6 images, so it cannot be computed on some of the images'
+    assert trial.on_parts([judge], 20) == why
+
+
+def test_a_metric_that_stumbles_over_a_half_costs_no_curve(cfg, totals, monkeypatch):
+    trial, judge = Trial(cfg), Judge({'type': 'mmengine.Totals'}, Dataset([1] * 6))
+    judge.evaluator.metrics[0].results, judge.seen = [1] * 6, 6
+    assert judge.points() == ('own/top1', 1.0)
+
+    def fail(self, results):
+        raise RuntimeError(f'no way with {len(results)}')
+
+    monkeypatch.setattr(type(judge.evaluator.metrics[0]), 'compute_metrics', fail)
+    assert trial.on_parts([judge], 20) == 'no way with 3'
+
+
+def test_guessing_reaches_a_share_of_the_classes_in_accuracy_and_nothing_in_others(totals):
+    judge = Judge({'type': 'mmengine.Totals'}, Dataset([1] * 6))
+    judge.process([40] * 6, None)
+    judge.points()
+    assert judge.chance == 50.0
+    judge.name = 'own/mIoU'
+    assert judge.chance == 0.0
+
+
+def test_two_processes_judge_halves_as_one(tmp_path):
+    workers = [
+        subprocess.Popen(
+            [sys.executable, str(WORKER), str(tmp_path), str(rank)],
+            env={**os.environ, 'OMP_NUM_THREADS': '1', 'GLOO_SOCKET_IFNAME': 'lo'},
+        )
+        for rank in range(2)
+    ]
+    assert [worker.wait(timeout=240) for worker in workers] == [0, 0]
+    alone = runpy.run_path(str(WORKER))['told'](0, 1)
+    assert len(alone[1].points) == 20
+    told = [json.loads((tmp_path / f'{rank}.json').read_text()) for rank in range(2)]
+    assert told[0] == told[1] == json.loads(json.dumps(alone))

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from mmsls.scoring import Curve, Rule
-from mmsls.scoring.stability import STABLE, bootstrap, stability_line
+from mmsls.scoring.resampling import bootstraps
+from mmsls.scoring.stability import STABLE, stability_line, stability_of
+
+
+def bootstrap(hits, rule, rounds=500, seed=0):
+    return stability_of(bootstraps(hits, rounds, seed), rule)
 
 
 def judged(shares, samples=400, seed=0):

@@ -70,8 +70,9 @@ def test_chain_stops_after_scoring_and_takes_another_alpha(config, tmp_path):
 
 
 def test_chain_decides_in_points_and_says_how_sure(config, tmp_path):
-    hook = ('custom_hooks.0.criterion=ncm', 'custom_hooks.0.max_drop=5.0')
-    done = run('run_sls.py', config, '--work-dir', tmp_path, '--until', 'score', '--cfg-options', *hook)
+    hook = ('custom_hooks.0.criterion=ncm',)
+    until = ('--until', 'score', '--max-drop', 5)
+    done = run('run_sls.py', config, '--work-dir', tmp_path, *until, '--cfg-options', *hook)
     assert done.returncode == 0, done.stderr[-3000:]
     assert 'blocks at max_drop 5 points, scope stage' in done.stdout
     assert 'sure: of 500 bootstraps' in done.stdout
@@ -80,7 +81,10 @@ def test_chain_decides_in_points_and_says_how_sure(config, tmp_path):
     )
     assert again.returncode == 0, again.stderr[-3000:]
     index = PruningIndex.load(tmp_path / 'pruning_index.json')
-    assert (index.max_drop, index.kept_depths) == (100.0, (1,) * len(index.backbone['depths']))
+    assert index.max_drop == 100.0
+    # With so few samples a stage may guess no better than chance: it stays, and the others keep one block.
+    left = (depth if threshold is None else 1 for depth, threshold in zip((2, 2, 3, 2), index.thresholds, strict=True))
+    assert index.kept_depths == tuple(left) != (2, 2, 3, 2)
     assert 'stability' not in index.provenance
 
 
