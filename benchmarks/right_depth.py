@@ -10,6 +10,7 @@ One phase after the other (`--phases`), each over all tasks and seeds:
     criteria   the other criteria's curves of the tuned model on `val`
     retrained  the cut model retrained from its bridges, and as it was cut; the full depth trained on for as long
     refitted   the same with the head's last layer fitted anew
+    distilled  from the bridges, the tuned model's features a second target
     first      the untuned base scored by a probe, and tuned once, at the depth that this keeps
     depths     the full truth: every depth of `--depths` retrained from its bridges
 
@@ -31,13 +32,13 @@ from scipy.stats import spearmanr
 
 from mmsls import runs
 from mmsls.chain.chain import Chain
-from mmsls.chain.configs import scored_by, without_bridge, without_sls_hook
+from mmsls.chain.configs import scored_by, taught_by, without_bridge, without_sls_hook
 from mmsls.chain.stages import RunnerObserver
 from mmsls.features.trial import headline, is_share
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.console_log import terminal
 from mmsls.report.progress import ChainProgress
-from mmsls.runs.configs import with_bridge
+from mmsls.runs.configs import with_bridge, with_distill
 
 TASKS = {
     'camvid': 'configs/camvid/tune.py',
@@ -106,6 +107,12 @@ class Study:
         """Retrain from a head that was refitted after the cut."""
         cfg = without_bridge(self.chain.pruned_cfg())
         self.trained('retrained_refitted', cfg, self.fitted('refitted', cfg, runs.refit))
+
+    def distilled(self) -> None:
+        """Retrain from the bridges with the tuned model as the teacher."""
+        cfg = with_distill(self.chain.pruned_cfg())
+        cfg = taught_by(cfg, self.stages.checkpoint('tuned'))
+        self.trained('retrained_distilled', cfg, str(self.folder / 'bridged' / 'bridged.pth'))
 
     def first(self) -> None:
         """Score the untuned base by a probe, and tune at what it keeps."""
@@ -206,7 +213,7 @@ class Tables:
     def show(self) -> None:
         """Print every table that has a line."""
         self.models('nothing retrained, test', ('tuned', 'pruned', 'bridged'), 'bridged', 'tuned')
-        starts = ('retrained_cut', 'retrained', 'retrained_refitted')
+        starts = ('retrained_cut', 'retrained', 'retrained_refitted', 'retrained_distilled')
         self.models('retrained for as long, test', ('tuned', 'control', *starts), 'retrained', 'control')
         self.by_criterion()
         self.models('decided first, test', ('tuned', 'first', 'retrained'), 'first', 'tuned')
@@ -274,16 +281,22 @@ class Tables:
             show('every depth, test', ('task', 'blocks', 'bridged', 'retrained'), rows)
 
 
-PHASES = ('decided', 'truth', 'criteria', 'retrained', 'refitted', 'first', 'depths')
+def truths(study: Study, depths: list[int]) -> None:
+    """Retrain every depth of some."""
+    for kept in depths:
+        study.depth(kept)
 
 
-def run(study: Study, phase: str, depths: list[int]) -> None:
-    """Do one phase of a study."""
-    if phase == 'depths':
-        for kept in depths:
-            study.depth(kept)
-    else:
-        getattr(study, phase)()
+PHASES: dict[str, Callable[[Study, list[int]], None]] = {
+    'decided': lambda study, _: study.decided(),
+    'truth': lambda study, _: study.truth(),
+    'criteria': lambda study, _: study.criteria(),
+    'retrained': lambda study, _: study.retrained(),
+    'refitted': lambda study, _: study.refitted(),
+    'distilled': lambda study, _: study.distilled(),
+    'first': lambda study, _: study.first(),
+    'depths': truths,
+}
 
 
 def parse_args() -> argparse.Namespace:
@@ -305,7 +318,7 @@ def main() -> None:
         studies = {(task, seed): make(task, seed) for seed in args.seeds for task in args.tasks}
         for phase in () if args.tables else args.phases:
             for study in studies.values():
-                run(study, phase, args.depths)
+                PHASES[phase](study, args.depths)
     Tables(studies).show()
 
 
