@@ -64,14 +64,15 @@ class Decider:
         Raises:
             ValueError: If the index, the file of costs or the config does not allow it; see `costs_at` and `verify`.
         """
-        by, target = next(iter(self.targets.items()), (None, None))
+        by: str = next(iter(self.targets), '')
+        target: Any = self.targets.get(by)
         if by == 'depths':
             index = by_hand(self.before, target)
         elif by == 'verify':
             index = self._verified(target)
         else:
             index = self._ruled(self.rule)
-            index = index if by is None else self._within(index, by, target)
+            index = self._within(index, by, target) if by else index
         self._know(index)
         return index
 
@@ -98,7 +99,7 @@ class Decider:
         rule = dict(self.rule)
         asked = (rule.pop('max_drop', None), self.before.provenance.get('asked_max_drop'), self.before.max_drop)
         most = next((drop for drop in asked if drop is not None), MAX_DROP)
-        return verify(self._ruled(rule), self.cfg, checkpoint, most, self.on_batch).index
+        return verify(self._ruled(rule), self.cfg, checkpoint, most, self.on_batch)
 
     def _know(self, index: PruningIndex) -> None:
         """Learn what the candidates cost, if nobody had to know so far."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,27 +24,6 @@ from mmsls.scoring.curve import is_real
 
 ROUNDING = 1e-9
 """Points by which a loss may miss a limit that it equals on paper."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What came of trying depths out.
-
-    Attributes:
-        index: With what is kept now.
-        metric: The host's metric, in points.
-        tried: Kept depths to points, in the order in which they were tried; the whole model first.
-        passes: Passes over the validation images.
-        images: How many those are.
-        left_out: Candidates that empty a stage, in whose place no bridge can stand.
-    """
-
-    index: PruningIndex
-    metric: str
-    tried: dict[tuple[int, ...], float]
-    passes: int
-    images: int
-    left_out: int
 
 
 class Tries:
@@ -71,6 +50,12 @@ class Tries:
             self.passes += 1
         return self.points[depths[0]]
 
+    def told(self, trial: Trial) -> str:
+        """Say what was tried and what came of it."""
+        images: Any = trial.validation().dataset
+        points = ', '.join(f'{"-".join(map(str, depth))}: {value:.2f}' for depth, value in self.points.items())
+        return f'{self.criterion.metric} on {len(images)} validation images in {self.passes} passes, bridged ({points})'
+
 
 @torch.no_grad()
 def verify(
@@ -79,7 +64,7 @@ def verify(
     checkpoint: str,
     max_drop: float,
     on_batch: Callable[[int, int], None] | None = None,
-) -> Verdict:
+) -> PruningIndex:
     """Find the smallest depth, of those that an index's kind of rule gives, that loses no more than so many points.
 
     Each depth that is tried is judged on the validation images by the host's evaluator, everything removed bridged (see
@@ -92,6 +77,9 @@ def verify(
         checkpoint: Its weights, at full depth.
         max_drop: Points that may be lost against the whole model.
         on_batch: Called with (batches done, batches in all) in every pass.
+
+    Returns:
+        The index with what is kept now; `chosen.rests_on` says what was tried, and in how many passes.
 
     Raises:
         ValueError: If the index keeps single blocks or is of another backbone, the config has nothing to judge by, or
@@ -112,17 +100,20 @@ def verify(
     full, read = backbone.depths, {stage for stage, _ in backbone.bridge_targets()}
     below = [one for one in ruled_candidates(index) if one.kept_depths != full]
     bridged = [one for one in below if all(one.kept_depths[stage] for stage in read)]
+    if below and not bridged:
+        raise ValueError(
+            f'scope is {index.scope!r}: whatever it cuts empties a stage, and no bridge stands for a whole stage; take '
+            "scope 'stage'"
+        )
     depths = [full, *(one.kept_depths for one in bridged)]
     tries = Tries(Evidence(model, backbone, (), {}, np.zeros(0, dtype=int), trial=trial), depths)
     found = smallest(depths, tries, max_drop)
-    whole, points, images = tries.points[full], tries.points[depths[found]], len(trial.validation().dataset)
-    rests_on = (
-        f'{tries.criterion.metric} on {images} validation images, bridged, of {Path(checkpoint).name}: {points:.2f} '
-        f'of {whole:.2f} points; {len(tries.points)} of {len(depths)} depths tried in {tries.passes} passes, relying '
-        'on it that a deeper model is no worse'
-    )
-    kept = decided(index, [None, *bridged][found], Choice('verify', float(max_drop), whole - points, rests_on))
-    return Verdict(kept, tries.criterion.metric, tries.points, tries.passes, images, len(below) - len(bridged))
+    whole, points = tries.points[full], tries.points[depths[found]]
+    rests_on = f'{tries.told(trial)} of {Path(checkpoint).name}, {len(depths)} depths to try; relying on it that a '
+    rests_on += 'deeper model is no worse'
+    if len(below) > len(bridged):
+        rests_on += f'; {len(below) - len(bridged)} that empty a stage cannot be bridged and were left out'
+    return decided(index, [None, *bridged][found], Choice('verify', float(max_drop), whole - points, rests_on))
 
 
 def smallest(depths: Sequence[tuple[int, ...]], tries: Tries, max_drop: float) -> int:

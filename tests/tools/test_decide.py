@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from mmsls import runs
 from mmsls.cost.by_depth import DepthCost, DepthCosts
 from mmsls.pruning_index import PruningIndex
 from mmsls.scoring.curve import Curve
@@ -177,6 +179,16 @@ def test_a_model_is_measured_once(decide, path, detector_cfg, tmp_path):
     _, index = decide('--max-params', fewest)
     assert index.kept_depths == (1, 1, 1, 1)
     assert (tmp_path / 'depth_costs.json').read_bytes() == written
+
+
+def test_tried_out(decide, path, detector_cfg, tmp_path):
+    cfg = detector_cfg(tmp_path / 'run')
+    cfg.dump(tmp_path / 'config.py')
+    torch.save({'state_dict': runs.build_model(cfg).state_dict()}, tmp_path / 'tuned.pth')
+    said, index = decide('--verify', tmp_path / 'config.py', tmp_path / 'tuned.pth', '--max-drop', 100)
+    assert (index.kept_depths, index.chosen.by, index.chosen.asked) == ((1, 1, 1, 1), 'verify', 100.0)
+    assert 'coco/bbox_mAP on 7 validation images in 2 passes, bridged (2-2-3-2: ' in said
+    assert 'relying on it that a deeper model is no worse' in said
 
 
 @pytest.mark.parametrize(
