@@ -38,7 +38,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='key=value settings that override the config'
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.verify and args.config:
+        parser.error('--verify names its config; leave --config out')
+    if args.checkpoint and not args.config:
+        parser.error('--checkpoint is measured by --config CONFIG; name both')
+    return args
 
 
 def decider(args: argparse.Namespace, index: PruningIndex, progress: ChainProgress | None) -> Decider:

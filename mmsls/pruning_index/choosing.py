@@ -8,7 +8,7 @@ from dataclasses import replace
 from mmsls.pruning_index.choice import Choice, check_fits
 from mmsls.pruning_index.index import OF_ONE_RULE, PruningIndex
 from mmsls.pruning_index.reading import set_aside
-from mmsls.scoring.candidates import Candidate, candidates
+from mmsls.scoring.candidates import Candidate, candidate, candidates
 from mmsls.scoring.curve import is_real
 
 
@@ -31,7 +31,9 @@ def by_hand(index: PruningIndex, kept_depths: Sequence[int], chosen: Choice | No
     """
     kept = check_fits(kept_depths, index.foundation.depths)
     provenance = {name: value for name, value in index.provenance.items() if name not in OF_ONE_RULE}
-    choice = chosen or Choice('hand', None, None, "nothing but the word of who chose it; the curve is the index's")
+    one, kind = candidate(index.curve, kept, like=index.rule), index.criterion['type']
+    there = 'says nothing of it' if one.drop is None else f'has {one.value:.4g} there, {one.drop:.4g} below the best'
+    choice = chosen or Choice('hand', None, None, f'the word of whoever chose it; the curve of {kind[:100]} {there}')
     return replace(index, decision=set_aside(kept), provenance=provenance, chosen=choice)
 
 

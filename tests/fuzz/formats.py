@@ -68,6 +68,12 @@ def index() -> bytes:
     return made._to_text().encode()
 
 
+def index_by_hand() -> bytes:
+    fields = json.loads(index()) | {'kept_depths': [1, 2]}
+    fields['chosen'] = {'by': 'hand', 'asked': None, 'reached': None, 'rests_on': 'a word'}
+    return json.dumps(fields).encode()
+
+
 def slim_checkpoint() -> bytes:
     described = {'base_checkpoint': 'x.pth', 'base_sha256': SHA, 'adapter': None, 'depths': [2], 'kept_depths': [2]}
     meta = {
@@ -242,6 +248,7 @@ def read_list(path: Path) -> None:
 
 FORMATS = {
     'index': Format('index.json', index, damage_json, PruningIndex.load),
+    'index, by hand': Format('index.json', index_by_hand, damage_json, PruningIndex.load),
     'depth costs': Format('depth_costs.json', depth_costs, damage_json, DepthCosts.load),
     'manifest': Format(MANIFEST, manifest, damage_json, read_folder, write_weights, 'svhn'),
     'task, built': Format(MANIFEST, buildable, damage_json, build, write_weights, 'task'),

@@ -117,7 +117,7 @@ def test_by_hand(decide):
     said, index = decide('--depths', '1,2,3,1')
     assert (index.kept_depths, index.chosen.by) == ((1, 2, 3, 1), 'hand')
     assert index.rule.max_drop == 1
-    for text in ('1-2-3-1 │ by hand │ 60.00 │ 10.00', 'blocks: by hand', 'it rests on nothing but the word'):
+    for text in ('1-2-3-1 │ by hand │ 60.00 │ 10.00', 'blocks: by hand', 'has 60 there, 10 below the best'):
         assert text in said
     again, index = decide('--max-drop', 1)
     assert index.kept_depths == (2, 2, 2, 2)
@@ -209,6 +209,8 @@ def test_tried_out(decide, path, detector_cfg, tmp_path):
         (('--depths', '9'), 'kept_depths is [9]; it must be 4 whole numbers'),
         (('--depths', '0,0,0,0'), 'not all 0'),
         (('--depths', 'x'), "'x' is no list of whole numbers"),
+        (('--verify', 'a.py', 'a.pth', '--config', 'a.py'), '--verify names its config'),
+        (('--checkpoint', 'a.pth'), '--checkpoint is measured by --config CONFIG'),
         (('--config', 'no.py'), "config: no file at 'no.py'"),
         (('--verify', 'no.py', 'no.pth'), "config: no file at 'no.py'"),
     ],
