@@ -91,6 +91,7 @@ def judged(
     stand_in: Callable[[T, Sequence[Pass]], Substitute | None],
     rounds: int = 0,
     seed: int = 0,
+    replay: bool = True,
 ) -> Judged:
     """Judge a model cut in several ways, in one pass over the images that judge.
 
@@ -102,19 +103,19 @@ def judged(
             whole model.
         rounds: How many random parts of the images they are judged on too.
         seed: Of the drawing of those.
+        replay: Run the whole model first, so that the ways can take what its blocks gave.
     """
     backbone, loader = find_backbone(model), trial.validation()
     judges = [trial.judge(loader) for _ in cuts]
     for done, batch in enumerate(loader, 1):
-        with recording(backbone.iter_blocks) as passes:
-            whole = model.test_step(deepcopy(batch))
+        whole, passes = recorded(model, batch) if replay else (None, [])
         for cut, judge in zip(cuts, judges, strict=True):
             substitute = stand_in(cut, passes)
-            if substitute is None:
-                outputs = whole
-            else:
+            if substitute is not None:
                 with substituted(backbone.iter_blocks, substitute):
                     outputs = model.test_step(deepcopy(batch))
+            else:
+                outputs = whole if replay else model.test_step(deepcopy(batch))
             judge.process(outputs, batch)
         if trial.on_batch:
             trial.on_batch(done, len(loader))
@@ -136,6 +137,12 @@ def on_parts(trial: Trial, judges: Sequence[Judge], rounds: int, seed: int) -> P
         'current',
     )
     return found
+
+
+def recorded(model: Any, batch: Any) -> tuple[Any, Sequence[Pass]]:
+    """Return what a model makes of a batch, and what every block of its backbone gave."""
+    with recording(find_backbone(model).iter_blocks) as passes:
+        return model.test_step(deepcopy(batch)), passes
 
 
 def in_groups(

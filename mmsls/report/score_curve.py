@@ -28,7 +28,8 @@ def draw_score_curve(index: PruningIndex, path: str | Path) -> None:
         y = [index.scores[stage, block] for block in range(depth)]
         axes.plot(x, y, color='0.7', zorder=1)
         axes.scatter(x, y, color=[KEPT if (stage, block) in kept else REMOVED for block in range(depth)], zorder=2)
-        threshold = index.thresholds[stage if index.scope == 'stage' else 0]
+        of_stage = index.thresholds[stage:] if index.scope == 'stage' else index.thresholds  # by hand there is none
+        threshold = of_stage[0] if of_stage else None
         if threshold is not None and depth:
             axes.hlines(threshold, first + 0.6, first + depth + 0.4, color='0.3', linestyles='dashed', linewidth=1)
         if stage:
@@ -41,7 +42,7 @@ def draw_score_curve(index: PruningIndex, path: str | Path) -> None:
     unit = f'{index.curve.unit} of {metric}, bridged' if metric else index.curve.unit
     axes.set(xlabel='block, bottom to top', ylabel=unit, xticks=range(1, first + 1))
     axes.set_title(
-        f'{tuple(index.kept_depths)} of {tuple(depths)} blocks kept, {index.rule.told}, scope {index.scope}',
+        f'{tuple(index.kept_depths)} of {tuple(depths)} blocks kept, {index.told}',
         fontsize=10,
     )
     axes.legend(fontsize=8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,20 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         break_off(path)
     assert path.read_bytes() == before
     assert names(tmp_path) == ['a.json']
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason='takes another user to be locked out')
+def test_an_error_names_the_file_and_not_the_partial_one() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o555)
+        try:
+            os.seteuid(65534)
+            with pytest.raises(PermissionError) as error:
+                write_json(1, f'{folder}/a.json')
+        finally:
+            os.seteuid(0)
+        assert error.value.filename == f'{folder}/a.json'
+        assert os.listdir(folder) == []
 
 
 def test_the_partial_file_keeps_the_suffix(tmp_path: Path) -> None:
