@@ -16,12 +16,13 @@ from mmsls.chain.checks import check_all_build, check_configs, with_test
 from mmsls.chain.configs import check_decision, config_digest, full_cfg, overriding, without_bridge, without_sls_hook
 from mmsls.chain.ending import Model, leave, measure_models
 from mmsls.chain.stages import Progress, RunnerObserver, Stages
-from mmsls.chain.state import CURVE_FILE, INDEX_FILE, RESULTS, TASK
+from mmsls.chain.state import INDEX_FILE, REPORT, RESULTS, TASK
 from mmsls.cost.measuring import Row
 from mmsls.files.trouble import naming
 from mmsls.parallel.main_process import on_main_process
 from mmsls.pruning_index import PruningIndex
-from mmsls.report.score_curve import draw_score_curve
+from mmsls.pruning_index.keeping import copy_index
+from mmsls.report.leaving import leave_report
 
 BRIDGED, REFITTED = 'bridged.pth', 'refitted.pth'
 """Checkpoints of the cut model: with its bridges fitted; with its head's last layer fitted anew."""
@@ -104,6 +105,7 @@ class Chain:
             measure_models(models, self.tune)
             if not until_score:
                 on_main_process(partial(leave, models, self.work_dir, self.index_path))
+                on_main_process(partial(leave_report, self.index_path))
         return [model.row for model in models]
 
     def pruned_cfg(self) -> Config:
@@ -167,7 +169,7 @@ class Chain:
     # Which blocks stay.
 
     def _scored(self) -> PruningIndex:
-        self.stages.state.own_file(INDEX_FILE, CURVE_FILE)
+        self.stages.state.own_file(INDEX_FILE, *REPORT)
         self.stages.once('score', self.index_path, self._score)
         stored = PruningIndex.load(self.index_path)
         index = stored.decide(**overriding(self.tune, self.decision))
@@ -181,7 +183,7 @@ class Chain:
         of_hook = split == 'val' and written.exists() and not runs.tries(self.tune)
         if of_hook and not self.stages.has_best('tuned'):
             # The hook scored the very weights that are evaluated, during their last validation.
-            on_main_process(lambda: PruningIndex.load(written).save(self.index_path))
+            on_main_process(partial(copy_index, written, self.index_path))
             return
         cfg = self.stages.settled('score', self.tune)
         checkpoint = cfg.get('load_from') if self.decide_first else self.stages.checkpoint('tuned')
@@ -189,7 +191,7 @@ class Chain:
 
     def _show(self, index: PruningIndex) -> None:
         index.save(self.index_path)
-        draw_score_curve(index, self.work_dir / CURVE_FILE)
+        leave_report(self.index_path)
 
 
 def depths_of(cfg: Config) -> tuple[int, ...]:
