@@ -99,13 +99,10 @@ class Chain:
                 tune = without_sls_hook(self.tune) if runs.tries(self.tune) else self.tune
                 models.append(self._trained('tuned', tune))
             index = self._scored()
-            if not until_score:
-                models += self._at_kept_depths(index)
+            models += [] if until_score else self._at_kept_depths(index)
             self.stages.progress.stage('measure', False)
             measure_models(models, self.tune)
-            if not until_score:
-                on_main_process(partial(leave, models, self.work_dir, self.index_path))
-                on_main_process(partial(leave_report, self.index_path))
+            on_main_process(partial(self._finish, None if until_score else models))
         return [model.row for model in models]
 
     def pruned_cfg(self) -> Config:
@@ -185,12 +182,20 @@ class Chain:
             # The hook scored the very weights that are evaluated, during their last validation.
             on_main_process(partial(copy_index, written, self.index_path))
             return
-        cfg = self.stages.settled('score', self.tune)
-        checkpoint = cfg.get('load_from') if self.decide_first else self.stages.checkpoint('tuned')
-        runs.score(cfg, checkpoint, split, self.index_path, observer.prepare, observer.on_batch, **self.decision)
+        cfg, scored = self.stages.settled('score', self.tune), self._scored_checkpoint()
+        runs.score(cfg, scored, split, self.index_path, observer.prepare, observer.on_batch, **self.decision)
+
+    def _scored_checkpoint(self) -> str | None:
+        return self.tune.get('load_from') if self.decide_first else self.stages.checkpoint('tuned')
 
     def _show(self, index: PruningIndex) -> None:
         index.save(self.index_path)
+        leave_report(self.index_path)
+
+    def _finish(self, models: list[Model] | None) -> None:
+        if models is not None:
+            leave(models, self.work_dir, self.index_path)
+        runs.leave_costs(self.tune, self.index_path, self._scored_checkpoint(), again=False)
         leave_report(self.index_path)
 
 

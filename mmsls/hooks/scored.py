@@ -14,7 +14,7 @@ from mmsls.features.scorer import BlockScorer
 from mmsls.features.splits import reported_split_warning
 from mmsls.features.supplies import supplies
 from mmsls.pruning_index.keeping import write_index
-from mmsls.report.leaving import leave_report, log_advice
+from mmsls.report.leaving import leave_report, log_closing
 
 
 def score_split(runner: Any, split: str, scorer: BlockScorer, path: Path) -> None:
@@ -44,7 +44,7 @@ def score_split(runner: Any, split: str, scorer: BlockScorer, path: Path) -> Non
     if index is None:
         print_log('SLS: this backbone is pruned already, so its scores are logged and no index is written', 'current')
     elif is_main_process() and write_index(index, path, split):
-        log_advice(index, leave_report(path, scorer.maps))
+        log_closing(index, leave_report(path, scorer.maps))
 
 
 def drop_scores(message_hub: MessageHub, split: str) -> None:

@@ -27,9 +27,7 @@ def costs_view(run: Run) -> dict[str, Any] | None:
     rows = sorted(run.costs.rows, key=lambda row: (sum(row.kept_depths), row.kept_depths))
     most = {name: max(getattr(row, name) for row in rows) or 1 for name in ('parameters', 'macs', 'seconds')}
     return {
-        'machine': run.costs.machine,
-        'threads': run.costs.threads,
-        'image': ' x '.join(map(str, run.costs.image)),
+        'told': run.costs.told,
         'rows': [
             {
                 'kept': name_of(row.kept_depths),

@@ -13,6 +13,9 @@ from mmsls.pruning_index import PruningIndex
 from mmsls.pruning_index.keeping import MAPS_FILE, beside
 from mmsls.report.advice import advise
 
+PAGE = 'report.html'
+"""Beside the index."""
+
 
 def leave_report(index_path: str | Path, maps: Maps | None = None) -> Path | None:
     """Write the page of an index that was just written, in the main process.
@@ -37,9 +40,12 @@ def leave_report(index_path: str | Path, maps: Maps | None = None) -> Path | Non
         return None
 
 
-def log_advice(index: PruningIndex, page: Path | None) -> None:
-    """Log what an index says in plain words, and where the page is."""
-    for advice in advise(index):
-        print_log('SLS: ' + '\n'.join(advice.lines()), 'current')
-    if page is not None:
-        print_log(f'SLS: report: {page}', 'current')
+def closing(index: PruningIndex, page: Path | None) -> list[str]:
+    """Return what a run that scored ends with: where its page is, and what the index says in plain words."""
+    return [*([f'report: {page}'] if page else []), *(line for advice in advise(index) for line in advice.lines())]
+
+
+def log_closing(index: PruningIndex, page: Path | None) -> None:
+    """Log what a run that scored ends with."""
+    for line in closing(index, page):
+        print_log(f'SLS: {line}', 'current')

@@ -13,14 +13,15 @@ from markupsafe import Markup
 import mmsls
 from mmsls.files.writing import write_text
 from mmsls.pruning_index.keeping import beside
+from mmsls.report.leaving import PAGE
 from mmsls.report.map_view import NAMED
 from mmsls.report.palette import MARKS
 from mmsls.report.run import read_run
 from mmsls.report.score_curve import draw_score_curve, write_curve
 from mmsls.report.view import marked_up, view
 
-PAGE, CSV, PICTURE = 'report.html', 'curve.csv', 'score_curve.png'
-"""What a report leaves beside its index."""
+CSV, PICTURE = 'curve.csv', 'score_curve.png'
+"""What a report leaves beside its index, besides the page."""
 
 
 def write_report(index_path: str | Path, out: str | Path | None = None) -> Path:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mmsls.cost.by_depth import COSTS_FILE, DepthCosts
+from mmsls.cost.by_depth import NAME, DepthCosts
 from mmsls.cost.complexity import ParameterCounts
 from mmsls.cost.measuring import Row
 from mmsls.features.maps import Maps
@@ -63,7 +63,7 @@ def read_run(given: str | Path) -> Run:
         name = f'{name}/{path.stem}'
     run = Run(name, path, PruningIndex.load(path))
     run.maps = part(run, beside(path, MAPS_FILE), lambda file: Maps.load(file, run.index))
-    run.costs = part(run, path.with_name(COSTS_FILE), DepthCosts.load)
+    run.costs = part(run, path.with_name(NAME), lambda file: DepthCosts.load(file, run.index.backbone))
     run.rows = part(run, path.with_name(ROWS_FILE), rows_of) or []
     return run
 

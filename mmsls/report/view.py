@@ -64,7 +64,7 @@ def view(run: Run, prefix: str) -> dict[str, Any]:
 
 def rule_view(choice: Choice, run: Run) -> dict[str, Any]:
     """Return the line of a rule: what it keeps, and what that costs where it was measured."""
-    cost = next((row for row in run.costs.rows if row.kept_depths == choice.kept_depths), None) if run.costs else None
+    cost = run.costs.at(choice.kept_depths) if run.costs else None
     return {
         'told': choice.told,
         'decided': choice.decided,
