@@ -9,6 +9,9 @@ from typing import Any
 from mmengine.config import ConfigDict
 from mmengine.logging import print_log
 
+CUT = ('pruning_index', 'kept_depths', 'kept_blocks')
+"""Arguments of a backbone that say what of it is kept; it takes one of them."""
+
 
 def check_flag(name: str, value: Any) -> None:
     """Refuse what is neither True nor False: any text counts as True in Python.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -15,25 +15,20 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import load_checkpoint
 from torch import nn
 
+from mmsls.backbones.arguments import CUT
 from mmsls.backbones.lookup import find_backbone
 from mmsls.cost.complexity import count_macs, count_parameters, latencies
+from mmsls.cost.depth_fields import FORMAT, VERSION, check_backbone, checked_costs
 from mmsls.cost.measuring import first_images, run_once
 from mmsls.files.reading import parse_json, read_text
 from mmsls.files.writing import write_json
-from mmsls.pruning_index.fields import checked
-from mmsls.pruning_index.foundation import FINGERPRINT, fingerprinted
-from mmsls.scoring.curve import is_int, is_real
 
-FORMAT, VERSION = 'mmsls.depth_costs', 1
 NAME = 'depth_costs.json'
 """What the file is called, beside the index."""
 MEND = 'remove the file, and measure anew'
-LONGEST = 1000
-"""Characters of a text in the file."""
-CUT = ('pruning_index', 'kept_depths', 'kept_blocks')
-"""Arguments of a backbone that say what of it is kept; it takes one of them."""
 
 
 @dataclass(frozen=True)
@@ -110,10 +105,11 @@ class DepthCosts:
         """
         text = read_text(os.path.expanduser(path))
         try:
-            found = _checked(parse_json(text))
+            content = checked_costs(parse_json(text), (*cls.__dataclass_fields__,), (*DepthCost.__dataclass_fields__,))
             if backbone is not None:
-                _check_backbone(found.backbone, backbone)
-            return found
+                check_backbone(content['backbone'], backbone)
+            rows = tuple(DepthCost(**row) for row in content['rows'])
+            return cls(**{**content, 'image': tuple(content['image']), 'rows': rows})
         except ValueError as error:
             raise ValueError(f'depth costs {os.fspath(path)}: {str(error)[:500]}; {MEND}') from error
 
@@ -123,41 +119,40 @@ def measure(
     depths: Iterable[Sequence[int]],
     checkpoint: str | None = None,
     repeats: int = 10,
-    on_depth: Callable[[int, int], None] | None = None,
+    backbone: Mapping[str, Any] | None = None,
 ) -> DepthCosts:
     """Measure a config's model at some depths and at its full one, on its first test image.
+
+    The models share their weights, so that they take little more room than the deepest.
 
     Args:
         cfg: The config; whatever it says of what is kept is left out.
         depths: Blocks that every stage keeps, once for each depth.
         checkpoint: Weights of the model at full depth.
         repeats: Timed rounds.
-        on_depth: Called with (models built, models in all).
+        backbone: Fingerprint of the backbone that it must be; None: any.
 
     Raises:
-        ValueError: If a depth does not fit the backbone.
+        ValueError: If a depth does not fit the backbone, or it is another one.
     """
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
-    whole = find_backbone(built(cfg, None))
-    kept = {tuple(whole.depths), *(tuple(map(int, depth)) for depth in depths)}
-    ordered = sorted(kept, key=lambda depth: (-sum(depth), depth))
-    models: dict[tuple[int, ...], nn.Module] = {}
-    for depth in ordered:
-        models[depth] = built(cfg, depth, checkpoint)
-        if on_depth:
-            on_depth(len(models), len(ordered))
+    whole = built(cfg, None, checkpoint)
+    found = find_backbone(whole)
+    if backbone is not None:
+        check_backbone(found.fingerprint(), backbone)
+    models = {found.depths: whole}
+    for depth in sorted({tuple(map(int, depth)) for depth in depths} - {found.depths}, key=lambda d: (-sum(d), d)):
+        models[depth] = sharing(built(cfg, depth), whole)
     batch = first_images(cfg, 'test' if cfg.get('test_dataloader') else 'val')
     forwards = {str(depth): partial(run_once, model, batch) for depth, model in models.items()}
-    macs = {name: count_macs(forward) for name, forward in forwards.items()}
     seconds = latencies(forwards, repeats)
     return DepthCosts(
-        backbone=whole.fingerprint(),
+        backbone=found.fingerprint(),
         machine=machine(),
         threads=torch.get_num_threads(),
-        image=image_size(models[ordered[0]], batch),
+        image=image_size(whole, batch),
         weights='' if checkpoint is None else Path(checkpoint).name,
         rows=tuple(
-            DepthCost(depth, count_parameters(model).total, macs[str(depth)], seconds[str(depth)])
+            DepthCost(depth, count_parameters(model).total, count_macs(forwards[str(depth)]), seconds[str(depth)])
             for depth, model in models.items()
         ),
     )
@@ -165,6 +160,7 @@ def measure(
 
 def built(cfg: Config, kept_depths: Sequence[int] | None, checkpoint: str | None = None) -> nn.Module:
     """Return a config's model at some depth (None: the full one), where it runs."""
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
     model_cfg = deepcopy(cfg.model)
     for name in CUT:
         model_cfg.backbone.pop(name, None)
@@ -172,10 +168,17 @@ def built(cfg: Config, kept_depths: Sequence[int] | None, checkpoint: str | None
         model_cfg.backbone.kept_depths = tuple(kept_depths)
     model = MODELS.build(model_cfg)
     if checkpoint is not None:
-        from mmengine.runner import load_checkpoint
-
         load_checkpoint(model, checkpoint, map_location='cpu')
     return model.eval().to(get_device())
+
+
+def sharing(model: nn.Module, whole: nn.Module) -> nn.Module:
+    """Give a model the tensors of the whole one in the place of its own, wherever name and shape agree."""
+    theirs = {**dict(whole.named_parameters()), **dict(whole.named_buffers())}
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if name in theirs and theirs[name].shape == tensor.shape:
+            tensor.data = theirs[name].data
+    return model
 
 
 def image_size(model: Any, batch: Any) -> tuple[int, int]:
@@ -193,64 +196,3 @@ def machine() -> str:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def _checked(content: Any) -> DepthCosts:
-    """Return costs of what a file holds, every field checked."""
-    names = ('format', 'version', *DepthCosts.__dataclass_fields__)
-    if not isinstance(content, dict) or set(content) != set(names):
-        raise ValueError(f'it must be an object with exactly the fields {", ".join(names)}')
-    for field, (right, must) in _CHECKS.items():
-        if not right(content[field]):
-            raise ValueError(f'{field} is {repr(content[field])[:100]}; it must be {must}')
-    backbone = fingerprinted(content['backbone']).as_dict(FINGERPRINT)
-    rows = tuple(_row(f'rows[{number}]', row, backbone['depths']) for number, row in enumerate(content['rows']))
-    if list(rows[0].kept_depths) != backbone['depths']:
-        raise ValueError(
-            f'rows[0].kept_depths is {list(rows[0].kept_depths)}; it must be {backbone["depths"]}, the full'
-        )
-    if len({row.kept_depths for row in rows}) != len(rows):
-        raise ValueError('rows names a kept_depths twice; it must name each once')
-    rest = {name: content[name] for name in ('machine', 'threads', 'weights')}
-    return DepthCosts(backbone=backbone, image=tuple(content['image']), rows=rows, **rest)
-
-
-def _row(place: str, row: Any, depths: Sequence[int]) -> DepthCost:
-    names = tuple(DepthCost.__dataclass_fields__)
-    if not isinstance(row, dict) or set(row) != set(names):
-        raise ValueError(f'{place} is {repr(row)[:100]}; it must have exactly the fields {", ".join(names)}')
-    kept = checked('kept_depths', row['kept_depths'], f'{place}.kept_depths')
-    if len(kept) != len(depths) or any(n > full for n, full in zip(kept, depths, strict=True)):
-        raise ValueError(f'{place}.kept_depths is {list(kept)}; it must fit the depths {list(depths)}')
-    for name in ('parameters', 'macs'):
-        if not is_int(row[name]) or row[name] < 0:
-            raise ValueError(f'{place}.{name} is {row[name]!r}; it must be a whole number of at least 0')
-    if not is_real(row['seconds']) or row['seconds'] <= 0:
-        raise ValueError(f'{place}.seconds is {row["seconds"]!r}; it must be a number above 0')
-    return DepthCost(kept, row['parameters'], row['macs'], float(row['seconds']))
-
-
-def _check_backbone(ours: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> None:
-    model = fingerprinted(fingerprint).as_dict(FINGERPRINT)
-    for name in FINGERPRINT:
-        if ours[name] != model[name]:
-            raise ValueError(f'backbone.{name} is {ours[name]!r}, but {model[name]!r} in the index')
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= LONGEST
-
-
-_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    'format': (lambda value: value == FORMAT, repr(FORMAT)),
-    'version': (lambda value: is_int(value) and value == VERSION, f'{VERSION}, which this release reads'),
-    'machine': (_is_text, f'a text of at most {LONGEST} characters'),
-    'threads': (lambda value: is_int(value) and value >= 1, 'a whole number of at least 1'),
-    'image': (
-        lambda value: isinstance(value, list) and len(value) == 2 and all(is_int(n) and n >= 1 for n in value),
-        '[height, width] in pixels',
-    ),
-    'weights': (_is_text, f'a text of at most {LONGEST} characters'),
-    'rows': (lambda value: isinstance(value, list) and bool(value), 'a list of at least one depth'),
-}
-"""What the fields must be; `backbone` and the rows are checked on their own."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmsls.backbones.arguments import CUT
 from mmsls.criteria import build_criterion
 from mmsls.criteria.base import Needs
 from mmsls.criteria.choosing import needs_of
@@ -124,10 +125,6 @@ def check_untuned(options: Mapping[str, Any]) -> None:
             f"criterion: {type(criterion).__name__} judges by the model's head, and an untuned head "
             "judges nothing; tune first, or take one that looks at features, such as 'probe'"
         )
-
-
-CUT = ('pruning_index', 'kept_depths', 'kept_blocks')
-"""Arguments of a backbone that say what of it is kept; it takes one of them."""
 
 
 def cut_by(cfg: Config, index: str | None) -> Config:

@@ -23,8 +23,8 @@ class Candidate:
         kept_depths: How many blocks every stage keeps.
         value: The curve at the last kept block, in scope `'stage'` that of the stage that loses most; of single blocks
             the lowest value that is kept. None where the curve says nothing of it.
-        drop: How far `value` lies below the best block, of the model or of that stage; None for single blocks, and where
-            there is no `value`.
+        drop: How far `value` lies below the best block, of the model or of that stage; None for single blocks, and
+            where there is no `value`.
         rule: A setting that gives it; None for the whole model, where none of that kind does.
         subset: The blocks that are kept, where they are not the lowest ones of their stages; else empty.
     """

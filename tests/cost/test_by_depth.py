@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mmsls.cost.by_depth import DepthCost, DepthCosts, built, measure
+from mmsls.cost.by_depth import DepthCost, DepthCosts, built, measure, sharing
 from mmsls.cost.complexity import count_parameters
 
 SWIN = {'type': 'PrunedSwinTransformer', 'embed_dims': 96, 'depths': [2, 2, 6, 2]}
@@ -29,6 +29,14 @@ def test_a_detector_at_three_depths(detector_cfg, tmp_path):
     assert cfg.model.backbone.kept_depths == (1, 1, 1, 1)
     costs.save(tmp_path / 'depth_costs.json')
     assert DepthCosts.load(tmp_path / 'depth_costs.json') == costs
+
+
+def test_the_models_share_their_weights(detector_cfg, tmp_path):
+    cfg = detector_cfg(tmp_path)
+    whole, cut = built(cfg, None), built(cfg, (2, 1, 1, 1))
+    theirs = {parameter.data_ptr() for parameter in whole.parameters()}
+    assert not theirs & {parameter.data_ptr() for parameter in cut.parameters()}
+    assert {parameter.data_ptr() for parameter in sharing(cut, whole).parameters()} < theirs
 
 
 def test_a_depth_that_does_not_fit_is_refused(detector_cfg, tmp_path):
