@@ -120,8 +120,6 @@ class Chain:
         if self.pruned.get('refit_head') and not self.decide_first and not self.stages.is_tested('refitted'):
             runs.check_refits(self.tune)
 
-    # Models.
-
     def _full(self) -> Model:
         if self.baseline is not None:
             return self._trained('full', self.baseline)
@@ -162,8 +160,6 @@ class Chain:
     def _tested(self, name: str, cfg: Config, checkpoint: str) -> Model:
         metrics = self.stages.test(name, without_sls_hook(cfg), checkpoint)
         return Model(Row(name, depths_of(cfg), metrics), cfg, checkpoint)
-
-    # Which blocks stay.
 
     def _scored(self) -> PruningIndex:
         self.stages.state.own_file(INDEX_FILE, *REPORT)

@@ -56,11 +56,11 @@ class Advice:
 
 @dataclass(frozen=True)
 class Group:
-    """The blocks that a rule reads together: those of a stage, or of the model."""
+    """The blocks that a rule reads together: those of a stage, or of the model (stage 0)."""
 
     values: tuple[float, ...]
     kept: int
-    where: str
+    where: int
 
     @property
     def whole(self) -> bool:
@@ -136,9 +136,9 @@ def groups_of(index: PruningIndex) -> list[Group]:
     """Return the groups of blocks that an index' rule reads."""
     stages = index.curve.to_lists()
     if index.rule.scope == 'model':
-        return [Group(tuple(value for stage in stages for value in stage), sum(index.kept_depths), 'the model')]
+        return [Group(tuple(value for stage in stages for value in stage), sum(index.kept_depths), 0)]
     return [
-        Group(tuple(values), kept, f'stage {number}')
+        Group(tuple(values), kept, number)
         for number, (values, kept) in enumerate(zip(stages, index.kept_depths, strict=True))
         if values
     ]
@@ -182,8 +182,8 @@ def is_flat(values: Sequence[float], floor: float | None, height: float, rule: R
 
 
 def _places(groups: Sequence[Group], of: int) -> str:
-    """Name groups: the model, or its stages."""
-    if of == 1 or len(groups) == of:
-        return groups[0].where if of == 1 else 'every stage'
-    names = [group.where.removeprefix('stage ') for group in groups]
+    """Name groups: the model, or some of its stages."""
+    if len(groups) == of:
+        return 'the model'
+    names = [str(group.where) for group in groups]
     return f'stage {names[0]}' if len(names) == 1 else f'stages {", ".join(names[:-1])} and {names[-1]}'

@@ -39,19 +39,18 @@ class Point:
 def curve(index: PruningIndex, choices: Sequence[Choice], name: str, width: float = WIDE) -> str:
     """Draw the curve, and below it the blocks that each rule keeps."""
     with matplotlib.rc_context(SETTINGS):
-        rows = 0.24 * len(choices)
-        figure = Figure(figsize=(width, 2.9 + rows), layout='constrained')
-        axes, below = figure.subplots(2, sharex=True, height_ratios=(2.5, rows))
+        rows, most = 0.24 * len(choices), 14 if width == WIDE else 8
+        figure = Figure(figsize=(width, 2.6 + rows), layout='constrained')
+        axes, below = figure.subplots(2, sharex=True, height_ratios=(2.2, rows))
         plot_curve(axes, index, Paint(KEPT, CUT, BAND, INK, INK, FAINT))
         axes.tick_params(labelbottom=False, length=0)
-        axes.legend(fontsize=9, ncols=4, loc='lower left', bbox_to_anchor=(0, 1), borderaxespad=0.2, handlelength=1.4)
         numbers = {block: number for number, block in enumerate(index.scores, 1)}
         for row, choice in enumerate(choices):
             for kept, colour, mark in ((True, KEPT, 's'), (False, FAINT, '.')):
                 of = [number for block, number in numbers.items() if (block in choice.kept_blocks) is kept]
                 below.scatter(of, [row] * len(of), color=colour, marker=mark, s=34 if kept else 12, linewidths=0)
-        below.set(ylim=(len(choices) - 0.5, -0.5), yticks=range(len(choices)), xticks=ticks(len(numbers)))
-        below.set(xlim=(0.4, len(numbers) + 0.6), xlabel='block, bottom to top')
+        below.set(ylim=(len(choices) - 0.5, -0.5), yticks=range(len(choices)))
+        below.set(xlim=(0.4, len(numbers) + 0.6), xticks=ticks(len(numbers), most), xlabel='block, bottom to top')
         below.set_yticklabels([choice.name for choice in choices])
         below.tick_params(length=0)
         below.spines[:].set_visible(False)
@@ -136,8 +135,8 @@ def overlay(indexes: Sequence[PruningIndex], names: Sequence[str], name: str, wi
                 axes.scatter(at, index.scores[block], color=colour, marker='o' if kept else 'x', s=26 if kept else 30)
         axes.set(xlabel='block, bottom to top' if same else 'share of the depth', ylabel=indexes[0].curve.unit)
         if same:
-            axes.set_xticks(ticks(len(indexes[0].scores)))
+            axes.set_xticks(ticks(len(indexes[0].scores), 14 if width == WIDE else 8))
         axes.grid(linewidth=0.6)
         axes.set_axisbelow(True)
-        axes.legend(fontsize=9, ncols=3, loc='lower left', bbox_to_anchor=(0, 1), borderaxespad=0.2)
+        axes.legend(fontsize=9, ncols=4, loc='lower left', bbox_to_anchor=(0, 1), borderaxespad=0.2, handlelength=1.6)
         return inline(figure, name, 'the curves of several runs')

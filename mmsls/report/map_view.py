@@ -15,8 +15,13 @@ NAMED = 12
 """Classes up to which a large map has their names; above, their numbers in the legend."""
 
 
-def maps_view(run: Run) -> dict[str, Any] | None:
-    """Return the maps of the blocks, and the legend; None where there are none."""
+def maps_view(run: Run, brief: bool = False) -> dict[str, Any] | None:
+    """Return the maps of the blocks, and the legend; None where there are none.
+
+    Args:
+        run: The run.
+        brief: Whether two will do: of the last block that is kept, and of the top one.
+    """
     found = run.maps
     if found is None or not found.planes:
         return None
@@ -48,7 +53,7 @@ def maps_view(run: Run) -> dict[str, Any] | None:
         for block in ends
     ]
     return {
-        'tiles': [tile(block, maps.TILE) for block in found.planes],
+        'tiles': [] if brief else [tile(block, maps.TILE) for block in found.planes],
         'large': large,
         'legend': [
             {

@@ -63,6 +63,7 @@ def render(runs: Sequence[Mapping[str, Any]], title: str, comparison: Mapping[st
         title=title,
         comparison=comparison,
         named=NAMED,
+        cross=list(MARKS).index('X'),
         marks=[Markup(mark) for mark in MARKS.values()],
         version=mmsls.__version__,
     )

@@ -38,7 +38,14 @@ def draw_score_curve(index: PruningIndex, path: str | Path) -> None:
 
     figure = Figure(figsize=(7, 3.2), layout='constrained')
     axes = figure.subplots()
-    plot_curve(axes, index, Paint())
+    paint = Paint()
+    plot_curve(axes, index, paint)
+    for colour, mark, label in ((paint.kept, 'o', 'kept'), (paint.cut, 'X', 'pruned')):
+        axes.scatter([], [], color=colour, marker=mark, label=label)
+    axes.plot([], [], color=paint.ink, linestyle='dashed', linewidth=1, label='threshold')
+    if errors_of(index):
+        axes.fill_between([], [], [], color=paint.band, alpha=0.2, linewidth=0, label='standard error')
+    axes.legend(fontsize=8)
     axes.set_xlabel('block, bottom to top')
     axes.set_title(
         f'{tuple(index.kept_depths)} of {tuple(index.foundation.depths)} blocks kept, {index.rule.told}, '
@@ -69,18 +76,18 @@ def plot_curve(axes: Any, index: PruningIndex, paint: Paint) -> None:
         if stage:
             axes.axvline(first + 0.5, color=paint.faint, linewidth=1, zorder=0)
         first += depth
-    for colour, mark, label in ((paint.kept, 'o', 'kept'), (paint.cut, 'X', 'pruned')):
-        axes.scatter([], [], color=colour, marker=mark, label=label)
-    axes.plot([], [], color=paint.ink, linestyle='dashed', linewidth=1, label='threshold')
-    if errors:
-        axes.fill_between([], [], [], color=paint.band, alpha=0.2, linewidth=0, label='standard error')
     axes.set(ylabel=unit_of(index), xticks=ticks(first))
-    axes.legend(fontsize=8)
 
 
-def ticks(blocks: int) -> Sequence[int]:
-    """Return the block numbers that an axis names: each, or every fourth where there are many."""
-    return range(1, blocks + 1) if blocks <= 14 else [1, *range(4, blocks + 1, 4)]
+def ticks(blocks: int, most: int = 14) -> Sequence[int]:
+    """Return the block numbers that an axis names: each, or at most so many where there are more.
+
+    Example:
+        >>> list(ticks(24))
+        [1, 4, 8, 12, 16, 20, 24]
+    """
+    step = next(step for step in (1, 4, 10, 50, 100, blocks) if blocks / step <= most)
+    return range(1, blocks + 1) if step == 1 else [1, *range(step, blocks + 1, step)]
 
 
 def unit_of(index: PruningIndex) -> str:

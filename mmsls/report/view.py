@@ -23,12 +23,13 @@ WIDTHS = (('wide', figures.WIDE), ('narrow', figures.NARROW))
 """Every figure is drawn twice, and the page shows the one that fits."""
 
 
-def view(run: Run, prefix: str) -> dict[str, Any]:
+def view(run: Run, prefix: str, brief: bool = False) -> dict[str, Any]:
     """Return the parts of a page on one run.
 
     Args:
         run: The run.
         prefix: What tells the ids of its figures from those of other runs; letters and digits.
+        brief: Leave out the maps of all blocks but the last kept one and the top one.
     """
     index = run.index
     rules = choices(index)
@@ -52,7 +53,7 @@ def view(run: Run, prefix: str) -> dict[str, Any]:
         'curves': [(kind, Markup(figures.curve(index, rules, f'{prefix}{kind}', width))) for kind, width in WIDTHS],
         'has_errors': bool(errors_of(index)),
         'rules': [rule_view(rule, run) for rule in rules],
-        'maps': maps_view(run),
+        'maps': maps_view(run, brief),
         'no_maps': no_maps(index),
         'costs': costs_view(run),
         'trade_offs': trade_offs(run, prefix, WIDTHS),
