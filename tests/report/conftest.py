@@ -15,6 +15,7 @@ from mmsls.features.maps import Maps
 from mmsls.pruning_index import PruningIndex
 from mmsls.scoring import Curve, Rule
 
+ABOUT = {'samples': 600, 'classes': 3, 'split': 'val', 'dataset': 'CocoDataset(val.json)'}
 STEP = (-0.1, 0.0, 0.1, 0.4, 0.5, 0.5)
 
 
@@ -37,7 +38,13 @@ def index_of() -> Callable[..., PruningIndex]:
             backbone={'type': 'PrunedSwinTransformer', 'embed_dims': 96, 'depths': list(depths)},
             adapter={'type': 'mmsls.Convpass', 'rank': 8},
             criterion={'type': criterion},
-            provenance={'samples': 600, 'classes': 3, 'split': 'val', 'dataset': 'CocoDataset(val.json)', **(about or {})},
+            provenance={
+                'samples': 600,
+                'classes': 3,
+                'split': 'val',
+                'dataset': 'CocoDataset(val.json)',
+                **(about or {}),
+            },
             rule=Rule(**rule),
         )
 
@@ -52,9 +59,7 @@ def maps_of() -> Callable[..., Maps]:
         rng, labels = np.random.default_rng(0), np.arange(samples) % len(names)
         centres, blocks = rng.random((len(names), 2)), list(index.scores)
         planes = {
-            block: np.clip(
-                (1 - share) * rng.random((samples, 2)) + share * centres[labels], 0, 1
-            ).astype(np.float16)
+            block: np.clip((1 - share) * rng.random((samples, 2)) + share * centres[labels], 0, 1).astype(np.float16)
             for block, share in zip(blocks, np.linspace(0, 0.9, len(blocks)), strict=True)
         }
         return Maps(planes, labels, dict(enumerate(names)))
@@ -83,7 +88,9 @@ def leave(tmp_path: Path, index_of: Callable, maps_of: Callable) -> Callable[...
             (folder / 'results.json').write_text(json.dumps(rows))
         if costs:
             depths = index.backbone['depths']
-            kept = [tuple(depths), *((n,) for n in range(depths[0] - 1, 0, -1))] if len(depths) == 1 else [tuple(depths)]
+            kept = (
+                [tuple(depths), *((n,) for n in range(depths[0] - 1, 0, -1))] if len(depths) == 1 else [tuple(depths)]
+            )
             measured = tuple(DepthCost(d, 10**6 * sum(d), 10**8 * sum(d), 0.01 * sum(d)) for d in kept)
             DepthCosts(index.backbone, 'a machine', 1, (64, 96), 'epoch_1.pth', measured).save(folder / NAME)
         return folder

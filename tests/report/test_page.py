@@ -150,7 +150,7 @@ def test_the_largest_usual_page_is_under_3_mb(leave, index_of, maps_of):
 
 
 def test_what_is_no_run_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match='holds no pruning_index.json'):
+    with pytest.raises(FileNotFoundError, match=r'holds no pruning_index\.json'):
         write_report(tmp_path)
     with pytest.raises(FileNotFoundError, match='does not exist'):
         write_report(tmp_path / 'no.json')
