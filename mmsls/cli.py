@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from mmsls.files.trouble import explain
 from mmsls.scoring.rule import Rule
 
 SAME_COMMAND = 'the same command goes on where it stopped'
+UNITS = {'k': 10**3, 'm': 10**6, 'g': 10**9}
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -88,6 +90,39 @@ def chosen(args: argparse.Namespace, *names: str) -> dict[str, Any]:
 def path_argument(text: str) -> str:
     """Return a path of the command line; the shell leaves `~` in `--name=~/x` and in quotes as it is."""
     return expand_home(text)
+
+
+def depths_argument(text: str) -> tuple[int, ...]:
+    """Return blocks per stage of the command line.
+
+    Raises:
+        argparse.ArgumentTypeError: If they are no whole numbers.
+
+    Example:
+        >>> depths_argument('2,2,4,1'), depths_argument('7')
+        ((2, 2, 4, 1), (7,))
+    """
+    try:
+        return tuple(int(part) for part in re.split('[,-]', text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'{text!r} is no list of whole numbers such as 2,2,4,1') from error
+
+
+def amount_argument(text: str) -> float:
+    """Return a number of the command line that may end in k, M or G.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is no number.
+
+    Example:
+        >>> amount_argument('4M'), amount_argument('27.5e6'), amount_argument('900k')
+        (4000000.0, 27500000.0, 900000.0)
+    """
+    unit = UNITS.get(text[-1:].lower(), 1)
+    try:
+        return float(text[:-1] if unit > 1 else text) * unit
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'{text!r} is no number such as 4000000 or 4M') from error
 
 
 @contextmanager

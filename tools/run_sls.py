@@ -73,10 +73,7 @@ NO_TEST = 'Metrics are of the validation images, which chose the checkpoints too
 
 def summary(index: PruningIndex) -> str:
     """Say in a few lines what was decided, and how sure that is."""
-    lines = [
-        f'kept {index.kept_depths} of {tuple(index.backbone["depths"])} blocks '
-        f'at {index.rule.told}, scope {index.scope}'
-    ]
+    lines = [f'kept {index.kept_depths} of {tuple(index.backbone["depths"])} blocks at {index.told}']
     if index.subset:
         lines.append(f'kept (stage, block): {", ".join(map(str, index.subset))}')
     about = index.provenance

@@ -138,7 +138,7 @@ def measure(
     whole = built(cfg, None, checkpoint)
     found = find_backbone(whole)
     if backbone is not None:
-        check_backbone(found.fingerprint(), backbone)
+        check_backbone(found.fingerprint(), backbone, '; give the config that the scored model was built by')
     models = {found.depths: whole}
     for depth in sorted({tuple(map(int, depth)) for depth in depths} - {found.depths}, key=lambda d: (-sum(d), d)):
         models[depth] = sharing(built(cfg, depth), whole)

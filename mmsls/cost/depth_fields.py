@@ -60,8 +60,13 @@ def checked_row(place: str, row: Any, names: Sequence[str], depths: Sequence[int
     return {**row, 'kept_depths': kept, 'seconds': float(row['seconds'])}
 
 
-def check_backbone(measured: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+def check_backbone(measured: Mapping[str, Any], wanted: Mapping[str, Any], mend: str = '') -> None:
     """Refuse costs of another backbone than the one that is wanted.
+
+    Args:
+        measured: Its fingerprint.
+        wanted: That of the index.
+        mend: What to do, for the error.
 
     Raises:
         ValueError: With the first field of the fingerprint that differs, and both values.
@@ -69,7 +74,7 @@ def check_backbone(measured: Mapping[str, Any], wanted: Mapping[str, Any]) -> No
     ours, theirs = (fingerprinted(one).as_dict(FINGERPRINT) for one in (measured, wanted))
     for name in FINGERPRINT:
         if ours[name] != theirs[name]:
-            raise ValueError(f'backbone.{name} is {ours[name]!r}, but {theirs[name]!r} in the index')
+            raise ValueError(f'backbone.{name} is {ours[name]!r}, but {theirs[name]!r} in the index{mend}')
 
 
 def _is_text(value: Any) -> bool:

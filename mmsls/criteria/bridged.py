@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from mmsls.backbones import PrunedBackbone
 from mmsls.backbones.replay import Pass, Substitute
-from mmsls.criteria.base import CRITERIA, Evidence, Trial
+from mmsls.criteria.base import CRITERIA, Evidence
 from mmsls.criteria.trying import Bridges, fitted_bridges, judged
 from mmsls.scoring import BlockId
 from mmsls.scoring.curve import POINTS
@@ -58,45 +57,66 @@ class Bridged:
         Raises:
             ValueError: If there is nothing to try the model on, or a feature is not finite.
         """
-        trial, backbone = evidence.trial, evidence.backbone
-        if trial is None:
-            raise ValueError('criterion Bridged needs images and an evaluator to try the model on; score it by config')
-        self.bridges = self._fitted(evidence.model, backbone, trial)
+        self.fit(evidence)
+        backbone = evidence.backbone
         read = {stage for stage, _ in backbone.bridge_targets()}
         cuts: list[Cut] = [{}]
         cuts += [{stage: block} for (stage, block) in below_top(backbone) if stage in read]
-        found = self._judged(evidence.model, backbone, trial, cuts)
+        found = self._judged(evidence, cuts)
         whole, values = found[0], dict(zip(map(last_of, cuts[1:]), found[1:], strict=True))
         return {block: values.get(block, whole) for block, _ in backbone.iter_blocks()}
 
     @torch.no_grad()
+    def fit(self, evidence: Evidence, lasts: Collection[BlockId] | None = None) -> None:
+        """Fit bridges on training images.
+
+        Args:
+            evidence: As for `__call__`.
+            lasts: The blocks that they begin at; None: every block below the top of its stage.
+
+        Raises:
+            ValueError: If there is nothing to try the model on, or a feature is not finite.
+        """
+        trial, backbone = evidence.trial, evidence.backbone
+        if trial is None:
+            raise ValueError('criterion Bridged needs images and an evaluator to try the model on; score it by config')
+        wanted = [
+            (block, target)
+            for block in below_top(backbone)
+            for target in backbone.bridge_targets()
+            if target[0] == block[0] and target[1] > block[1] and (lasts is None or block in lasts)
+        ]
+        self.bridges = fitted_bridges(evidence.model, trial, wanted, self.images, self.tokens, self.memory)
+
     def together(self, evidence: Evidence, kept: Sequence[int]) -> float:
-        """Return the metric in points with several stages cut at once, by the bridges that `__call__` fitted.
+        """Return the metric in points with several stages cut at once, by the bridges that were fitted.
 
         Args:
             evidence: As for `__call__`.
             kept: Blocks kept per stage, at least 1 where a bridge has to begin.
         """
-        assert evidence.trial is not None
+        return self.at_depths(evidence, [kept])[0]
+
+    @torch.no_grad()
+    def at_depths(self, evidence: Evidence, depths: Sequence[Sequence[int]]) -> list[float]:
+        """Return the metric in points at each of some depths, judged in one pass; see `together`."""
         read = {stage for stage, _ in evidence.backbone.bridge_targets()}
         full = evidence.backbone.depths
-        cut = {stage: depth - 1 for stage, depth in enumerate(kept) if 0 < depth < full[stage] and stage in read}
-        return self._judged(evidence.model, evidence.backbone, evidence.trial, [cut])[0]
+        return self._judged(
+            evidence,
+            [
+                {stage: depth - 1 for stage, depth in enumerate(kept) if 0 < depth < full[stage] and stage in read}
+                for kept in depths
+            ],
+        )
 
-    def _fitted(self, model: Any, backbone: PrunedBackbone, trial: Trial) -> Bridges:
-        wanted = [
-            (block, target)
-            for block in below_top(backbone)
-            for target in backbone.bridge_targets()
-            if target[0] == block[0] and target[1] > block[1]
-        ]
-        return fitted_bridges(model, trial, wanted, self.images, self.tokens, self.memory)
-
-    def _judged(self, model: Any, backbone: PrunedBackbone, trial: Trial, cuts: Sequence[Cut]) -> list[float]:
+    def _judged(self, evidence: Evidence, cuts: Sequence[Cut]) -> list[float]:
         def stand_in(cut: Cut, passes: Sequence[Pass]) -> Substitute | None:
-            return StandIn(cut, self.bridges, passes, backbone) if cut else None
+            return StandIn(cut, self.bridges, passes, evidence.backbone) if cut else None
 
-        self.metric, points = judged(model, trial, cuts, stand_in)
+        assert evidence.trial is not None
+        # What the whole model gave is worth having where several models take it.
+        self.metric, points = judged(evidence.model, evidence.trial, cuts, stand_in, replay=len(cuts) > 1)
         return points
 
 
@@ -106,13 +126,13 @@ class StandIn:
     Args:
         cut: Where it is cut.
         bridges: What stands for removed blocks.
-        passes: What every block of the whole model gave for these images.
+        passes: What every block of the whole model gave for these images; none: every kept block runs.
         backbone: The backbone.
     """
 
     def __init__(self, cut: Cut, bridges: Bridges, passes: Sequence[Pass], backbone: PrunedBackbone) -> None:
         self.cut, self.bridges, self.passes = cut, bridges, passes
-        self.targets, self.lowest = set(backbone.bridge_targets()), min(cut)
+        self.targets, self.lowest = set(backbone.bridge_targets()), min(cut) if passes else -1
         self.held: dict[tuple[int, int], Tensor] = {}
 
     def __call__(self, number: int, block: BlockId) -> Callable[[Tensor], Tensor] | None:

@@ -64,7 +64,11 @@ def fitted_bridges(
 
 
 def judged(
-    model: Any, trial: Trial, cuts: Sequence[T], stand_in: Callable[[T, Sequence[Pass]], Substitute | None]
+    model: Any,
+    trial: Trial,
+    cuts: Sequence[T],
+    stand_in: Callable[[T, Sequence[Pass]], Substitute | None],
+    replay: bool = True,
 ) -> tuple[str, list[float]]:
     """Judge a model cut in several ways, in one pass over the images that judge.
 
@@ -74,6 +78,7 @@ def judged(
         cuts: The ways, at least one.
         stand_in: Given a way and what every block of the whole model gave, what stands in for each block; None for the
             whole model.
+        replay: Run the whole model first, so that the ways can take what its blocks gave.
 
     Returns:
         The metric, and its value in points for each way.
@@ -81,21 +86,26 @@ def judged(
     backbone, loader = find_backbone(model), trial.validation()
     judges = [trial.judge(loader) for _ in cuts]
     for done, batch in enumerate(loader, 1):
-        with recording(backbone.iter_blocks) as passes:
-            whole = model.test_step(deepcopy(batch))
+        whole, passes = recorded(model, batch) if replay else (None, [])
         for cut, judge in zip(cuts, judges, strict=True):
             substitute = stand_in(cut, passes)
-            if substitute is None:
-                outputs = whole
-            else:
+            if substitute is not None:
                 with substituted(backbone.iter_blocks, substitute):
                     outputs = model.test_step(deepcopy(batch))
+            else:
+                outputs = whole if replay else model.test_step(deepcopy(batch))
             judge.process(outputs, batch)
         if trial.on_batch:
             trial.on_batch(done, len(loader))
     points = [judge.points() for judge in judges]
     print_log(f'Bridged: judged by {points[0][0]} in points, on {len(loader.dataset)} images', 'current')
     return points[0][0], [value for _, value in points]
+
+
+def recorded(model: Any, batch: Any) -> tuple[Any, Sequence[Pass]]:
+    """Return what a model makes of a batch, and what every block of its backbone gave."""
+    with recording(find_backbone(model).iter_blocks) as passes:
+        return model.test_step(deepcopy(batch)), passes
 
 
 def in_groups(

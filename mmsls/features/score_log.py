@@ -23,7 +23,7 @@ def log_scores(scores: Mapping[BlockId, float], index: PruningIndex | None, unit
     if index is None:
         return
     depths = tuple(index.backbone['depths'])
-    print_log(f'SLS: kept_depths {index.kept_depths} of {depths} ({index.rule.told}, scope {index.scope})', 'current')
+    print_log(f'SLS: kept_depths {index.kept_depths} of {depths} ({index.told})', 'current')
     if index.subset:
         print_log(f'SLS: kept (stage, block): {list(index.subset)}', 'current')
     if index.borderline:

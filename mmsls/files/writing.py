@@ -41,6 +41,10 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         sync(partial)
         os.replace(partial, path)
         sync(path.parent)
+    except OSError as error:
+        if error.filename == str(partial):  # which nobody has heard of
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

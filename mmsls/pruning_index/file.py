@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from mmsls.files.reading import parse_json
@@ -12,7 +12,7 @@ from mmsls.pruning_index.fields import plain_dict
 from mmsls.scoring.rule import Rule
 
 FORMAT = 'mmsls-pruning-index'
-VERSION, MINOR = 2, 1
+VERSION, MINOR = 2, 2
 """A release reads its own version and all older ones; of a newer minor version it keeps what it does not know."""
 PUBLISHED = {'type': 'SLS'}
 """The criterion of an index of version 1: silhouettes of t-SNE."""
@@ -22,6 +22,8 @@ FIELDS = (
 )
 SUBSET = 'kept_blocks'
 """A field only where the kept blocks are not the lowest ones of their stages (since 2.1)."""
+CHOSEN = 'chosen'
+"""A field only where what is kept was chosen by hand or by a target (since 2.2)."""
 FIELDS_1 = (
     *('backbone', 'adapter', 'base_sha256', 'scores', 'alpha', 'scope', 'min_depth', 'reference'),
     *('thresholds', 'kept_depths', 'borderline', 'note', 'provenance'),
@@ -38,10 +40,15 @@ def check_criterion(criterion: Any) -> dict[str, Any]:
 
 def to_text(fields: Mapping[str, Any], extra: Mapping[str, Any]) -> str:
     """Return the file's text: one line a field, so that people and `diff` can read it."""
-    names = [*FIELDS, SUBSET] if SUBSET in fields else FIELDS
+    names = named(fields)
     content = {'format': FORMAT, 'version': VERSION, 'minor': MINOR, **{name: fields[name] for name in names}, **extra}
     lines = (f'{json.dumps(key)}: {json.dumps(value, allow_nan=False)}' for key, value in content.items())
     return '{\n' + ',\n'.join(lines) + '\n}\n'
+
+
+def named(content: Container[str]) -> tuple[str, ...]:
+    """Return the names of the fields that some content must have: all, and of those that may be left out its own."""
+    return (*FIELDS, *(name for name in (SUBSET, CHOSEN) if name in content))
 
 
 def from_text(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -73,7 +80,7 @@ def _split(content: dict[str, Any], minor: Any) -> tuple[dict[str, Any], dict[st
     """Set apart what only a newer minor version knows, and say so."""
     if type(minor) is not int or minor < 0:
         raise ValueError(f'minor is {minor!r}; it must be a whole number of at least 0')
-    known = (*FIELDS, SUBSET)
+    known = named(content)
     extra = {name: value for name, value in content.items() if name not in known} if minor > MINOR else {}
     if extra:
         warnings.warn(
@@ -82,7 +89,7 @@ def _split(content: dict[str, Any], minor: Any) -> tuple[dict[str, Any], dict[st
             stacklevel=4,
         )
     ours = {name: value for name, value in content.items() if name not in extra}
-    return _exact(ours, known if SUBSET in content else FIELDS, VERSION), extra
+    return _exact(ours, known, VERSION), extra
 
 
 def _exact(content: dict[str, Any], names: tuple[str, ...], version: int) -> dict[str, Any]:

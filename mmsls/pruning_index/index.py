@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,9 +9,11 @@ from typing import Any
 
 from mmsls.files.reading import read_text
 from mmsls.files.writing import write_text
+from mmsls.pruning_index.choice import Choice
 from mmsls.pruning_index.fields import checked, plain_dict
-from mmsls.pruning_index.file import PUBLISHED, SUBSET, check_criterion, from_text, to_text
+from mmsls.pruning_index.file import CHOSEN, PUBLISHED, SUBSET, check_criterion, from_text, to_text
 from mmsls.pruning_index.foundation import FINGERPRINT, Foundation, fingerprinted
+from mmsls.pruning_index.reading import read_decision
 from mmsls.scoring.curve import BlockId, Curve
 from mmsls.scoring.decision import Decision
 from mmsls.scoring.rule import Rule
@@ -43,10 +44,12 @@ class PruningIndex:
         criterion: What made the curve: its `type` and settings.
         curve: Its number for every `(stage, block)`.
         rule: The rule that read it.
-        decision: What the rule decided.
+        decision: What the rule decided, or what was chosen by hand.
         provenance: How the curve came about: sampler, data set, samples, seed, versions; `stability` says how sure the
             decision is, where the criterion judges sample by sample.
         extra: Fields of a newer minor version, kept as they are.
+        chosen: How what is kept was chosen, where that was by hand or to reach a target (`tools/decide.py`); None where
+            the rule was set.
     """
 
     foundation: Foundation
@@ -56,6 +59,7 @@ class PruningIndex:
     decision: Decision
     provenance: dict[str, Any]
     extra: dict[str, Any] = field(default_factory=dict)
+    chosen: Choice | None = None
 
     @classmethod
     def create(
@@ -144,19 +148,45 @@ class PruningIndex:
                 `reference` end.
 
         Returns:
-            A new index; this one stays as it is. Another rule loses what the provenance says of one rule alone
-            (`OF_ONE_RULE`): that needs the samples, or the model. A `max_drop` that was lowered because the stages lost
-            too much together stays lowered where the same is asked for again.
+            A new index; this one stays as it is. Without options it keeps the same, however that was chosen. Another
+            rule loses what the provenance says of one rule alone (`OF_ONE_RULE`): that needs the samples, or the model.
+            A `max_drop` that was lowered because the stages lost too much together stays lowered where the same is
+            asked for again.
 
         Raises:
             ValueError: If an option does not exist or is out of its range, the curve is not in the unit of `max_drop`,
                 or it rates single blocks and the option depths, or the other way round.
         """
-        if options.get('max_drop') is not None and options['max_drop'] == self.provenance.get('asked_max_drop'):
-            options = {**options, 'max_drop': self.rule.max_drop}
         rule = self.rule.but(**options)
+        if all(value is None for value in options.values()):
+            return self
+        if options.get('max_drop') is not None and options['max_drop'] == self.provenance.get('asked_max_drop'):
+            rule = self.rule.but(**{**options, 'max_drop': self.rule.max_drop})
+        return self.ruled(rule)
+
+    def ruled(self, rule: Rule, chosen: Choice | None = None) -> PruningIndex:
+        """Decide anew by a rule.
+
+        Args:
+            rule: The rule.
+            chosen: The target that it was set for; None: it was set for itself.
+
+        Raises:
+            ValueError: If the curve is not in the unit of `max_drop`.
+        """
         same = {name: value for name, value in self.provenance.items() if name not in OF_ONE_RULE or rule == self.rule}
-        return replace(self, rule=rule, decision=rule.decide(self.curve), provenance=same)
+        return replace(self, rule=rule, decision=rule.decide(self.curve), provenance=same, chosen=chosen)
+
+    @property
+    def told(self) -> str:
+        """What decided, in words."""
+        if self.chosen is None:
+            return f'{self.rule.told}, scope {self.rule.scope}'
+        return (
+            self.chosen.told
+            if self.chosen.by_hand
+            else f'{self.rule.told}, scope {self.rule.scope}, {self.chosen.told}'
+        )
 
     def check_backbone(self, fingerprint: Mapping[str, Any]) -> None:
         """Raise a ValueError if this index was made for another backbone.
@@ -219,13 +249,14 @@ class PruningIndex:
             **vars(self.decision),
             **({SUBSET: self.decision.subset} if self.decision.subset else {}),
         }
-        return to_text({**vars(self), **told}, self.extra)
+        known = {name: value for name, value in vars(self).items() if name != CHOSEN}
+        return to_text({**known, **told, **({CHOSEN: self.chosen.as_dict()} if self.chosen else {})}, self.extra)
 
     @classmethod
     def _from_text(cls, text: str) -> PruningIndex:
         """Build an index from a file's text, and check that what it says was decided follows from its curve."""
         fields, extra = from_text(text)
-        options, note = fields['rule'], fields['note']
+        options = fields['rule']
         if not isinstance(options, dict) or set(options) - set(Rule.options()):
             raise ValueError(f'rule is {options!r}; it must hold options out of {", ".join(Rule.options())}')
         index = cls.create(
@@ -235,14 +266,5 @@ class PruningIndex:
             criterion=check_criterion(fields['criterion']),
             provenance=plain_dict('provenance', fields['provenance']),
         )
-        if not (note is None or isinstance(note, str)):
-            raise ValueError(f'note is {note!r}; it must be a text or null')
-        decided = {'kept_depths': index.decision.kept_depths, SUBSET: index.decision.subset or None}
-        for name, value in decided.items():
-            stored, ruled = json.dumps(fields.get(name)), json.dumps(value)
-            if stored != ruled:
-                raise ValueError(
-                    f'{name} is {stored}, but the rule gives {ruled} for the stored scores and options; an index is '
-                    f'not edited by hand: call decide() with other options, or set {name} in the config'
-                )
-        return replace(index, decision=replace(index.decision, note=note), extra=extra)
+        decision, chosen = read_decision(fields, index.decision, index.curve.depths)
+        return replace(index, decision=decision, chosen=chosen, extra=extra)

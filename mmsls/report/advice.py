@@ -9,6 +9,7 @@ from typing import Any
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.advice_texts import (
     BACKGROUND,
+    BY_HAND,
     FEW,
     IN_POINTS,
     MORE,
@@ -23,6 +24,7 @@ from mmsls.report.advice_texts import (
 )
 from mmsls.scoring.curve import POINTS, is_real
 from mmsls.scoring.rule import Rule
+from mmsls.scoring.stability import name_of
 
 NOISE = {'silhouette': 0.05, POINTS: 1.0}
 """What a value may move by without any cause worth a word, by unit."""
@@ -40,7 +42,7 @@ class Advice:
 
     Attributes:
         case: Its kind: `step`, `flat_high`, `flat_zero`, `slope`, `fallen_top`, `few`, `untuned`, `one_class`,
-            `whole` or `share`.
+            `whole`, `share` or `by_hand`.
         text: In plain words, what was found and what it means.
         tries: What to try, each with the beginning of the section of README.md that has more.
     """
@@ -79,6 +81,9 @@ def advise(index: PruningIndex) -> list[Advice]:
     """
     about = index.provenance
     found = [advice for advice in (_one_class(about), _few(about)) if advice]
+    if index.chosen is not None and index.chosen.by_hand:
+        kept, full = name_of(index.kept_depths), name_of(index.foundation.depths)
+        return [*found, Advice('by_hand', BY_HAND.format(kept=kept, full=full), (TEST_CUT, IN_POINTS))]
     if index.rule.keep is not None:
         return [*found, Advice('share', SHARE.format(keep=index.rule.keep), (TEST_CUT,))]
     shape = _shape(index)

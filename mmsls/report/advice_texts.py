@@ -25,6 +25,10 @@ UNTUNED = (
     '{text} What was scored is the untuned base: its features were never fitted to these classes, so the top blocks '
     'say little.'
 )
+BY_HAND = (
+    '{kept} of {full} blocks were chosen by hand, whatever the curve says: only a test of the cut model tells what '
+    'that costs.'
+)
 SHARE = (
     'The least important blocks go until a share of {keep:g} of them is left; these numbers compare blocks with '
     'each other and say nothing of what the cut costs.'

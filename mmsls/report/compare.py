@@ -66,7 +66,7 @@ def line(letter: str, run: Run) -> tuple[str, ...]:
         run.name,
         short(index.provenance.get('dataset', '-')),
         short((index.foundation.adapter or {}).get('type', '-')),
-        f'{short(index.criterion["type"])}, {index.rule.told}',
+        f'{short(index.criterion["type"])}, {index.told}',
         name_of(index.kept_depths),
         name_of(index.foundation.depths),
         key or '-',

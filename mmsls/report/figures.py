@@ -10,7 +10,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from mmsls.pruning_index import PruningIndex
-from mmsls.report.rules import Choice
+from mmsls.report.rules import Reading
 from mmsls.report.score_curve import Paint, plot_curve, ticks
 from mmsls.report.svg import BAND, CUT, FAINT, INK, KEPT, SECOND, SETTINGS, inline
 
@@ -36,22 +36,22 @@ class Point:
     marked: bool = False
 
 
-def curve(index: PruningIndex, choices: Sequence[Choice], name: str, width: float = WIDE) -> str:
+def curve(index: PruningIndex, readings: Sequence[Reading], name: str, width: float = WIDE) -> str:
     """Draw the curve, and below it the blocks that each rule keeps."""
     with matplotlib.rc_context(SETTINGS):
-        rows, most = 0.24 * len(choices), 14 if width == WIDE else 8
+        rows, most = 0.24 * len(readings), 14 if width == WIDE else 8
         figure = Figure(figsize=(width, 2.6 + rows), layout='constrained')
         axes, below = figure.subplots(2, sharex=True, height_ratios=(2.2, rows))
         plot_curve(axes, index, Paint(KEPT, CUT, BAND, INK, INK, FAINT))
         axes.tick_params(labelbottom=False, length=0)
         numbers = {block: number for number, block in enumerate(index.scores, 1)}
-        for row, choice in enumerate(choices):
+        for row, reading in enumerate(readings):
             for kept, colour, mark in ((True, KEPT, 's'), (False, FAINT, '.')):
-                of = [number for block, number in numbers.items() if (block in choice.kept_blocks) is kept]
+                of = [number for block, number in numbers.items() if (block in reading.kept_blocks) is kept]
                 below.scatter(of, [row] * len(of), color=colour, marker=mark, s=34 if kept else 12, linewidths=0)
-        below.set(ylim=(len(choices) - 0.5, -0.5), yticks=range(len(choices)))
+        below.set(ylim=(len(readings) - 0.5, -0.5), yticks=range(len(readings)))
         below.set(xlim=(0.4, len(numbers) + 0.6), xticks=ticks(len(numbers), most), xlabel='block, bottom to top')
-        below.set_yticklabels([choice.name for choice in choices])
+        below.set_yticklabels([reading.name for reading in readings])
         below.tick_params(length=0)
         below.spines[:].set_visible(False)
         return inline(figure, name, 'the value of every block, and which blocks each rule keeps')

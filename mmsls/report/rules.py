@@ -11,7 +11,7 @@ from mmsls.scoring.curve import POINTS
 
 
 @dataclass(frozen=True)
-class Choice:
+class Reading:
     """What a rule keeps.
 
     Attributes:
@@ -42,13 +42,13 @@ OF_SHARES: tuple[tuple[str, str, dict[str, Any]], ...] = (
 )
 
 
-def choices(index: PruningIndex) -> list[Choice]:
+def readings(index: PruningIndex) -> list[Reading]:
     """Return what was decided, and what the usual rules would keep of the same curve.
 
     Example:
         >>> vit = dict(type='PrunedVisionTransformer', embed_dims=192, depths=(4,))
         >>> index = PruningIndex.create(scores={(0, b): 0.1 * b for b in range(4)}, backbone=vit, alpha=0.9)
-        >>> [(choice.name, choice.kept_depths) for choice in choices(index)]
+        >>> [(reading.name, reading.kept_depths) for reading in readings(index)]
         [('decided', (4,)), ('alpha 0.3', (2,)), ('up to best', (4,))]
     """
     if index.rule.keep is not None:
@@ -56,13 +56,13 @@ def choices(index: PruningIndex) -> list[Choice]:
     else:
         rules = (*OF_DEPTHS, *(IN_POINTS if index.curve.unit == POINTS else ()))
     others = [(name, told, index.decide(**options)) for name, told, options in rules]
-    same = next((f' ({told})' for _, told, other in others if other.rule == index.rule), '')
-    decided = Choice('decided', f'decided: {index.rule.told}{same}', index.kept_depths, index.kept_blocks, True)
+    same = next((f' ({told})' for _, told, other in others if index.chosen is None and other.rule == index.rule), '')
+    decided = Reading('decided', f'decided: {index.told}{same}', index.kept_depths, index.kept_blocks, True)
     return [
         decided,
         *(
-            Choice(name, told, other.kept_depths, other.kept_blocks)
+            Reading(name, told, other.kept_depths, other.kept_blocks)
             for name, told, other in others
-            if other.rule != index.rule
+            if index.chosen is not None or other.rule != index.rule
         ),
     ]

@@ -48,8 +48,7 @@ def draw_score_curve(index: PruningIndex, path: str | Path) -> None:
     axes.legend(fontsize=8)
     axes.set_xlabel('block, bottom to top')
     axes.set_title(
-        f'{tuple(index.kept_depths)} of {tuple(index.foundation.depths)} blocks kept, {index.rule.told}, '
-        f'scope {index.scope}',
+        f'{tuple(index.kept_depths)} of {tuple(index.foundation.depths)} blocks kept, {index.told}',
         fontsize=10,
     )
     with whole_file(path) as partial:
@@ -70,13 +69,19 @@ def plot_curve(axes: Any, index: PruningIndex, paint: Paint) -> None:
         for stays, colour, mark in ((True, paint.kept, 'o'), (False, paint.cut, 'X')):
             of = [block for block in range(depth) if ((stage, block) in kept) is stays]
             axes.scatter([x[block] for block in of], [y[block] for block in of], color=colour, marker=mark, zorder=2)
-        threshold = index.thresholds[stage if index.scope == 'stage' else 0]
+        threshold = threshold_of(index, stage)
         if threshold is not None and depth:
             axes.hlines(threshold, first + 0.6, first + depth + 0.4, color=paint.ink, linestyles='dashed', linewidth=1)
         if stage:
             axes.axvline(first + 0.5, color=paint.faint, linewidth=1, zorder=0)
         first += depth
     axes.set(ylabel=unit_of(index), xticks=ticks(first))
+
+
+def threshold_of(index: PruningIndex, stage: int) -> float | None:
+    """Return the threshold that holds in a stage; what was chosen by hand has none."""
+    found = index.thresholds[stage:] if index.scope == 'stage' else index.thresholds
+    return found[0] if found else None
 
 
 def ticks(blocks: int, most: int = 14) -> Sequence[int]:
@@ -115,7 +120,7 @@ def write_curve(index: PruningIndex, path: Path) -> None:
     writer = csv.writer(file, lineterminator='\n')
     writer.writerow(('number', 'stage', 'block', 'value', 'unit', 'standard_error', 'threshold', 'kept'))
     for number, ((stage, block), value) in enumerate(index.scores.items(), 1):
-        threshold = index.thresholds[stage if index.scope == 'stage' else 0]
+        threshold = threshold_of(index, stage)
         told = '' if threshold is None else f'{threshold:.6g}'
         error = errors.get((stage, block), '')
         writer.writerow((number, stage, block, repr(value), index.curve.unit, error, told, int((stage, block) in kept)))

@@ -13,7 +13,7 @@ from mmsls.report.advice import advise
 from mmsls.report.costs import costs_view, trade_offs
 from mmsls.report.facts import facts, short, warnings
 from mmsls.report.map_view import class_counts, maps_view, no_maps
-from mmsls.report.rules import Choice, choices
+from mmsls.report.rules import Reading, readings
 from mmsls.report.run import Run
 from mmsls.report.score_curve import errors_of, unit_of
 from mmsls.report.table import cells
@@ -32,7 +32,7 @@ def view(run: Run, prefix: str, brief: bool = False) -> dict[str, Any]:
         brief: Leave out the maps of all blocks but the last kept one and the top one.
     """
     index = run.index
-    rules = choices(index)
+    rules = readings(index)
     return {
         'id': prefix,
         'name': run.name,
@@ -41,8 +41,7 @@ def view(run: Run, prefix: str, brief: bool = False) -> dict[str, Any]:
         'stages': stages(index),
         'blocks': sum(index.kept_depths),
         'of': sum(index.foundation.depths),
-        'rule': index.rule.told,
-        'scope': index.scope,
+        'decided': index.told,
         'criterion': index.criterion['type'],
         'unit': unit_of(index),
         'backbone': index.foundation.type,
@@ -63,14 +62,14 @@ def view(run: Run, prefix: str, brief: bool = False) -> dict[str, Any]:
     }
 
 
-def rule_view(choice: Choice, run: Run) -> dict[str, Any]:
+def rule_view(reading: Reading, run: Run) -> dict[str, Any]:
     """Return the line of a rule: what it keeps, and what that costs where it was measured."""
-    cost = run.costs.at(choice.kept_depths) if run.costs else None
+    cost = run.costs.at(reading.kept_depths) if run.costs else None
     return {
-        'told': choice.told,
-        'decided': choice.decided,
-        'kept': name_of(choice.kept_depths),
-        'blocks': sum(choice.kept_depths),
+        'told': reading.told,
+        'decided': reading.decided,
+        'kept': name_of(reading.kept_depths),
+        'blocks': sum(reading.kept_depths),
         'millions': f'{cost.parameters / 1e6:.1f}' if cost else None,
         'ms': f'{cost.seconds * 1e3:.1f}' if cost and cost.seconds else None,
     }

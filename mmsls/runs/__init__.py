@@ -13,7 +13,7 @@ from mmsls.runs.configs import (
     sls_settings,
     tries,
 )
-from mmsls.runs.costing import leave_costs
+from mmsls.runs.leaving_costs import leave_costs
 from mmsls.runs.refitting import check_refits, fit_head, refit
 from mmsls.runs.single import score, start_processes, test, train
 

@@ -1,75 +1,66 @@
-"""What every depth of a scored model costs, measured beside its index, in seconds and not in minutes."""
+"""What every depth costs: from the file beside an index, or measured now and left there."""
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.logging import print_log
 
 from mmsls.cost.by_depth import NAME, DepthCosts, measure
 from mmsls.pruning_index import PruningIndex
-from mmsls.report.rules import choices
-from mmsls.scoring.candidates import candidates
-
-MOST = 8
-"""Depths that are measured, the full one left out."""
-SECONDS = 40.0
-"""What measuring may take, about."""
-ROUNDS = 5
-"""Timed rounds."""
+from mmsls.runs.configs import check_checkpoint
 
 
-def leave_costs(cfg: Config, index_path: str | Path, checkpoint: str | None = None, again: bool = True) -> None:
-    """Measure what the depths that can be decided for cost, and leave that beside an index; in one process.
-
-    At most 8 depths on one image, and as few as about 40 seconds allow. What goes wrong is said in a line, and ends no
-    run.
+def known_costs(index: PruningIndex, path: str | Path) -> DepthCosts | None:
+    """Return what lies in the file of costs beside an index; None where there is none.
 
     Args:
-        cfg: Config of the model at full depth.
-        index_path: The index file.
-        checkpoint: Its weights; how long a detector takes depends on what its head finds.
-        again: Measure anew where it was done before.
+        index: The index.
+        path: Its file.
+
+    Raises:
+        ValueError: If the file is damaged, or of another backbone.
     """
-    path = Path(index_path).with_name(NAME)
-    try:
-        index = PruningIndex.load(index_path)
-        wanted = depths_of(index, MOST)
-        if not again and path.exists() and is_known(DepthCosts.load(path, index.backbone), wanted):
-            return
-        start = time.perf_counter()
-        measure(cfg, (), checkpoint, repeats=1)  # the full depth alone: what one costs bounds how many there may be
-        room = int(SECONDS / (2 * (time.perf_counter() - start)))
-        if not room:
-            print_log('SLS: what the depths cost is not measured: the full one alone takes too long', 'current')
-            return
-        measure(cfg, depths_of(index, min(room, MOST)), checkpoint, ROUNDS).save(path)
-    except Exception as error:  # a table of costs is worth no run
-        print_log(f'SLS: what the depths cost is not measured: {error}', 'current', logging.WARNING)
+    beside = costs_path(path)
+    return DepthCosts.load(beside, index.backbone) if beside.exists() else None
 
 
-def is_known(costs: DepthCosts, depths: Sequence[tuple[int, ...]]) -> bool:
-    """Whether all of some depths were measured."""
-    return all(costs.at(depth) is not None for depth in depths)
+def costs_at(
+    index: PruningIndex,
+    path: str | Path,
+    depths: Collection[tuple[int, ...]],
+    cfg: Config | None = None,
+    checkpoint: str | None = None,
+) -> tuple[DepthCosts, bool]:
+    """Return what a model costs at some depths, and whether that was measured now.
+
+    Args:
+        index: The index.
+        path: Its file, beside which the costs lie.
+        depths: Which must be known.
+        cfg: Config of the model, to measure it where they are not; None: it cannot be measured.
+        checkpoint: Its weights at full depth; None: as it is built.
+
+    Raises:
+        ValueError: If there is no way to know them, or costs or config are of another backbone.
+    """
+    found, beside = known_costs(index, path), costs_path(path)
+    lacking = [depth for depth in depths if found is None or found.at(depth) is None]
+    if found is not None and not lacking:
+        return found, False
+    if cfg is None:
+        what = f'lacks kept_depths {list(lacking[0])}' if found else 'does not exist'
+        raise ValueError(f'depth costs {beside}: it {what}; give --config CONFIG, and every depth is measured')
+    there = [row.kept_depths for row in found.rows] if found else []
+    return measure(cfg, [*depths, *there], check_checkpoint(checkpoint), backbone=index.backbone), True
 
 
-def depths_of(index: PruningIndex, most: int) -> list[tuple[int, ...]]:
-    """Return at most so many depths that a rule can give: what was decided, what the usual rules keep, some between.
+def costs_path(path: str | Path) -> Path:
+    """Return where the costs of an index's model lie.
 
     Example:
-        >>> vit = dict(type='PrunedVisionTransformer', embed_dims=192, depths=(12,))
-        >>> index = PruningIndex.create(scores={(0, b): 0.05 * b for b in range(12)}, backbone=vit)
-        >>> depths_of(index, 4)
-        [(5,), (12,), (1,), (7,)]
+        >>> costs_path('work_dirs/x/pruning_index.json').as_posix()
+        'work_dirs/x/depth_costs.json'
     """
-    first = dict.fromkeys(choice.kept_depths for choice in choices(index))
-    rest = [found.kept_depths for found in candidates(index.curve, index.rule) if found.kept_depths not in first]
-    room = most - len(first)
-    if room > 0:
-        step = max(len(rest) - 1, 1) / max(room - 1, 1)
-        first |= dict.fromkeys(rest[min(round(number * step), len(rest) - 1)] for number in range(min(room, len(rest))))
-    return list(first)[:most]
+    return Path(path).expanduser().parent / NAME

@@ -87,6 +87,8 @@ def test_little_memory_takes_more_passes_and_gives_the_same(cfg, trained, writte
     nothing_cut = criterion.together(given, (2, 2, 3, 1))
     assert nothing_cut == pytest.approx(written.scores[3, 0])
     assert criterion.together(given, (1, 1, 1, 1)) != written.scores[3, 0]
+    depths = [(1, 1, 1, 1), DEPTHS, (2, 2, 3, 1), (2, 1, 2, 2)]
+    assert criterion.at_depths(given, depths) == pytest.approx([criterion.together(given, kept) for kept in depths])
 
 
 def test_groups_hold_as_much_as_fits(cfg, trained):

@@ -19,6 +19,7 @@ from mmsls.backbones.base_files import read_base, sha256_of
 from mmsls.backbones.identity import pack as pack_identity
 from mmsls.backbones.identity import unpack as unpack_identity
 from mmsls.checkpoint import META_KEY, META_VERSION, read_slim
+from mmsls.cost.by_depth import DepthCosts
 from mmsls.deploy.manifest import MANIFEST, WEIGHTS
 from mmsls.deploy.task_folder import read_task, unpack
 from mmsls.deploy.task_models import build_task
@@ -145,6 +146,21 @@ def weights_sha() -> str:
     return sha256(save(STATE)).hexdigest()
 
 
+def depth_costs() -> bytes:
+    row = {'kept_depths': [2, 1], 'parameters': 10, 'macs': 100, 'seconds': 0.1}
+    content = {
+        'format': 'mmsls.depth_costs',
+        'version': 1,
+        'backbone': {'type': 'SwinTransformer', 'embed_dims': 8, 'depths': [2, 2]},
+        'machine': 'a machine',
+        'threads': 1,
+        'image': [64, 96],
+        'weights': '',
+        'rows': [{**row, 'kept_depths': [2, 2]}, row],
+    }
+    return json.dumps(content).encode()
+
+
 def write_weights(folder: Path) -> None:
     (folder / WEIGHTS).write_bytes(save(STATE))
 
@@ -226,6 +242,7 @@ def read_list(path: Path) -> None:
 
 FORMATS = {
     'index': Format('index.json', index, damage_json, PruningIndex.load),
+    'depth costs': Format('depth_costs.json', depth_costs, damage_json, DepthCosts.load),
     'manifest': Format(MANIFEST, manifest, damage_json, read_folder, write_weights, 'svhn'),
     'task, built': Format(MANIFEST, buildable, damage_json, build, write_weights, 'task'),
     'task weights': Format(WEIGHTS, lambda: save(STATE), damage_safetensors, read_weights),

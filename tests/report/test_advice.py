@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mmsls.pruning_index.choice import Choice
 from mmsls.report import advice_texts
 from mmsls.report.advice import advise
+from mmsls.scoring.decision import Decision
 
 RISING = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 CURVES = [
@@ -76,6 +79,13 @@ def test_one_class_and_an_untuned_base(index_of):
     flat = {'values': (0.0,) * 6, 'about': {'checkpoint': 'untuned'}}
     assert [advice.case for advice in advise(index_of(**flat))] == ['untuned']
     assert [advice.case for advice in advise(index_of(about={'checkpoint': 'untuned'}))] == ['step']
+
+
+def test_what_was_chosen_by_hand_is_no_decision_of_the_curve(index_of):
+    index = replace(index_of(), decision=Decision((5,), (), (), None), chosen=Choice('hand', None, None, 'a person'))
+    (advice,) = advise(index)
+    assert advice.case == 'by_hand'
+    assert advice.text.startswith('5 of 6 blocks were chosen by hand')
 
 
 def test_lines_name_what_to_try(index_of):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
+from mmsls.pruning_index.choice import Choice
 from mmsls.report.page import write_report
+from mmsls.scoring.decision import Decision
 
 NAMES = ('<script>alert(1)</script>', 'a "quoted" & \'odd\' one', '红细胞')
 ROWS = [
@@ -129,6 +132,9 @@ def test_every_kind_of_curve_has_a_page(leave, index_of):
         'single': index_of((0.4,)),
         'points': index_of((50.0, 51.0), unit='points', criterion='Bridged', about={'metric': 'mIoU'}, max_drop=1),
         'one_class': index_of(about={'classes': 1}),
+        'by_hand': replace(
+            index_of(), decision=Decision((5,), (), (), None), chosen=Choice('hand', None, None, 'a person')
+        ),
     }
     for name, index in made.items():
         text = text_of(leave(name, index, with_maps=False, costs=True))

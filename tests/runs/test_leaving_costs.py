@@ -6,8 +6,8 @@ import pytest
 
 from mmsls.cost.by_depth import NAME, DepthCosts
 from mmsls.pruning_index import PruningIndex
-from mmsls.runs import costing
-from mmsls.runs.costing import depths_of, leave_costs
+from mmsls.runs import leaving_costs
+from mmsls.runs.leaving_costs import depths_of, leave_costs
 
 SWIN = {'type': 'PrunedSwinTransformer', 'embed_dims': 8, 'depths': (2, 2, 3, 2)}
 
@@ -25,7 +25,7 @@ def index(tmp_path):
 
 def test_a_detector_is_measured_once(detector_cfg, tmp_path, index, monkeypatch):
     cfg, path = detector_cfg(tmp_path), tmp_path / 'pruning_index.json'
-    monkeypatch.setattr(costing, 'MOST', 3)
+    monkeypatch.setattr(leaving_costs, 'MOST', 3)
     leave_costs(cfg, path)
     costs = DepthCosts.load(tmp_path / NAME, index.backbone)
     assert costs.at(index.kept_depths) is not None
@@ -36,7 +36,7 @@ def test_a_detector_is_measured_once(detector_cfg, tmp_path, index, monkeypatch)
 
 
 def test_what_takes_too_long_is_not_measured(detector_cfg, tmp_path, index, monkeypatch, said):
-    monkeypatch.setattr(costing, 'SECONDS', 0.0)
+    monkeypatch.setattr(leaving_costs, 'SECONDS', 0.0)
     leave_costs(detector_cfg(tmp_path), tmp_path / 'pruning_index.json')
     assert not (tmp_path / NAME).exists()
     assert 'takes too long' in said[-1]
