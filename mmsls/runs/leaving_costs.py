@@ -64,7 +64,7 @@ def depths_of(index: PruningIndex, most: int) -> list[tuple[int, ...]]:
         >>> vit = dict(type='PrunedVisionTransformer', embed_dims=192, depths=(12,))
         >>> index = PruningIndex.create(scores={(0, b): 0.05 * b for b in range(12)}, backbone=vit)
         >>> depths_of(index, 4)
-        [(5,), (12,), (1,), (7,)]
+        [(5,), (12,), (11,), (2,)]
     """
     first = dict.fromkeys(reading.kept_depths for reading in readings(index))
     rest = [found.kept_depths for found in candidates(index.curve, index.rule) if found.kept_depths not in first]

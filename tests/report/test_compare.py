@@ -27,9 +27,26 @@ def test_tasks_and_settings_stand_side_by_side(leave, index_of, tmp_path):
     text = page.read_text(encoding='utf-8')
     header, one, other = cells(text)
     assert header == ['', 'run', 'data set', 'adapter', 'decided by', 'kept', 'of', 'metric', 'tuned', 'last', 'time']
-    assert one[:8] == ['A', 'cells', 'CocoDataset(val.json)', 'mmsls.Convpass', 'SLS, alpha 0.3', '4', '6', 'mIoU']
+    assert one[:8] == [
+        'A',
+        'cells',
+        'CocoDataset(val.json)',
+        'mmsls.Convpass',
+        'SLS, alpha 0.3, scope model',
+        '4',
+        '6',
+        'mIoU',
+    ]
     assert one[8:] == ['51.200', '53.000', '0.75']
-    assert other[:7] == ['B', 'roads', '&lt;x&gt;', 'mmsls.Convpass', 'Bridged, max_drop 1 points', '3', '4']
+    assert other[:7] == [
+        'B',
+        'roads',
+        '&lt;x&gt;',
+        'mmsls.Convpass',
+        'Bridged, max_drop 1 points, scope model',
+        '3',
+        '4',
+    ]
     assert [unit for unit in ('silhouette', 'points') if f'Curves, in {unit}' in text] == ['silhouette', 'points']
     assert text.count('<img src="data:') == 2  # the last kept block and the top one
     ids = re.findall(r' id="([^"]+)"', text)

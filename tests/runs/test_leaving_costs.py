@@ -9,7 +9,7 @@ from mmsls.pruning_index import PruningIndex
 from mmsls.runs import leaving_costs
 from mmsls.runs.leaving_costs import depths_of, leave_costs
 
-SWIN = {'type': 'PrunedSwinTransformer', 'embed_dims': 8, 'depths': (2, 2, 3, 2)}
+SWIN = {'type': 'SwinTransformer', 'embed_dims': 8, 'depths': (2, 2, 3, 2)}
 
 
 @pytest.fixture
