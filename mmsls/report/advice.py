@@ -32,6 +32,8 @@ ZERO = {'silhouette': 0.05, POINTS: 5.0}
 """How far above guessing the best block must be for the curve to say anything."""
 JUDGES_SAMPLES = ('Probe', 'NCM', 'KNN')
 """Criteria whose points are an accuracy: guessing among C classes gets 100 / C of them."""
+FEW_BLOCKS = 3
+"""Fewer blocks have no shape; their stages count only where there are no others."""
 FEW_SAMPLES, FEW_OF_A_CLASS, FEW_IMAGES = 100, 5, 30
 """Fewer samples in all, of a class on average, or images that judge a model, leave the curve to chance."""
 
@@ -118,7 +120,8 @@ def _count(about: dict[str, Any], name: str) -> int | None:
 
 def _shape(index: PruningIndex) -> Advice:
     """Return the case that holds for most blocks, with the stages that it holds for."""
-    groups = groups_of(index)
+    every = groups_of(index)
+    groups = [group for group in every if len(group.values) >= FEW_BLOCKS] or every
     cases = [case_of(group, index.rule, index.curve.unit, floor_of(index)) for group in groups]
     weights = {case: sum(len(g.values) for g, of in zip(groups, cases, strict=True) if of == case) for case in cases}
     order = tuple(TEXTS)
@@ -129,7 +132,7 @@ def _shape(index: PruningIndex) -> Advice:
         f'{value:.1f}' if index.curve.unit == POINTS else f'{value:.2f}' for value in (min(values), max(values))
     )
     kept = f'{sum(index.kept_depths)} of {sum(index.foundation.depths)} blocks stay'
-    where = _places(inside, len(groups))
+    where = _places(inside, len(every))
     text, tries = TEXTS[case]
     if case in ('flat_high', 'slope') and index.rule.max_drop is not None:
         text, tries = TEXTS_IN_POINTS[case]
@@ -179,7 +182,7 @@ def case_of(group: Group, rule: Rule, unit: str, floor: float | None) -> str:
 
 def is_flat(values: Sequence[float], floor: float | None, height: float, rule: Rule) -> bool:
     """Whether even the lowest blocks do about as well as the best: there is no step that a threshold could find."""
-    if len(values) < 3:
+    if len(values) < FEW_BLOCKS:
         return False
     if rule.max_drop is not None:
         return max(values) - min(values) <= rule.max_drop

@@ -37,7 +37,7 @@ def costs_view(run: Run) -> dict[str, Any] | None:
                     (f'{value:.{digits}f}' if value else '-', round(100 * share / most[name]))
                     for name, value, share, digits in (
                         ('parameters', row.parameters / 1e6, row.parameters, 2),
-                        ('macs', row.macs / 1e9, row.macs, 2),
+                        ('macs', row.macs / 1e9, row.macs, 3),
                         ('seconds', row.seconds * 1e3, row.seconds, 1),
                     )
                 ],

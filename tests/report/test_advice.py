@@ -51,6 +51,8 @@ def test_stages_are_named_where_the_case_is_theirs(index_of):
     found = advise(index_of(values, depths=(2, 2, 6, 2), scope='stage', min_depth=1))
     assert found[0].case == 'flat_high'
     assert 'Every block of stage 2 scores high (0.50 to 0.60)' in found[0].text
+    small = advise(index_of((-0.5, 0.5, -0.5, 0.5, 0.5, 0.5, 0.5), depths=(2, 2, 3), scope='stage', min_depth=1))
+    assert 'Every block of stage 2' in small[0].text  # two blocks have no shape
     alike = advise(index_of((0.0,) * 8, depths=(4, 4), scope='stage'))
     assert 'No block of the model' in alike[0].text
 
