@@ -25,7 +25,7 @@ from mmsls.hooks.slim_checkpoint_hook import unwrapped
 from mmsls.parallel.main_process import on_main_process
 from mmsls.pruning_index import PruningIndex
 from mmsls.pruning_index.keeping import INDEX_FILE
-from mmsls.report.leaving import leave_report, log_closing
+from mmsls.report.leaving import leave_report
 from mmsls.runs.building import merge_adapters
 from mmsls.runs.configs import (
     check_checkpoint,
@@ -156,9 +156,9 @@ def score(
 
 
 def leave_index(index: PruningIndex, path: Path, maps: Maps | None) -> None:
-    """Write an index and its report, and log what it says."""
+    """Write an index and its report."""
     index.save(path)
-    log_closing(index, leave_report(path, maps))
+    leave_report(path, maps)
 
 
 def told_base(backbone: PrunedBackbone) -> str:
