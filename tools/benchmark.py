@@ -18,7 +18,7 @@ from mmsls import runs
 from mmsls.backbones import PrunedBackbone
 from mmsls.cli import one_line_errors, path_argument
 from mmsls.cost.measuring import Row, first_images, measure, measure_training
-from mmsls.report.progress import terminal
+from mmsls.report.console_log import terminal
 from mmsls.report.table import markdown_table
 
 

@@ -13,7 +13,8 @@ from mmsls.cli import add_rule_options, amount_argument, chosen, depths_argument
 from mmsls.files.trouble import explain
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.choices import basis, choice_table, outcome
-from mmsls.report.progress import ChainProgress, terminal
+from mmsls.report.console_log import terminal
+from mmsls.report.progress import ChainProgress
 from mmsls.runs.costing import costs_path
 from mmsls.runs.deciding import TARGETS, Decider
 

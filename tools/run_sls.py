@@ -19,6 +19,7 @@ from mmsls.files.trouble import naming
 from mmsls.files.writing import write_text
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.console_log import terminal
+from mmsls.report.leaving import PAGE, closing
 from mmsls.report.progress import ChainProgress
 from mmsls.report.table import markdown_table, rich_table
 from mmsls.runs.configs import with_bridge, with_distill, with_refit
@@ -112,7 +113,7 @@ def summary(index: PruningIndex) -> str:
 
 def written(work_dir: Path, until: str | None) -> str:
     """Say where things are, and how to go on."""
-    files = f'In {work_dir}: results.md, {CURVE_FILE}, console.log'
+    files = f'In {work_dir}: results.md, {CURVE_FILE}, curve.csv, console.log'
     if until:
         return (
             f'{files}; run again without --until to prune and train, '
@@ -160,7 +161,13 @@ def main() -> None:
         if note:
             console.print(NO_TEST, highlight=False, soft_wrap=True)
         last = f'{rows[-1].name}: {summary_line(rows[-1].parameters)}'
-        for line in (summary(index), last, written(work_dir, args.until)):
+        page = work_dir / PAGE
+        for line in (
+            *closing(index, page if page.exists() else None),
+            summary(index),
+            last,
+            written(work_dir, args.until),
+        ):
             console.print(line, highlight=False, soft_wrap=True)
 
 

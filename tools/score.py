@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
 
 from mmsls import runs
 from mmsls.cli import add_rule_options, chosen, one_line_errors, path_argument, run_parser
 from mmsls.features.splits import SPLITS
+from mmsls.parallel.main_process import on_main_process
+from mmsls.pruning_index.keeping import INDEX_FILE
 from mmsls.report.console_log import terminal
+from mmsls.report.leaving import closing, leave_report
 from mmsls.report.progress import ChainProgress
 
 
@@ -34,9 +42,21 @@ def main() -> None:
     cfg = runs.load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
     overrides = chosen(args) | chosen(args, 'max_samples', 'seed', 'criterion')
     runs.start_processes(cfg)
-    with ChainProgress(terminal()) as progress:
+    console = terminal()
+    with ChainProgress(console) as progress:
         stage = progress.stage(f'score {args.split or runs.default_split(cfg)}', False)
-        runs.score(cfg, args.checkpoint, args.split, args.out, on_batch=stage.on_batch, **overrides)
+        index = runs.score(cfg, args.checkpoint, args.split, args.out, on_batch=stage.on_batch, **overrides)
+        progress.stage('cost of every depth', False)
+        path = args.out or Path(cfg.work_dir) / INDEX_FILE
+        page = on_main_process(partial(with_costs, cfg, path, args.checkpoint))
+    if is_main_process():
+        for line in closing(index, page):
+            console.print(line, highlight=False, soft_wrap=True)
+
+
+def with_costs(cfg: Config, path: str | Path, checkpoint: str | None) -> Path | None:
+    runs.leave_costs(cfg, path, checkpoint)
+    return leave_report(path)
 
 
 if __name__ == '__main__':

@@ -26,12 +26,13 @@ from mmsls.chain.configs import (
 )
 from mmsls.chain.ending import Model, leave, measure_models
 from mmsls.chain.stages import Progress, RunnerObserver, Stages
-from mmsls.chain.state import BRIDGED, CURVE_FILE, INDEX_FILE, REFITTED, RESULTS, TASK
+from mmsls.chain.state import BRIDGED, INDEX_FILE, REFITTED, REPORT, RESULTS, TASK
 from mmsls.cost.measuring import Row
 from mmsls.files.trouble import naming
 from mmsls.parallel.main_process import on_main_process
 from mmsls.pruning_index import PruningIndex
-from mmsls.report.score_curve import draw_score_curve
+from mmsls.pruning_index.keeping import copy_index
+from mmsls.report.leaving import leave_report
 
 
 class Chain:
@@ -104,12 +105,10 @@ class Chain:
             if not self.decide_first:
                 models.append(self._trained('tuned', tuning(self.tune, self.decision)))
             index = self._scored()
-            if not until_score:
-                models += self._at_kept_depths(index)
+            models += [] if until_score else self._at_kept_depths(index)
             self.stages.progress.stage('measure', False)
             measure_models(models, self.tune)
-            if not until_score:
-                on_main_process(partial(leave, models, self.work_dir, self.index_path))
+            on_main_process(partial(self._finish, None if until_score else models))
         return [model.row for model in models]
 
     def pruned_cfg(self) -> Config:
@@ -127,8 +126,6 @@ class Chain:
         check_all_build([cfg for name, cfg in tests.items() if cfg is not None and not self.stages.is_tested(name)])
         if self.pruned.get('refit_head') and not self.decide_first and not self.stages.is_tested('refitted'):
             runs.check_refits(self.tune)
-
-    # Models.
 
     def _full(self) -> Model:
         if self.baseline is not None:
@@ -171,10 +168,8 @@ class Chain:
         metrics = self.stages.test(name, without_sls_hook(cfg), checkpoint)
         return Model(Row(name, depths_of(cfg), metrics), cfg, checkpoint)
 
-    # Which blocks stay.
-
     def _scored(self) -> PruningIndex:
-        self.stages.state.own_file(INDEX_FILE, CURVE_FILE)
+        self.stages.state.own_file(INDEX_FILE, *REPORT)
         self.stages.once('score', self.index_path, self._score)
         stored = PruningIndex.load(self.index_path)
         index = stored.decide(**overriding(self.tune, self.decision))
@@ -188,12 +183,20 @@ class Chain:
         of_hook = split == 'val' and written.exists() and not runs.tries(self.tune)
         if of_hook and not self.stages.has_best('tuned'):
             # The hook scored the very weights that are evaluated, during their last validation.
-            on_main_process(lambda: PruningIndex.load(written).save(self.index_path))
+            on_main_process(partial(copy_index, written, self.index_path))
             return
-        cfg = self.stages.settled('score', self.tune)
-        checkpoint = cfg.get('load_from') if self.decide_first else self.stages.checkpoint('tuned')
-        runs.score(cfg, checkpoint, split, self.index_path, observer.prepare, observer.on_batch, **self.decision)
+        cfg, scored = self.stages.settled('score', self.tune), self._scored_checkpoint()
+        runs.score(cfg, scored, split, self.index_path, observer.prepare, observer.on_batch, **self.decision)
+
+    def _scored_checkpoint(self) -> str | None:
+        return self.tune.get('load_from') if self.decide_first else self.stages.checkpoint('tuned')
 
     def _show(self, index: PruningIndex) -> None:
         index.save(self.index_path)
-        draw_score_curve(index, self.work_dir / CURVE_FILE)
+        leave_report(self.index_path)
+
+    def _finish(self, models: list[Model] | None) -> None:
+        if models is not None:
+            leave(models, self.work_dir, self.index_path)
+        runs.leave_costs(self.tune, self.index_path, self._scored_checkpoint(), again=False)
+        leave_report(self.index_path)

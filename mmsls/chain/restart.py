@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from mmsls.chain.state import STATE_FILE, TASK, ChainState
+from mmsls.chain.state import REPORT, STATE_FILE, TASK, ChainState
 from mmsls.chain.task import is_card_as_written
 from mmsls.deploy.task_folder import CARD, MANIFEST, read_manifest, read_task
 from mmsls.files.writing import write_json
@@ -21,6 +21,7 @@ WRITTEN = re.compile(
         (
             rf'\.[^/]+\.{_HASH}(\.\w+)?',  # what a kill left of a file that was being written
             r'done\.json|metrics\.json|widths\.json|(start|stored|bridged|refitted)\.pth|last_checkpoint|pruning_index\.json',
+            '|'.join(map(re.escape, REPORT)),
             rf'(best_[^/]+_)?(epoch|iter)_\d+(-{_HASH})?\.pth',
             rf'{_TIME}/({_TIME}\.log|vis_data/(config\.py|scalars\.json|{_TIME}\.json|events\.out\.tfevents\.[^/]+))',
             rf'{_TIME}\.py',

@@ -13,6 +13,8 @@ from mmsls.files.writing import write_json
 from mmsls.parallel.main_process import on_main_process
 
 STATE_FILE, INDEX_FILE, CURVE_FILE = 'chain.json', 'pruning_index.json', 'score_curve.png'
+REPORT = ('report.html', 'curve.csv', CURVE_FILE, 'maps.npz', 'depth_costs.json')
+"""What lies beside an index: its report, and what goes into that."""
 RESULTS = ('results.json', 'results.md')
 CUT = ('pruned', 'bridged', 'refitted', 'retrained', 'decided_first')
 """Stages of a model at the kept depths."""
@@ -105,7 +107,7 @@ class ChainState:
         Raises:
             ValueError: Naming it.
         """
-        names = (*STAGES, TASK, CURVE_FILE, *RESULTS) + (() if self.content else (INDEX_FILE,))
+        names = (*STAGES, TASK, *RESULTS) + (() if self.content else (INDEX_FILE, *REPORT))
         if self.content and 'wrote' not in self.content:  # of a release that kept no list
             self.content['wrote'] = [name for name in names if self._is_of_a_chain(name)]
         if self.content.get('forgetting'):

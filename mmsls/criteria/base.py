@@ -106,6 +106,7 @@ class Criterion(Protocol):
         needs: What it looks at in the evidence besides the model. `'features'`, which holds where it is absent:
             labelled features of every block, recorded in a pass that runs anyway. `'model'`: nothing. `'loss'`:
             `batches`. `'trial'`: `trial`. Only who needs features gets any.
+        maps: Where its last call put the samples in the plane, by block, (n, 2) in [0, 1]; absent: it draws none.
     """
 
     kind: Literal['importance', 'depth']

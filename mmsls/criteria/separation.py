@@ -15,6 +15,9 @@ class SLS:
     Args:
         perplexity: t-SNE's perplexity.
         n_jobs: Blocks scored at a time; None: one per core.
+
+    Attributes:
+        maps: The embedding of every block that was scored last, (n, 2), float16 in [0, 1]: for people, not for a score.
     """
 
     kind = 'depth'
@@ -22,13 +25,20 @@ class SLS:
 
     def __init__(self, perplexity: float = 30.0, n_jobs: int | None = None) -> None:
         self.perplexity, self.n_jobs = perplexity, n_jobs
+        self.maps: dict[BlockId, np.ndarray] = {}
 
     def __call__(self, evidence: Evidence) -> dict[BlockId, float]:
         """Return a number for every block whose features are there."""
         from mmsls.scoring import layer_scores  # scikit-learn is slow to import
 
+        self.maps = {}
         return layer_scores(
-            evidence.features, evidence.labels, perplexity=self.perplexity, seed=evidence.seed, n_jobs=self.n_jobs
+            evidence.features,
+            evidence.labels,
+            perplexity=self.perplexity,
+            seed=evidence.seed,
+            n_jobs=self.n_jobs,
+            on_plane=lambda block, plane: self.maps.update({block: plane.astype(np.float16)}),
         )
 
 

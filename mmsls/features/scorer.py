@@ -18,6 +18,7 @@ from mmsls.features.confirming import confirmed
 from mmsls.features.counts import gathered_counts
 from mmsls.features.keys import order_hash
 from mmsls.features.labelled import LabelledBatches, seeded
+from mmsls.features.maps import Maps, gathered_maps
 from mmsls.features.provenance import describe_dataset, versions
 from mmsls.features.settings import check_reads, settled_criterion
 from mmsls.features.sureness import assured, guessing
@@ -46,6 +47,9 @@ class BlockScorer(FeatureCollector):
     Raises:
         ValueError: If an argument is out of range, before anything is run.
     """
+
+    maps: Maps | None = None
+    """The samples that were scored last; None in all processes but the main one, and where no features were."""
 
     def __init__(
         self,
@@ -125,6 +129,7 @@ class BlockScorer(FeatureCollector):
             return {}, None
         evidence, about = self._collected() if self.collects else self._supplied(trial, batches)
         scores, resampled = self._scored(evidence)
+        self.maps = gathered_maps(self.criterion, evidence.labels, self.dataset) if self.collects else None
         if batches is not None:
             about |= {'dataset': batches.dataset, 'split': 'train', 'images': batches.images}
         check_block_scores(self.told['type'], scores)
@@ -176,8 +181,8 @@ class BlockScorer(FeatureCollector):
         """Return what a criterion gets in the place of features, and what the index says of it."""
         raise_first(self.failure)
         self.model.eval()
-        nothing, about = np.zeros(0, dtype=int), {'images': len(self.dataset)} if self.needs == 'trial' else {}
-        return Evidence(self.model, self.backbone, batches or (), {}, nothing, self.seed, trial), about
+        about = {'images': len(self.dataset)} if self.needs == 'trial' else {}
+        return Evidence(self.model, self.backbone, batches or (), {}, np.zeros(0, int), self.seed, trial), about
 
     def _scored(self, evidence: Evidence) -> tuple[dict[BlockId, float], Resampled | None]:
         """Return the score of every block, and what other samples would have given, if the criterion can say it."""

@@ -14,10 +14,11 @@ from mmsls.features.scorer import BlockScorer
 from mmsls.features.splits import reported_split_warning
 from mmsls.features.supplies import supplies
 from mmsls.pruning_index.keeping import write_index
+from mmsls.report.leaving import leave_report, log_closing
 
 
 def score_split(runner: Any, split: str, scorer: BlockScorer, path: Path) -> None:
-    """Score what was collected, log it, and write the index. Call it on every rank.
+    """Score what was collected, log it, and write the index and its report. Call it on every rank.
 
     Args:
         runner: The run.
@@ -42,8 +43,8 @@ def score_split(runner: Any, split: str, scorer: BlockScorer, path: Path) -> Non
         runner.message_hub.update_scalar(f'{split}/sls/stage{stage}_block{block}', value, resumed=False)
     if index is None:
         print_log('SLS: this backbone is pruned already, so its scores are logged and no index is written', 'current')
-    elif is_main_process():
-        write_index(index, path, split)
+    elif is_main_process() and write_index(index, path, split):
+        log_closing(index, leave_report(path, scorer.maps))
 
 
 def drop_scores(message_hub: MessageHub, split: str) -> None:

@@ -13,6 +13,7 @@ from mmsls.runs.configs import (
     sls_settings,
     tries,
 )
+from mmsls.runs.leaving_costs import leave_costs
 from mmsls.runs.refitting import check_refits, fit_head, refit
 from mmsls.runs.single import score, start_processes, test, train
 
@@ -26,6 +27,7 @@ __all__ = [
     'export_base',
     'fit_bridges',
     'fit_head',
+    'leave_costs',
     'load_config',
     'load_configs',
     'merge_adapters',

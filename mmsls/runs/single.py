@@ -14,6 +14,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from mmsls.backbones import PrunedBackbone
+from mmsls.features.maps import Maps
 from mmsls.features.score_log import log_scores
 from mmsls.features.scorer import BlockScorer
 from mmsls.features.splits import reported_split_warning, split_dataloader
@@ -23,6 +24,8 @@ from mmsls.files.trouble import naming
 from mmsls.hooks.slim_checkpoint_hook import unwrapped
 from mmsls.parallel.main_process import on_main_process
 from mmsls.pruning_index import PruningIndex
+from mmsls.pruning_index.keeping import INDEX_FILE
+from mmsls.report.leaving import leave_report
 from mmsls.runs.building import merge_adapters
 from mmsls.runs.configs import (
     check_checkpoint,
@@ -101,7 +104,7 @@ def score(
         checkpoint: Weights to score, whose file name the index keeps (`provenance.checkpoint`); None: the model as it
             is built, the untuned base.
         split: `'train'`, `'val'` or `'test'`; by default that of the task (see `default_split`).
-        out_file: Where the index goes; by default `pruning_index.json` in the work directory.
+        out_file: Where the index goes; by default `pruning_index.json` in the work directory; its report goes beside.
         prepare: Sees the runner before it starts.
         on_batch: Called with (batches done, batches in all).
         overrides: Settings of `BlockScorer` that override the hook's; None leaves one as it is.
@@ -147,8 +150,15 @@ def score(
         )
     source = UNTUNED if checkpoint is None else Path(checkpoint).name
     index = replace(index, provenance={**index.provenance, 'checkpoint': source})
-    on_main_process(partial(index.save, out_file or Path(runner.work_dir) / 'pruning_index.json'))
+    path = Path(out_file or Path(runner.work_dir) / INDEX_FILE).expanduser()
+    on_main_process(partial(leave_index, index, path, scorer.maps))
     return index
+
+
+def leave_index(index: PruningIndex, path: Path, maps: Maps | None) -> None:
+    """Write an index and its report."""
+    index.save(path)
+    leave_report(path, maps)
 
 
 def told_base(backbone: PrunedBackbone) -> str:

@@ -23,6 +23,7 @@ def layer_scores(
     seed: int = 0,
     n_jobs: int | None = None,
     progress: Callable[[BlockId, float], None] | None = None,
+    on_plane: Callable[[BlockId, NDArray[np.float32]], None] | None = None,
 ) -> dict[BlockId, float]:
     """Score every block by how well its features separate the classes in the plane.
 
@@ -38,6 +39,7 @@ def layer_scores(
         seed: Of t-SNE.
         n_jobs: Blocks scored at the same time; None for the number of usable cores.
         progress: Called in the calling thread with the block and its score as each is done, in no fixed order.
+        on_plane: Called with the block and its embedding (see `embed`), in the thread that made it.
 
     Returns:
         Score in [-1, 1] of every block, in the order of `features`.
@@ -63,6 +65,8 @@ def layer_scores(
         # sums is fixed.
         with controller.limit(limits=1, user_api='openmp'):
             plane = embed(arrays[block], perplexity=perplexity, seed=seed, block=block)
+            if on_plane is not None:
+                on_plane(block, plane)
             return float(silhouette_score(plane, classes))
 
     # BLAS' thread number belongs to the process: pinned once, here, so that no worker restores it under another one.

@@ -93,6 +93,14 @@ def test_chain_prunes_retrains_and_reports(tmp_path, tune):
     assert find_backbone(TaskLibrary().open(task.folder)).kept_depths == KEPT
     assert len(json.loads((work_dir / 'results.json').read_text())) == 4
     assert (work_dir / 'score_curve.png').stat().st_size > 0
+    text = (work_dir / 'report.html').read_text(encoding='utf-8')
+    for part in (
+        'Maps of the blocks',
+        'What every depth costs',
+        'The models of this run, tested',
+        '<td>retrained</td>',
+    ):
+        assert part in text
     other = Chain(tune, work_dir, Stages(), baseline=full_cfg(tune), decision={'min_depth': 2})
     with pytest.raises(ValueError, match=r'pruned to \(2, 2, 1, 1\), these settings keep \(2, 2, 2, 2\)'):
         other.run()

@@ -21,6 +21,8 @@ OURS = (
     'tuned/tune.py',
     'depth_1-1/epoch_1.pth',
     'bridged/bridged.pth',
+    'tuned/report.html',
+    'tuned/maps.npz',
     'results.md',
     'pruning_index.json',
 )

@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
+from mmsls.features.maps import Maps
 from mmsls.hooks import SLSHook
 from mmsls.pruning_index import PruningIndex
 
@@ -79,6 +80,17 @@ def test_training_writes_the_index_once_at_the_end(trained, base_file):
     assert 'val' in index.provenance['dataset']
     assert (folder / 'pruning_index.json').stat().st_size < 8192
     assert len(scored(folder)) == 1
+
+
+def test_training_leaves_a_report_with_the_map_of_every_block(trained):
+    folder, _, runner, _ = trained
+    index = PruningIndex.load(folder / 'pruning_index.json')
+    maps = Maps.load(folder / 'maps.npz', index)
+    assert list(maps.planes) == BLOCKS
+    assert len(maps.labels) == index.provenance['samples']
+    assert set(maps.names.values()) <= set(runner.val_dataloader.dataset.metainfo['classes'])
+    text = (folder / 'report.html').read_text(encoding='utf-8')
+    assert text.count('<img src="data:') >= len(BLOCKS)
 
 
 def test_scores_are_in_the_log(trained):

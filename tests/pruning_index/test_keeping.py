@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mmsls.pruning_index import PruningIndex
-from mmsls.pruning_index.keeping import set_stale_index_aside, write_index
+from mmsls.pruning_index.keeping import copy_index, set_stale_index_aside, write_index
 
 SWIN = {'type': 'PrunedSwinTransformer', 'embed_dims': 96, 'depths': (2,)}
 
@@ -31,6 +31,15 @@ def test_what_cannot_be_read_is_replaced(tmp_path):
     path.write_text('{')
     write_index(index_of('test'), path)
     assert PruningIndex.load(path).provenance['split'] == 'test'
+
+
+def test_a_copy_takes_its_maps_along(tmp_path):
+    index_of('val').save(tmp_path / 'one/pruning_index.json')
+    copy_index(tmp_path / 'one/pruning_index.json', tmp_path / 'pruning_index.json')
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ['pruning_index.json']
+    (tmp_path / 'one/maps.npz').write_bytes(b'maps')
+    copy_index(tmp_path / 'one/pruning_index.json', tmp_path / 'chosen.json')
+    assert (tmp_path / 'chosen.maps.npz').read_bytes() == b'maps'
 
 
 def test_a_stale_index_is_renamed_once(tmp_path):

@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import silhouette_score
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from mmsls.scoring import layer_scores
@@ -40,6 +41,15 @@ def test_classes_that_overlap_wrongly_score_below_zero():
     blocks = features(30)
     wrong = np.arange(60) // 20  # cuts across the true classes
     assert layer_scores(blocks, wrong)[0, 0] < 0.05
+
+
+def test_who_looks_at_the_planes_changes_no_score():
+    planes = {}
+    blocks = features(0, 4)
+    seen = layer_scores(blocks, classes(), on_plane=planes.__setitem__)
+    assert seen == layer_scores(blocks, classes())
+    for block, plane in planes.items():
+        assert float(silhouette_score(plane, classes())) == seen[block]
 
 
 def test_threads_and_sequence_agree_to_the_last_bit():

@@ -130,6 +130,7 @@ def test_chain_decides_on_the_untuned_base_and_trains_once(config, tmp_path):
 
 
 def test_train_score_test(config, tmp_path):
+    outputs = []
     for command in (
         ('train.py', config, '--work-dir', tmp_path),
         (
@@ -147,9 +148,20 @@ def test_train_score_test(config, tmp_path):
     ):
         done = run(*command)
         assert done.returncode == 0, done.stderr[-3000:]
+        outputs.append(done.stdout)
     assert PruningIndex.load(tmp_path / 'train.json').provenance['split'] == 'train'
     assert PruningIndex.load(tmp_path / 'pruning_index.json').provenance['split'] == 'val'
     assert PruningIndex.load(tmp_path / 'test/pruning_index.json').provenance['split'] == 'test'
+    assert f'report: {tmp_path / "train.report.html"}' in outputs[1].replace('\n', '')
+    for name in ('report.html', 'train.report.html', 'train.maps.npz', 'depth_costs.json', 'test/report.html'):
+        assert (tmp_path / name).stat().st_size > 0
+    page = tmp_path / 'compare.html'
+    done = run('report.py', tmp_path, tmp_path / 'train.json', tmp_path / 'test', '--out', page)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert '3 runs side by side' in page.read_text()
+    wrong = run('report.py', tmp_path / 'nowhere')
+    assert wrong.stderr.startswith(f'error: pruning index {tmp_path / "nowhere"} does not exist; ')
+    assert 'Traceback' not in wrong.stderr
 
 
 def test_wrong_input_is_one_line(config, tmp_path):

@@ -1,0 +1,84 @@
+"""The words of the advice: what is said in each case, and what to try, with the section of README.md that has more."""
+
+from __future__ import annotations
+
+Try = tuple[str, str]
+"""What to try, with the name of a tool or an option in backticks, and how a section of README.md begins."""
+
+IN_POINTS = ('decide in points of your metric: `--criterion bridged --max-drop 1 --bridge`', 'Bridges')
+PROBE = (
+    'ask a probe in points on images that tuned nothing: `--criterion probe --max-drop 1 --split val`',
+    'What scores the blocks',
+)
+PEAK = ('keep up to the best block: `--reference peak --alpha 1`', 'In your own config')
+MORE = ('score more labelled images: a larger split, or a higher `--max-samples`', 'What scores the blocks')
+TUNE = ('tune first, then score: `run_sls.py CONFIG` without `--decide-first`', 'In your own config')
+TEST_CUT = ('test the cut model before you retrain it: `python tools/test.py`', 'Tools')
+BACKGROUND = (
+    "let a detector tell its class from background: `sampler=dict(type='InstanceSampler', background=True)`",
+    'What scores the blocks',
+)
+
+FEW = 'Only {told} were looked at: another draw may well decide otherwise.'
+ONE_CLASS = 'There is only one class, and nothing to tell it from: a score of classes means nothing here.'
+UNTUNED = (
+    '{text} What was scored is the untuned base: its features were never fitted to these classes, so the top blocks '
+    'say little.'
+)
+BY_HAND = (
+    '{kept} of {full} blocks were chosen by hand, whatever the curve says: only a test of the cut model tells what '
+    'that costs.'
+)
+SHARE = (
+    'The least important blocks go until a share of {keep:g} of them is left; these numbers compare blocks with '
+    'each other and say nothing of what the cut costs.'
+)
+TEXTS: dict[str, tuple[str, tuple[Try, ...]]] = {
+    'flat_zero': (
+        'No block of {where} tells the classes apart: the best value is {high} {unit}. There is nothing to decide by, '
+        'and {kept}. Likely the model is not tuned to this task, its checkpoint was not loaded, the classes differ in '
+        'what a pooled feature loses, or there are too few samples of each.',
+        (('see that the right checkpoint was loaded and its metric is good', 'Tools'), IN_POINTS, PROBE),
+    ),
+    'fallen_top': (
+        'The score of {where} peaks below the top and falls off towards it ({high} at best), so a threshold relative '
+        'to the top block removes nothing there; {kept}.',
+        (PEAK, IN_POINTS),
+    ),
+    'flat_high': (
+        'Every block of {where} scores high ({low} to {high}): the classes are apart low down already, and no step '
+        'says where the task needs no more blocks. {kept}; at {asked} that is likely to be too few, and to cost more '
+        'of your metric than retraining brings back.',
+        (IN_POINTS, PEAK),
+    ),
+    'slope': (
+        'The score of {where} rises from block to block up to the top ({low} to {high}), without a step: every block '
+        'still adds something, and {kept}.',
+        (IN_POINTS, ('allow a smaller share: a lower `--alpha`', 'In your own config')),
+    ),
+    'whole': ('The rule finds no block of {where} to remove ({asked}, values {low} to {high}); {kept}.', (IN_POINTS,)),
+    'step': (
+        'The blocks of {where} above the cut add little by this measure ({low} to {high} {unit}, {asked}); {kept}.',
+        (('cut and retrain: `python tools/run_sls.py CONFIG` goes on from here', 'In your own config'),),
+    ),
+}
+"""What is said and what to try, by case; of cases that hold for as many blocks the upper one counts."""
+TEXTS_IN_POINTS: dict[str, tuple[str, tuple[Try, ...]]] = {
+    'flat_high': (
+        'All blocks of {where} lie within {asked} of each other ({low} to {high}): by this measure the lowest do as '
+        'well as the top, and {kept}. On images that tuned the model that is no surprise and no proof.',
+        (
+            ('see that the images that judge tuned nothing: `--split val`', 'What scores the blocks'),
+            ('test the cut model before you trust it, and retrain', 'Bridges'),
+        ),
+    ),
+    'slope': (
+        'The value of {where} rises up to the top ({low} to {high} points): every depth below loses more than {asked} '
+        'allows, and {kept}.',
+        (
+            ('allow more: `--max-drop 2`', 'What scores the blocks'),
+            ('mend what the cut breaks: `--bridge`', 'Bridges'),
+        ),
+    ),
+}
+"""The same where the rule allows a drop in points."""
