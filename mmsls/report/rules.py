@@ -33,6 +33,7 @@ PUBLISHED = ('alpha 0.3', 'as published: down to 0.3 of the top block', {'alpha'
 UP_TO_BEST = ('up to best', 'up to the best block (reference peak, alpha 1)', {'alpha': 1.0, 'reference': 'peak'})
 OF_DEPTHS: tuple[tuple[str, str, dict[str, Any]], ...] = (PUBLISHED, UP_TO_BEST)
 IN_POINTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    UP_TO_BEST,
     ('max_drop 1', 'within 1 point of the best block', {'max_drop': 1.0}),
     ('max_drop 2', 'within 2 points of the best block', {'max_drop': 2.0}),
 )
@@ -54,7 +55,7 @@ def readings(index: PruningIndex) -> list[Reading]:
     if index.rule.keep is not None:
         rules = OF_SHARES
     else:
-        rules = (*OF_DEPTHS, *(IN_POINTS if index.curve.unit == POINTS else ()))
+        rules = IN_POINTS if index.curve.unit == POINTS else OF_DEPTHS
     others = [(name, told, index.decide(**options)) for name, told, options in rules]
     same = next((f' ({told})' for _, told, other in others if index.chosen is None and other.rule == index.rule), '')
     decided = Reading('decided', f'decided: {index.told}{same}', index.kept_depths, index.kept_blocks, True)
