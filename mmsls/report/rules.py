@@ -52,10 +52,8 @@ def readings(index: PruningIndex) -> list[Reading]:
         >>> [(reading.name, reading.kept_depths) for reading in readings(index)]
         [('decided', (4,)), ('alpha 0.3', (2,)), ('up to best', (4,))]
     """
-    if index.rule.keep is not None:
-        rules = OF_SHARES
-    else:
-        rules = IN_POINTS if index.curve.unit == POINTS else OF_DEPTHS
+    of_depths = IN_POINTS if index.curve.unit == POINTS else OF_DEPTHS
+    rules = of_depths if index.rule.keep is None else OF_SHARES
     others = [(name, told, index.decide(**options)) for name, told, options in rules]
     same = next((f' ({told})' for _, told, other in others if index.chosen is None and other.rule == index.rule), '')
     decided = Reading('decided', f'decided: {index.told}{same}', index.kept_depths, index.kept_blocks, True)
