@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.logging import MessageHub, print_log
+from mmengine.visualization import Visualizer
 
 from mmsls.features.score_log import log_scores
 from mmsls.features.scorer import BlockScorer
@@ -15,6 +17,7 @@ from mmsls.features.splits import reported_split_warning
 from mmsls.features.supplies import supplies
 from mmsls.pruning_index.keeping import write_index
 from mmsls.report.leaving import leave_report, log_closing
+from mmsls.scoring import BlockId
 
 
 def score_split(runner: Any, split: str, scorer: BlockScorer, path: Path) -> None:
@@ -41,10 +44,22 @@ def score_split(runner: Any, split: str, scorer: BlockScorer, path: Path) -> Non
     for (stage, block), value in scores.items():
         # Scores of one validation are no history to resume.
         runner.message_hub.update_scalar(f'{split}/sls/stage{stage}_block{block}', value, resumed=False)
+    show_curve(runner.visualizer, scores)
     if index is None:
         print_log('SLS: this backbone is pruned already, so its scores are logged and no index is written', 'current')
     elif is_main_process() and write_index(index, path, split):
         log_closing(index, leave_report(path, scorer.maps))
+
+
+def show_curve(visualizer: Visualizer, scores: Mapping[BlockId, float]) -> None:
+    """Hand every stage's curve to the backends of MMEngine's visualizer (files, TensorBoard, WandB), block by block.
+
+    Args:
+        visualizer: The run's.
+        scores: The score of every block; the step of a block is its number within its stage, from 1.
+    """
+    for (stage, block), value in scores.items():
+        visualizer.add_scalar(f'sls_curve/stage{stage}', value, step=block + 1)
 
 
 def drop_scores(message_hub: MessageHub, split: str) -> None:

@@ -20,8 +20,8 @@ BLOCKS = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2), (3, 0), (3, 1)
 
 def scalars(folder):
     """Return what the run logged, one dict per line."""
-    # A stand-alone test writes a file named by its time instead of scalars.json.
-    paths = list(folder.glob('*/vis_data/scalars.json')) or list(folder.glob('*/*.json'))
+    # A stand-alone test writes its metrics to a file named by its time, not to scalars.json.
+    paths = [*folder.glob('*/vis_data/scalars.json'), *folder.glob('*/*.json')]
     return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
 
 
@@ -106,6 +106,15 @@ def test_scores_are_in_the_log(trained):
     )
     # The warning about the split that is reported is there, and what to do.
     assert 'score another split' in next(folder.rglob('*.log')).read_text()
+
+
+def test_the_curve_goes_to_the_visualizers_backends_block_by_block(trained):
+    folder, *_ = trained
+    index = PruningIndex.load(folder / 'pruning_index.json')
+    lines = [line for line in scalars(folder) if 'sls_curve/stage2' in line]
+    assert [line['step'] for line in lines] == [1, 2, 3]
+    found = [line['sls_curve/stage2'] for line in lines]
+    assert found == pytest.approx([index.scores[2, block] for block in range(3)])
 
 
 def test_scoring_costs_no_forward_pass(trained):
