@@ -373,6 +373,8 @@ def upernet(backbone: Mapping[str, Any]) -> dict[str, Any]:
 def segmentor_cfg(scenes: Path, base_file: str) -> Callable[..., Config]:
     """A function that writes the config of a whole, tiny mmseg training run with validation, counted in iterations."""
 
+    import_module('mmsls.integrations.mmseg')  # a config that no file holds imports nothing itself
+
     def run(
         work_dir: Path,
         *,
