@@ -22,5 +22,5 @@ def test_it_is_found_wherever_it_is():
 
 @pytest.mark.parametrize('count', [0, 2])
 def test_none_or_two_are_refused(count):
-    with pytest.raises(ValueError, match=rf'exactly one mmsls backbone, found {count} in Sequential'):
+    with pytest.raises(ValueError, match=rf'exactly one mmsls backbone is needed, found {count} in Sequential'):
         find_backbone(nn.Sequential(*(swin() for _ in range(count))))

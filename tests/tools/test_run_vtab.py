@@ -118,6 +118,7 @@ def decide(leaf, folder):
     index.save(folder / 'digits/seed1/pruning_index.json')
 
 
+@pytest.mark.long
 def test_two_processes_make_one_table_and_one_goes_on(leaf, request, two_gloo_processes, tmp_path):
     arguments = ('--tasks', 'digits', '--seeds', '1', '--methods', 'random,full_depth', '--work-dir', str(tmp_path))
     decide(leaf, tmp_path)

@@ -56,6 +56,7 @@ def test_chain_and_its_second_call(config, tmp_path):
     assert 'Traceback' not in other.stderr
 
 
+@pytest.mark.long
 def test_chain_stops_after_scoring_and_takes_another_alpha(config, tmp_path):
     done = run('run_sls.py', config, '--work-dir', tmp_path, '--until', 'score')
     assert done.returncode == 0, done.stderr[-3000:]
@@ -69,6 +70,7 @@ def test_chain_stops_after_scoring_and_takes_another_alpha(config, tmp_path):
     assert (tmp_path / 'task').exists()
 
 
+@pytest.mark.long
 def test_chain_decides_in_points_and_says_how_sure(config, tmp_path):
     hook = ('custom_hooks.0.criterion=ncm',)
     until = ('--until', 'score', '--max-drop', 5)
@@ -119,7 +121,9 @@ def test_chain_decides_on_the_untuned_base_and_trains_once(config, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert 'decided_first' in (tmp_path / 'results.md').read_text()
     assert not (tmp_path / 'tuned').exists()
-    assert PruningIndex.load(tmp_path / 'task/pruning_index.json').kept_depths == (1, 1, 1, 1)
+    kept = PruningIndex.load(tmp_path / 'task/pruning_index.json').kept_depths
+    # Whatever may be lost: a stage of which no block is above chance stays whole.
+    assert kept == PruningIndex.load(tmp_path / 'pruning_index.json').kept_depths
     refused = run('run_sls.py', config, *given, '--bridge')
     assert refused.stderr.splitlines()[-1].startswith('error: --decide-first trains once')
     alone = run('score.py', config, '--criterion', 'probe', '--work-dir', tmp_path / 'alone')

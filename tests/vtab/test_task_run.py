@@ -156,6 +156,7 @@ def test_where_sls_keeps_every_block_it_is_the_tuned_model_and_the_control_still
     assert same == {'tuned': None, **dict.fromkeys(['SLS', *methods], 'tuned'), 'full_depth': None}
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not HAS_TORCH_PRUNING, reason='needs torch-pruning')
 def test_a_size_that_depgraph_cannot_have_costs_no_other_method(vit_cfg, tmp_path):
     cfg = vit_cfg()
