@@ -10,9 +10,10 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from mmsls.cost.by_depth import NAME, DepthCosts, measure
+from mmsls.cost.by_depth import DepthCosts, measure
 from mmsls.pruning_index import PruningIndex
 from mmsls.report.rules import readings
+from mmsls.runs.costing import costs_path, known_costs
 from mmsls.scoring.candidates import candidates
 
 MOST = 8
@@ -35,11 +36,11 @@ def leave_costs(cfg: Config, index_path: str | Path, checkpoint: str | None = No
         checkpoint: Its weights; how long a detector takes depends on what its head finds.
         again: Measure anew where it was done before.
     """
-    path = Path(index_path).with_name(NAME)
     try:
         index = PruningIndex.load(index_path)
         wanted = depths_of(index, MOST)
-        if not again and path.exists() and is_known(DepthCosts.load(path, index.backbone), wanted):
+        known = None if again else known_costs(index, index_path)
+        if known is not None and is_known(known, wanted):
             return
         start = time.perf_counter()
         measure(cfg, (), checkpoint, repeats=1)  # the full depth alone: what one costs bounds how many there may be
@@ -47,7 +48,7 @@ def leave_costs(cfg: Config, index_path: str | Path, checkpoint: str | None = No
         if not room:
             print_log('SLS: what the depths cost is not measured: the full one alone takes too long', 'current')
             return
-        measure(cfg, depths_of(index, min(room, MOST)), checkpoint, ROUNDS).save(path)
+        measure(cfg, depths_of(index, min(room, MOST)), checkpoint, ROUNDS).save(costs_path(index_path))
     except Exception as error:  # a table of costs is worth no run
         print_log(f'SLS: what the depths cost is not measured: {error}', 'current', logging.WARNING)
 

@@ -69,7 +69,7 @@ class PrunedTimmBackbone(OneStageBackbone, TimmViT):
     hostless = 'it is a model of timm, and the host has none of its own'
     block_pattern = re.compile(r'model\.blocks\.(?P<block>\d+)\.')
     not_in_base = re.compile(r'^$')
-    never_loaded = re.compile(r'^(head|head_dist|fc_norm|pre_logits)\.|^mask_token$|relative_position_index$')
+    never_loaded = re.compile(r'^(head|head_dist|fc_norm|attn_pool|pre_logits)\.|^mask_token$|relative_position_index$')
     base_hints = {
         r'misshapen model\.(pos_embed|patch_embed)': 'img_size, or the model_name with the patch size of the base',
         r'left over model\.(reg_token|blocks\.\d+\.ls\d)': 'the model_name of the base (with registers: _reg4_)',
@@ -140,9 +140,8 @@ class PrunedTimmBackbone(OneStageBackbone, TimmViT):
         return {key: value for key, value in state.items() if key in own or key not in idle}
 
     def _filtered(self, state: StateDict) -> StateDict:
-        (name, *_), kwargs = self._host_arguments
         with torch.device('meta'):  # the filters ask the model at full depth for its shapes
-            full = created(name, kwargs.get('img_size'), kwargs.get('model_args') or {})
+            full = created(*self.creation)
         source = sys.modules[type(full).__module__]
         if not hasattr(source, 'checkpoint_filter_fn'):
             return state
@@ -150,6 +149,7 @@ class PrunedTimmBackbone(OneStageBackbone, TimmViT):
             return dict(source.checkpoint_filter_fn(state, full))
         except Exception as error:  # timm's filters assume the tensors of the architecture, and fail in many ways
             raise ValueError(
-                f'base_checkpoint: its tensors are not those of {name} ({type(error).__name__}: {error}). Try: the '
+                f'base_checkpoint: its tensors are not those of {self.model_name} '
+                f'({type(error).__name__}: {error}). Try: the '
                 'model_name of the base, with or without registers (_reg4_), and its patch size'
             ) from error

@@ -16,6 +16,14 @@ from torch import Tensor, nn
 from mmsls.backbones.timm.block import form_of
 
 OUT_TYPES = ('featmap', 'cls_token')
+REFUSED = {
+    **dict.fromkeys(('pretrained', 'checkpoint_path'), 'weights come from base_checkpoint'),
+    **dict.fromkeys(('pretrained_cfg', 'pretrained_cfg_overlay', 'cache_dir'), 'nothing is downloaded here'),
+    **dict.fromkeys(('num_classes', 'features_only'), 'the backbone has no head, and out_indices says what comes out'),
+    'img_size': 'it is an argument of the backbone',
+    'patch_drop_rate': 'a map has all of its patches',
+}
+"""Arguments of `timm.create_model` that would load files, or give something else than maps, and why not."""
 
 
 class TimmViT(BaseModule):
@@ -54,14 +62,15 @@ class TimmViT(BaseModule):
         super().__init__(init_cfg)
         if out_type not in OUT_TYPES:
             raise ValueError(f'out_type is {out_type!r}; it must be one of {OUT_TYPES}')
-        self.model: Any = created(model_name, img_size, model_args or {})
+        self.creation = (model_name, img_size, model_args or {})
+        self.model: Any = created(*self.creation)
         self.model_name, self.out_type, self.final_norm = model_name, out_type, final_norm
         if out_type == 'cls_token' and getattr(self.model, 'cls_token', None) is None:
             raise ValueError(f"out_type is 'cls_token', and {model_name} has no class token; leave it at 'featmap'")
         if final_norm and isinstance(self.model.norm, nn.Identity):
             raise ValueError(f'final_norm is True, and {model_name} has no norm before its pooling; leave it out')
         # Nothing that is not read may be trained.
-        for name in ('fc_norm',) if final_norm else ('norm', 'fc_norm'):
+        for name in ('fc_norm', 'attn_pool') if final_norm else ('norm', 'fc_norm', 'attn_pool'):
             setattr(self.model, name, nn.Identity())
         depth = len(self.model.blocks)
         wanted = [out_indices] if isinstance(out_indices, int) else list(out_indices)
@@ -112,6 +121,8 @@ def created(name: str, img_size: int | Sequence[int] | None, args: Mapping[str, 
             f'model_name: timm {timm.__version__} has no model {name!r}'
             + (f'; near it are {", ".join(near)}' if near else '; timm.list_models() names them')
         )
+    for key in REFUSED.keys() & args.keys():
+        raise ValueError(f'model_args.{key} is {args[key]!r}; leave it out: {REFUSED[key]}')
     given: dict[str, Any] = {'num_classes': 0, **args}
     if img_size is not None:
         given['img_size'] = img_size if isinstance(img_size, int) else tuple(img_size)

@@ -102,3 +102,17 @@ def test_recomputing_gives_the_same_gradients():
 def test_what_does_not_fit_is_refused_by_name(arguments, words):
     with pytest.raises(ValueError, match=words):
         TimmViT(**arguments)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_nothing_is_there_that_no_output_reads(kind):
+    model = built(kind, out_indices=(0, 2))
+    sum(out.square().mean() for out in model(torch.randn(1, 3, 64, 64))).backward()
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize('name', ['pretrained', 'checkpoint_path', 'pretrained_cfg', 'num_classes', 'img_size'])
+def test_no_argument_loads_a_file_or_changes_what_comes_out(name, tmp_path):
+    """A config may be anybody's: weights come from base_checkpoint alone, which runs no code."""
+    with pytest.raises(ValueError, match=f'model_args.{name} is .*; leave it out'):
+        TimmViT('vit_tiny_patch16_224', model_args={name: str(tmp_path / 'evil.pth')})
