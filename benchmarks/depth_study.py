@@ -44,10 +44,12 @@ class Study:
         seed: Seed of everything that is drawn.
         root: Where the study's results go.
         progress: Who shows how far it is.
+        budget: Share of the config's epochs or iterations that every training gets, 0 < budget <= 1.
     """
 
-    def __init__(self, task: str, seed: int, root: Path, progress: ChainProgress) -> None:
+    def __init__(self, task: str, seed: int, root: Path, progress: ChainProgress, budget: float = 1.0) -> None:
         tune = runs.load_config(TASKS[task], str(root / f'{task}_{seed}'), {'randomness.seed': seed})
+        shorten(tune, budget)
         self.bare = without_sls_hook(tune)
         self.scored = scored_by(tune, 'bridged')
         decision = dict(RULES['bridged'])
@@ -161,6 +163,18 @@ class Study:
         """Return a stage's index; None where there is none."""
         path = self.stages.folder(name) / 'pruning_index.json' if name else self.chain.index_path
         return PruningIndex.load(path) if path.exists() else None
+
+
+def shorten(cfg: Config, budget: float) -> None:
+    """Cut a training and its schedule to a share of their length, in place; it is validated at its end alone."""
+    length = 'max_epochs' if 'max_epochs' in cfg.train_cfg else 'max_iters'
+    whole = cfg.train_cfg[length]
+    cut = max(1, round(whole * budget))
+    cfg.train_cfg.update({length: cut, 'val_interval': cut})
+    for part in cfg.param_scheduler:
+        part.update({name: cut for name in ('end', 'T_max') if part.get(name) == whole})
+    interval = cfg.default_hooks.checkpoint.get('interval', 1)
+    cfg.default_hooks.checkpoint.interval = min(interval, cut)
 
 
 def curve_name(criterion: str, split: str, untuned: bool = False) -> str:

@@ -57,6 +57,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--phases', nargs='+', choices=PHASES, default=['decided', 'truth', 'retrained', 'criteria'])
     parser.add_argument('--depths', nargs='+', type=int, default=[1, 3, 5, 7, 9, 11], help='of the phase depths')
+    parser.add_argument('--budget', type=float, default=1.0, help='share of the trainings (default: all of them)')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/right_depth'))
     parser.add_argument('--tables', action='store_true', help='only print what was found so far')
     return parser.parse_args()
@@ -66,7 +67,7 @@ def main() -> None:
     args = parse_args()
     args.work_dir.mkdir(parents=True, exist_ok=True)
     with ChainProgress(terminal(), args.work_dir / f'console_{"_".join(args.tasks)}.log') as progress:
-        make = partial(Study, root=args.work_dir, progress=progress)
+        make = partial(Study, root=args.work_dir, progress=progress, budget=args.budget)
         studies = {(task, seed): make(task, seed) for seed in args.seeds for task in args.tasks}
         for phase in () if args.tables else args.phases:
             for study in studies.values():
