@@ -25,12 +25,10 @@ setup:
 demo demo-seg: export OMP_NUM_THREADS = 1
 
 demo: setup
-	$(PY) -m mmsls.demo
-	$(PY) tools/run_sls.py configs/demo/tune.py --baseline configs/demo/baseline.py --pruned configs/demo/pruned.py --work-dir work_dirs/demo
+	$(PY) -m mmsls demo
 
 demo-seg: setup
-	$(PY) -m mmsls.demo
-	$(PY) tools/run_sls.py configs/demo_seg/tune.py --baseline configs/demo_seg/baseline.py --pruned configs/demo_seg/pruned.py --work-dir work_dirs/demo_seg
+	$(PY) -m mmsls demo --seg
 
 bccd: setup
 	$(PY) benchmarks/pretrain_swin.py

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 VERSION = re.search(r"__version__ = '([^']+)'", (ROOT / 'mmsls' / '__init__.py').read_text()).group(1)
@@ -19,6 +20,21 @@ ONEDL = [
 ]
 OPENMMLAB = ['mmcv>=2.0', 'mmengine>=0.10.5', 'mmdet>=3.3', 'mmsegmentation>=1.2.2', 'mmpretrain>=1.2']
 
+
+class WithStartup(build_py):
+    """Puts `mmsls.pth` beside the package, which Python reads at its start.
+
+    It imports mmsls (3 ms, nothing but the standard library), so that MMEngine finds `mmsls::` configs in tools that
+    know nothing of mmsls: see `mmsls/_config_names.py`.
+    """
+
+    def run(self) -> None:
+        """Write it to where the package goes, or what stands for it in an editable install."""
+        super().run()
+        target = self.get_finalized_command('install').install_lib if self.editable_mode else self.build_lib
+        Path(target, 'mmsls.pth').write_text('import mmsls\n')
+
+
 setup(
     name='mmsls',
     version=VERSION,
@@ -28,7 +44,14 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10,<3.13',
     packages=find_packages(include=['mmsls', 'mmsls.*']),
-    package_data={'mmsls': ['py.typed'], 'mmsls.vtab': ['facts.csv'], 'mmsls.report': ['template.html']},
+    # `.mim` holds links to configs/, tools/ and model-index.yml: a wheel has the files, an editable install the links.
+    package_data={
+        'mmsls': ['py.typed', '.mim/**/*.py', '.mim/**/*.yml', '.mim/*.yml'],
+        'mmsls.vtab': ['facts.csv'],
+        'mmsls.report': ['template.html'],
+    },
+    cmdclass={'build_py': WithStartup},
+    entry_points={'console_scripts': ['mmsls = mmsls.commands:main']},
     install_requires=[
         'torch>=2.1',
         'numpy',
@@ -38,11 +61,15 @@ setup(
         'jinja2',
         'rich',
         'safetensors',
+        'scipy',
+        'pillow',
+        'timm',
+        'huggingface_hub',
     ],
     extras_require={
         'onedl': ONEDL,
         'openmmlab': OPENMMLAB,
-        'cls': ['timm', 'ftfy', 'regex', 'torch-pruning>=1.6'],
+        'cls': ['ftfy', 'regex', 'torch-pruning>=1.6'],
         'dev': [
             'onnx',
             'onnxruntime',

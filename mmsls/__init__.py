@@ -1,7 +1,8 @@
 """mmsls: adapters and layer-wise pruning (SLS) for MMDetection, MMSegmentation and MMPretrain."""
 
-from mmsls._moved import install as _install
+from mmsls import _config_names, _moved
 
 __version__ = '0.1.0'
 
-_install()
+_moved.install()
+_config_names.install()

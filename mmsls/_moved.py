@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from importlib.util import spec_from_loader
-from types import ModuleType
+
+TYPE_CHECKING = False  # typing takes longer to import than all the rest, and every Python may import this
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
 
 MOVED = {
     'mmsls.block_scorer': 'mmsls.features.scorer',
@@ -21,7 +22,7 @@ MOVED = {
 }
 
 
-class Moved(MetaPathFinder, Loader):
+class Moved:
     """Finds the modules of `MOVED` where they are now."""
 
     def __init__(self) -> None:
@@ -31,7 +32,7 @@ class Moved(MetaPathFinder, Loader):
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Take the earlier names, and no other."""
-        return spec_from_loader(fullname, self) if fullname in MOVED else None
+        return ModuleSpec(fullname, self) if fullname in MOVED else None  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Return the module itself, not a copy: one class, whichever name it came by."""

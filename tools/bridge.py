@@ -1,42 +1,6 @@
-"""Cut a tuned model and fit affine maps in the place of what was removed: no labels, no training."""
+"""`mmsls bridge`, from a checkout."""
 
-from __future__ import annotations
-
-import argparse
-from pathlib import Path
-
-from mmsls import runs
-from mmsls.chain.state import BRIDGED
-from mmsls.cli import fitting_parser, one_line_errors
-from mmsls.report.console_log import terminal
-from mmsls.report.progress import ChainProgress
-from mmsls.runs.configs import cut_by
-
-
-def parse_args() -> argparse.Namespace:
-    config = 'config that the checkpoint was tuned with, or that of its retraining'
-    return fitting_parser(__doc__, config, 'the model tuned at full depth', BRIDGED, 1000).parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    cfg = cut_by(runs.load_config(args.config, args.work_dir, args.cfg_options, args.launcher), args.index)
-    out = Path(args.out or Path(cfg.work_dir) / BRIDGED)
-    runs.start_processes(cfg)
-    console = terminal()
-    with ChainProgress(console) as progress:
-        stage = progress.stage('bridge', False)
-        fitted = runs.bridge(cfg, args.checkpoint, out, args.images, stage.on_batch)
-    setting = cfg.model.backbone.get('bridge') or True
-    for bridge in fitted:
-        console.print(bridge, highlight=False, soft_wrap=True)
-    console.print(
-        f'wrote {out}; test it with the same index and model.backbone.bridge={setting}, or retrain from it (load_from)',
-        highlight=False,
-        soft_wrap=True,
-    )
-
+from mmsls.commands.bridge import main
 
 if __name__ == '__main__':
-    with one_line_errors():
-        main()
+    main()

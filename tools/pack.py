@@ -1,38 +1,6 @@
-"""Pack a slim checkpoint into a task folder (safetensors, index, mmsls.json, model card) to copy, zip or publish."""
+"""`mmsls pack`, from a checkout."""
 
-from __future__ import annotations
-
-import argparse
-
-from mmsls import runs
-from mmsls.cli import config_parser, one_line_errors, path_argument
-from mmsls.cost.complexity import summary_line
-from mmsls.deploy import task_folder
-
-
-def parse_args() -> argparse.Namespace:
-    parser = config_parser(__doc__, 'config that the checkpoint was trained with')
-    parser.add_argument('checkpoint', type=path_argument, help='a checkpoint that SlimCheckpointHook slimmed')
-    parser.add_argument('folder', type=path_argument, help='the task folder, new')
-    parser.add_argument('--index', type=path_argument, help="index file (default: the config's pruning_index)")
-    parser.add_argument('--name', default='', help="the task's name (default: the folder's)")
-    parser.add_argument(
-        '--trust',
-        nargs='+',
-        default=(),
-        metavar='MODULE',
-        help='modules of your own that the task may import and build from',
-    )
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    cfg = runs.load_config(args.config, options=args.cfg_options)
-    task = task_folder.pack(cfg, args.checkpoint, args.folder, args.index, args.name, args.trust)
-    print(f'{task.folder}: {summary_line(task.parameters)}')
-
+from mmsls.commands.pack import main
 
 if __name__ == '__main__':
-    with one_line_errors():
-        main()
+    main()

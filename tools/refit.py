@@ -1,40 +1,6 @@
-"""Fit the last layer of a head anew in closed form, from labelled training images: no training."""
+"""`mmsls refit`, from a checkout."""
 
-from __future__ import annotations
-
-import argparse
-from pathlib import Path
-
-from mmsls import runs
-from mmsls.chain.state import REFITTED
-from mmsls.cli import fitting_parser, one_line_errors
-from mmsls.report.console_log import terminal
-from mmsls.report.progress import ChainProgress
-from mmsls.runs.configs import cut_by
-
-
-def parse_args() -> argparse.Namespace:
-    config, checkpoint = 'config of the model, such as that of the retraining', 'its weights, or those at full depth'
-    return fitting_parser(__doc__, config, checkpoint, REFITTED, 5000).parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    cfg = cut_by(runs.load_config(args.config, args.work_dir, args.cfg_options, args.launcher), args.index)
-    out = Path(args.out or Path(cfg.work_dir) / REFITTED)
-    runs.start_processes(cfg)
-    console = terminal()
-    with ChainProgress(console) as progress:
-        stage = progress.stage('refit', False)
-        fitted = runs.refit(cfg, args.checkpoint, out, args.images, stage.on_batch)
-    console.print(fitted, highlight=False, soft_wrap=True)
-    console.print(
-        f'wrote {out}; test it with the same config and index, or retrain from it (load_from)',
-        highlight=False,
-        soft_wrap=True,
-    )
-
+from mmsls.commands.refit import main
 
 if __name__ == '__main__':
-    with one_line_errors():
-        main()
+    main()

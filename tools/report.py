@@ -1,31 +1,6 @@
-"""Write the report of a scoring run anew, or put several runs side by side in one page."""
+"""`mmsls report`, from a checkout."""
 
-from __future__ import annotations
-
-import argparse
-
-from mmsls.cli import one_line_errors, path_argument
-from mmsls.report.compare import write_comparison
-from mmsls.report.page import write_report
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('runs', nargs='+', type=path_argument, help='work directories of scoring runs, or index files')
-    parser.add_argument(
-        '--out', type=path_argument, help='the page (default: report.html beside one index; compare.html for several)'
-    )
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    if len(args.runs) == 1:
-        print(f'wrote {write_report(args.runs[0], args.out)}')
-    else:
-        print(f'wrote {write_comparison(args.runs, args.out or "compare.html")}')
-
+from mmsls.commands.report import main
 
 if __name__ == '__main__':
-    with one_line_errors():
-        main()
+    main()

@@ -1,36 +1,6 @@
-"""Train by config, on any host: the config's default_scope says which."""
+"""`mmsls train`, from a checkout."""
 
-from __future__ import annotations
-
-import argparse
-
-from mmsls import runs
-from mmsls.cli import one_line_errors, path_argument, run_parser
-
-
-def parse_args() -> argparse.Namespace:
-    parser = run_parser(__doc__)
-    parser.add_argument(
-        '--resume',
-        type=path_argument,
-        nargs='?',
-        const='auto',
-        help='go on from a checkpoint, or from the latest one in the work directory',
-    )
-    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    cfg = runs.load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
-    if args.amp:
-        cfg.optim_wrapper.type, cfg.optim_wrapper.loss_scale = 'AmpOptimWrapper', 'dynamic'
-    if args.resume:
-        cfg.resume, cfg.load_from = True, None if args.resume == 'auto' else args.resume
-    runs.train(cfg)
-
+from mmsls.commands.train import main
 
 if __name__ == '__main__':
-    with one_line_errors('--resume goes on from the last checkpoint'):
-        main()
+    main()

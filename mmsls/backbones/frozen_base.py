@@ -21,7 +21,7 @@ from mmsls.backbones.plain_loading import take_plain
 from mmsls.backbones.state import keys_under, tensors_of
 
 NAMED_BASE = 'sha256:'
-"""Starts a `base_checkpoint` that names no file: the base's weights come with a full checkpoint (tools/merge.py)."""
+"""Starts a `base_checkpoint` that names no file: the base's weights come with a full checkpoint (mmsls merge)."""
 
 
 class FrozenBase(BackboneFamily):

@@ -128,7 +128,7 @@ def begin_bridges(backbone: FrozenBase, state: State, prefix: str) -> None:
     own = tensors_of(backbone)
     for key in new:
         state[prefix + key] = own[key].detach().clone()
-    say(backbone, 'tensors of bridges are not in this checkpoint and change nothing: fit them (tools/bridge.py)', new)
+    say(backbone, 'tensors of bridges are not in this checkpoint and change nothing: fit them (mmsls bridge)', new)
 
 
 def refit(backbone: FrozenBase, state: State, prefix: str) -> None:

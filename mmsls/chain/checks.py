@@ -76,12 +76,14 @@ def check_configs(
 
     Raises:
         ValueError: Naming what one lacks.
+        FileNotFoundError: If data or a base is not there.
     """
     if decide_first:
         check_decides_first(tune, pruned)
     for cfg in filter(None, (tune, pruned, baseline)):
         check_trains(cfg)
         with_test(cfg)
+        runs.check_presence(cfg, *PARTS)
         check_distils(cfg)
     check_scores(tune)
 

@@ -73,7 +73,7 @@ class ChainState:
         if self._has_results() and self.content.get('configs', configs) != configs:
             raise ValueError(
                 f'work_dir {str(self.work_dir)!r} holds a run of other configs; give another one, or remove it '
-                '(run_sls.py --restart)'
+                '(mmsls run --restart)'
             )
         self.check_unowned()
         on_main_process(partial(self.work_dir.mkdir, parents=True, exist_ok=True))

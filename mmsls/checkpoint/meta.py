@@ -12,7 +12,7 @@ from mmsls.pruning_index.foundation import DESCRIPTION, Foundation
 
 META_KEY = 'mmsls'
 MERGED_KEY = 'mmsls_merged'
-"""Stands in `meta` of a full checkpoint whose adapters were merged (tools/merge.py)."""
+"""Stands in `meta` of a full checkpoint whose adapters were merged (mmsls merge)."""
 META_VERSION = 1
 
 

@@ -120,7 +120,7 @@ class Criterion(Protocol):
 class FeatureCriterion:
     """A criterion that looks at the features of one block at a time and at their labels: only `score` is to be written.
 
-    The processes of a run share its blocks. It works through `SLSHook(criterion=...)`, `tools/score.py --criterion`,
+    The processes of a run share its blocks. It works through `SLSHook(criterion=...)`, `mmsls score --criterion`,
     and in VTAB.
 
     Example:

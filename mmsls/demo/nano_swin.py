@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from mmsls.demo.digits import DigitPool, load_digit_pools, render_digit
 from mmsls.demo.scene_drawing import background, paint
+from mmsls.environment.hosts import is_there
 from mmsls.files.writing import whole_file
 
 NANO_SWIN: dict[str, Any] = dict(embed_dims=24, depths=(2, 2, 6, 2), num_heads=(1, 2, 4, 8), window_size=4)
@@ -48,13 +49,18 @@ class PretrainSettings:
     max_steps: int | None = None
 
 
+def _host() -> str:
+    """Return the toolbox whose Swin is trained; MMDetection's and MMSegmentation's are the same, to the bit."""
+    return 'mmdet' if is_there('mmdet') else 'mmseg'
+
+
 class _Classifier(nn.Module):
     """The official Swin; on each of its two upper stages a linear layer reads the mean token inside a digit's box."""
 
     def __init__(self) -> None:
         super().__init__()
         self.backbone = MODELS.build(
-            dict(type='mmdet.SwinTransformer', **NANO_SWIN, out_indices=_STAGES, drop_path_rate=0.0)
+            dict(type=f'{_host()}.SwinTransformer', **NANO_SWIN, out_indices=_STAGES, drop_path_rate=0.0)
         )
         self.backbone.init_weights()
         self.heads = nn.ModuleList(nn.Linear(self.backbone.num_features[stage], 10) for stage in _STAGES)

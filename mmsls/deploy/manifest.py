@@ -34,7 +34,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise FileNotFoundError(f'task folder {folder}: {MANIFEST} is missing; tools/pack.py writes such a folder')
+        raise FileNotFoundError(f'task folder {folder}: {MANIFEST} is missing; mmsls pack writes such a folder')
     inside(folder, MANIFEST)
     text = read_text(path, LARGEST)
     try:

@@ -27,7 +27,7 @@ library_name: mmsls
 | blocks kept | {list(foundation.kept_depths)} of {list(foundation.depths)}{which} |
 | classes | {', '.join(map(str, classes))} |
 
-The folder holds what this task adds to the base: adapters, heads, index. `tools/unpack.py` turns it into a config and \
+The folder holds what this task adds to the base: adapters, heads, index. `mmsls unpack` turns it into a config and \
 a checkpoint.
 
 - Data:

@@ -36,7 +36,7 @@ def check_class_list(dataset: Any, max_samples: int, one_class: bool = False) ->
     if len(classes) < 2 and not one_class:
         raise ValueError(
             f'{name} has the one class {tuple(classes)}; a silhouette needs at least 2: score on a data set that tells '
-            'several apart (tools/score.py), or take SLSHook out and set kept_depths'
+            'several apart (mmsls score), or take SLSHook out and set kept_depths'
         )
     if max_samples < 2 * len(classes):
         raise ValueError(

@@ -27,7 +27,7 @@ class DistillHook(Hook):
     optimizer, average or checkpoints. Validation and test are as without it.
 
     Args:
-        teacher: Checkpoint of the model tuned at full depth, a local file. `run_sls.py` fills in its own.
+        teacher: Checkpoint of the model tuned at full depth, a local file. `mmsls run` fills in its own.
         weight: Factor of the loss, above 0.
 
     Raises:

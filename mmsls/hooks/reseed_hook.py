@@ -120,7 +120,7 @@ class ReseedHook(Hook):
     MMEngine stores no state of a random generator, so a training that is resumed draws other numbers than one that was
     never broken off. With this hook the two are the same to the last bit, whatever the number of data-loading workers,
     as long as the config has a seed (`randomness`) and the checkpoint ends an epoch where epochs count.
-    `tools/train.py` and the chain add it to every training.
+    `mmsls train` and the chain add it to every training.
     """
 
     # Before whatever else a hook may draw.

@@ -23,7 +23,7 @@ class ResumeHook(Hook):
     MMEngine saves an epoch's checkpoint before it validates the epoch, and goes on with the next epoch where it
     resumes. What that validation led to (the best score and checkpoint, early stopping, a learning rate that waits for
     a plateau, SLSHook's index) is lost then. This hook repeats the validation before the training goes on.
-    `tools/train.py` and the chain add it to every training.
+    `mmsls train` and the chain add it to every training.
     """
 
     # After the other hooks have seen that the training starts.

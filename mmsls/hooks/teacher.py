@@ -97,7 +97,7 @@ def teacher_file(checkpoint: str) -> str:
     path = expand_home(str(checkpoint))
     if not Path(path).is_file():
         raise FileNotFoundError(
-            f'teacher: no file at {path!r}; name the checkpoint that was tuned before the cut (run_sls.py, which tunes '
+            f'teacher: no file at {path!r}; name the checkpoint that was tuned before the cut (mmsls run, which tunes '
             'first, fills in its own where none is named)'
         )
     return path

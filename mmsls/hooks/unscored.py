@@ -39,7 +39,7 @@ class ScoreCommand:
     def __str__(self) -> str:
         checkpoint = self.checkpoint()
         parts = [
-            *('python', 'tools/score.py', str(self.config), checkpoint or 'CHECKPOINT'),
+            *('mmsls', 'score', str(self.config), checkpoint or 'CHECKPOINT'),
             *('--split', self.split, '--out', str(self.work_dir / self.out_file)),
         ]
         return shlex.join(parts)

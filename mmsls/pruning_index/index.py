@@ -54,7 +54,7 @@ class PruningIndex:
             sample by sample or image by image, `stability` says how sure the decision is, and `drop_errors` the
             standard error of what every block loses against the best one. `chance`: points that guessing reaches.
         extra: Fields of a newer minor version, kept as they are.
-        chosen: How what is kept was chosen, where that was by hand or to reach a target (`tools/decide.py`); None where
+        chosen: How what is kept was chosen, where that was by hand or to reach a target (`mmsls decide`); None where
             the rule was set.
     """
 
@@ -226,7 +226,7 @@ class PruningIndex:
             if ours[name] != model[name]:
                 raise ValueError(
                     f'pruning index: backbone.{name} is {ours[name]!r} in the index but {model[name]!r} in '
-                    'the model; pass the index that was made for this backbone, or score it anew (tools/score.py)'
+                    'the model; pass the index that was made for this backbone, or score it anew (mmsls score)'
                 )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -249,7 +249,7 @@ class PruningIndex:
         try:
             return cls._from_text(read_text(os.path.expanduser(path), LARGEST))
         except FileNotFoundError as error:
-            hint = 'score the tuned model first (tools/score.py), or set kept_depths instead'
+            hint = 'score the tuned model first (mmsls score), or set kept_depths instead'
             raise FileNotFoundError(f'pruning index {os.fspath(path)} does not exist; {hint}') from error
         except ValueError as error:
             said = str(error)  # with values, which may be as long as the file

@@ -38,7 +38,7 @@ def read_decision(fields: Mapping[str, Any], ruled: Decision, depths: Sequence[i
         if stored != found:
             raise ValueError(
                 f'{name} is {stored}, but the rule gives {found} for the stored scores and options; an index is not '
-                f'edited by hand: choose with tools/decide.py, call decide() with other options, or set {name} in the '
+                f'edited by hand: choose with mmsls decide, call decide() with other options, or set {name} in the '
                 'config'
             )
     return Decision(**{**vars(ruled), 'note': note}), choice

@@ -12,8 +12,8 @@ PROBE = (
 )
 PEAK = ('keep up to the best block: `--reference peak --alpha 1`', 'In your own config')
 MORE = ('score more labelled images: a larger split, or a higher `--max-samples`', 'What scores the blocks')
-TUNE = ('tune first, then score: `run_sls.py CONFIG` without `--decide-first`', 'In your own config')
-TEST_CUT = ('test the cut model before you retrain it: `python tools/test.py`', 'Tools')
+TUNE = ('tune first, then score: `mmsls run CONFIG` without `--decide-first`', 'In your own config')
+TEST_CUT = ('test the cut model before you retrain it: `mmsls test`', 'Tools')
 BACKGROUND = (
     "let a detector tell its class from background: `sampler=dict(type='InstanceSampler', background=True)`",
     'What scores the blocks',
@@ -59,7 +59,7 @@ TEXTS: dict[str, tuple[str, tuple[Try, ...]]] = {
     'whole': ('The rule finds no block of {where} to remove ({asked}, values {low} to {high}); {kept}.', (IN_POINTS,)),
     'step': (
         'The blocks of {where} above the cut add little by this measure ({low} to {high} {unit}, {asked}); {kept}.',
-        (('cut and retrain: `python tools/run_sls.py CONFIG` goes on from here', 'In your own config'),),
+        (('cut and retrain: `mmsls run CONFIG` goes on from here', 'In your own config'),),
     ),
 }
 """What is said and what to try, by case; of cases that hold for as many blocks the upper one counts."""

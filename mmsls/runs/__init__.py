@@ -14,6 +14,7 @@ from mmsls.runs.configs import (
     tries,
 )
 from mmsls.runs.leaving_costs import leave_costs
+from mmsls.runs.presence import check_presence
 from mmsls.runs.refitting import check_refits, fit_head, refit
 from mmsls.runs.single import score, start_processes, test, train
 
@@ -21,6 +22,7 @@ __all__ = [
     'bridge',
     'build_model',
     'check_checkpoint',
+    'check_presence',
     'check_refits',
     'check_untuned',
     'default_split',

@@ -27,6 +27,7 @@ from mmsls.files.writing import whole_file
 from mmsls.parallel.main_process import on_main_process
 from mmsls.runs.building import build_model
 from mmsls.runs.configs import check_checkpoint, with_bridge
+from mmsls.runs.presence import check_presence
 
 TOKENS = 200_000
 """Most tokens that a bridge is fitted on, evenly many of each image."""
@@ -56,9 +57,10 @@ def bridge(
 
     Raises:
         ValueError: If nothing was removed, there are no training images, or features are not finite.
-        FileNotFoundError: If the checkpoint is not there.
+        FileNotFoundError: If the checkpoint, the data or the base is not there.
     """
     checkpoint = check_checkpoint(checkpoint)
+    check_presence(cfg, 'train')
     cut = build_model(with_bridge(cfg), checkpoint)
     backbone = find_backbone(cut)
     if not backbone.is_pruned:

@@ -15,8 +15,10 @@ from mmsls.backbones.bridge import BridgeSetting, check_bridge
 from mmsls.criteria import build_criterion
 from mmsls.criteria.base import Needs
 from mmsls.criteria.choosing import needs_of
+from mmsls.environment.hosts import import_trouble
 from mmsls.features.settings import scorer_options
 from mmsls.features.tasks import sampler_class
+from mmsls.files.named_configs import is_name, named_config
 from mmsls.files.paths import expand_home, expand_homes
 from mmsls.hooks.sls_hook import SLSHook
 from mmsls.runs.resuming import is_hook
@@ -28,18 +30,19 @@ def load_config(
     """Read a config and settle where its results go.
 
     Args:
-        path: Config file.
+        path: Config file, or the name of one that comes with a package, such as `mmsls::demo/tune.py`.
         work_dir: Overrides the config's own; without either, `work_dirs/<name of the file>`.
         options: Settings that override the file's, dotted names allowed.
         launcher: MMEngine's job launcher.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If there is no such file, or none of that name.
+        ValueError: If the config needs a toolbox, or another module, that is not installed.
     """
-    path = expand_home(path)
+    path = str(named_config(path)) if is_name(path) else expand_home(path)
     if not Path(path).is_file():
         raise FileNotFoundError(f'config: no file at {path!r}')
-    cfg = Config.fromfile(path)
+    cfg = read_config(path)
     cfg.launcher = launcher
     if options:
         cfg.merge_from_dict(dict(options))
@@ -49,6 +52,21 @@ def load_config(
         cfg.work_dir = osp.join('work_dirs', Path(path).stem)
     expand_homes(cfg._cfg_dict)
     return cfg
+
+
+def read_config(path: str) -> Config:
+    """Read a config file.
+
+    Raises:
+        ValueError: If it needs a toolbox, or another module, that is not installed; MMEngine's traceback buries that.
+    """
+    try:
+        return Config.fromfile(path)
+    except ImportError as error:
+        trouble = import_trouble(error)
+        if trouble is None:
+            raise
+        raise ValueError(f'config {path!r}: {trouble}') from error
 
 
 def load_configs(

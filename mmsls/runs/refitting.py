@@ -29,6 +29,7 @@ from mmsls.parallel.ranks import raise_first
 from mmsls.runs.bridging import write_checkpoint
 from mmsls.runs.building import build_model
 from mmsls.runs.configs import check_checkpoint
+from mmsls.runs.presence import check_presence
 from mmsls.scoring.refit import HeadMap, HeadSums, Judged, applied, judge
 
 SAMPLES, HELD = 200_000, 20_000
@@ -91,9 +92,10 @@ def refit(
     Raises:
         ValueError: If the head's last layer is not linear, there are fewer than two labelled training images, or
             features are not finite.
-        FileNotFoundError: If the checkpoint is not there.
+        FileNotFoundError: If the checkpoint, the data or the base is not there.
     """
     checkpoint = check_checkpoint(checkpoint)
+    check_presence(cfg, 'train')
     model = build_model(cfg, checkpoint)
     linear_head(model)  # refused before any image is read
     fitted = fit_head(model.to(get_device()), training_images(cfg, images), on_batch)

@@ -35,6 +35,7 @@ from mmsls.runs.configs import (
     scoring_options,
     without_training,
 )
+from mmsls.runs.presence import check_presence
 from mmsls.runs.resuming import whole_checkpoints, with_resume_hooks
 
 RunnerAction = Callable[[Runner], None]
@@ -55,9 +56,10 @@ def train(cfg: Config, prepare: RunnerAction | None = None) -> Runner:
     off (`ReseedHook`, `ResumeHook`).
 
     Raises:
-        FileNotFoundError: If the config's `load_from` is not there.
+        FileNotFoundError: If the config's data, its base or its `load_from` is not there.
         OSError: If the work directory cannot be written; it names a file or that folder.
     """
+    check_presence(cfg, 'train', 'val')
     cfg = with_resume_hooks(cfg)
     if cfg.get('load_from'):
         cfg.load_from = check_checkpoint(cfg.load_from)
@@ -73,8 +75,9 @@ def test(cfg: Config, checkpoint: str, prepare: RunnerAction | None = None) -> d
     """Test a checkpoint by config and return the metrics.
 
     Raises:
-        FileNotFoundError: If the checkpoint is not there.
+        FileNotFoundError: If the data, the base or the checkpoint is not there.
     """
+    check_presence(cfg, 'test')
     checkpoint = check_checkpoint(checkpoint)
     cfg = without_training(cfg)
     cfg.load_from, cfg.resume = checkpoint, False
@@ -114,10 +117,11 @@ def score(
 
     Raises:
         ValueError: If the split, the backbone or the features don't allow it, or the criterion needs a tuned model.
-        FileNotFoundError: If the checkpoint is not there.
+        FileNotFoundError: If the data, the base or the checkpoint is not there.
     """
     checkpoint = check_checkpoint(checkpoint)
     split = split or default_split(cfg, overrides)
+    check_presence(cfg, split)
     dataloader_cfg = split_dataloader(cfg, split)
     options = scoring_options(cfg, overrides)
     if checkpoint is None:

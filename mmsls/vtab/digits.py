@@ -1,6 +1,6 @@
 """scikit-learn's bundled handwritten digits in the layout of a VTAB-1k task, a small task that needs no download.
 
-`python -m mmsls.vtab.digits data/vtab-1k` writes it; `python tools/run_vtab.py --tasks digits` then runs it.
+`python -m mmsls.vtab.digits data/vtab-1k` writes it; `mmsls vtab --tasks digits` then runs it.
 """
 
 from __future__ import annotations

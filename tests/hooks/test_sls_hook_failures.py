@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import runpy
 import shlex
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from mmengine.hooks import Hook
 
+from mmsls.commands import main
 from mmsls.features import ImageSampler, InstanceSampler
 from mmsls.hooks import SLSHook, unscored
 from mmsls.pruning_index import PruningIndex
@@ -21,7 +20,6 @@ from mmsls.registry import DATASETS
 
 SLS = {'type': 'mmsls.SLSHook', 'max_samples': 2000, 'n_jobs': 1}
 SLIM = {'type': 'mmsls.SlimCheckpointHook'}
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def log_of(folder):
@@ -113,7 +111,7 @@ def test_a_failure_costs_no_training(
     said = log.index('no index is written')
     assert log.index('Epoch(val) [1]') < said
     assert log.index('The best checkpoint') < said
-    assert re.search(rf'python tools/score.py .*{folder}/epoch_1.pth --split val --out {folder}', log[said:])
+    assert re.search(rf'mmsls score .*{folder}/epoch_1.pth --split val --out {folder}', log[said:])
     if 'bug' in str(settings).lower():
         assert 'Traceback' in log[said:]
     if 'out_file' not in settings:
@@ -128,10 +126,9 @@ def test_the_command_in_the_log_scores(detector_cfg, build_runner, tmp_path, mon
         patch.setattr('mmsls.hooks.sls_hook.BlockScorer.finish', lambda *_: [] / 0)
         build_runner(detector_cfg(tmp_path, hooks=[{**SLS, 'out_file': 'here.json'}, SLIM], epochs=1)).train()
     command = shlex.split(re.search('To score what it saved: (.*)', log_of(tmp_path))[1])
-    assert command[:2] == ['python', 'tools/score.py']
-    monkeypatch.setattr(sys, 'argv', command[1:])
-    monkeypatch.chdir(ROOT)
-    runpy.run_path('tools/score.py', run_name='__main__')
+    assert command[:2] == ['mmsls', 'score']
+    monkeypatch.setattr(sys, 'argv', command)
+    main()
     assert PruningIndex.load(tmp_path / 'here.json').provenance['split'] == 'val'
 
 
@@ -239,7 +236,7 @@ def test_a_run_that_is_broken_off_says_how_to_score(detector_cfg, build_runner, 
     (say,) = at_exit
     say()
     log = log_of(tmp_path)
-    assert re.search(rf'broken off, .*tools/score.py .*{tmp_path}/epoch_1.pth --split val', log)
+    assert re.search(rf'broken off, .*mmsls score .*{tmp_path}/epoch_1.pth --split val', log)
     build_runner(detector_cfg(tmp_path, hooks=[SLS], epochs=3, resume=True)).train()
     assert not at_exit
 

@@ -1,0 +1,1 @@
+"""What is installed beside mmsls: toolboxes, what they lack, what does not work together (standard library)."""
