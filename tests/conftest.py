@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import re
+import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -21,6 +20,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from torch import nn
+from warm_process import run_scripts
 
 # Models here are tiny, and features must not depend on the machine's cores: more threads add in another order.
 torch.set_num_threads(1)
@@ -476,21 +476,18 @@ def google_arrays() -> Callable[[nn.Module], dict[str, np.ndarray]]:
 
 
 @pytest.fixture(scope='session')
-def two_gloo_processes() -> Callable[..., subprocess.CompletedProcess]:
+def two_gloo_processes() -> Callable[..., subprocess.CompletedProcess[str]]:
     """A function that runs `ddp_worker.py` with some arguments in two processes, and returns what they said."""
 
-    def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(Path(__file__).with_name('ddp_worker.py')), *arguments]
+        with socket.socket() as free:
+            free.bind(('127.0.0.1', 0))
+            port = str(free.getsockname()[1])
         # All addresses are of this machine itself, whose name need not resolve.
-        launch = ['-m', 'torch.distributed.run', '--standalone', '--local-addr=127.0.0.1', '--nproc_per_node=2']
-        done = subprocess.run(
-            [sys.executable, *launch, str(Path(__file__).with_name('ddp_worker.py')), *arguments],
-            capture_output=True,
-            text=True,
-            env={**os.environ, 'OMP_NUM_THREADS': '1', 'GLOO_SOCKET_IFNAME': 'lo'},
-            check=False,
-            timeout=500,
-            **options,
-        )
+        shared = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port, 'WORLD_SIZE': '2', 'GLOO_SOCKET_IFNAME': 'lo'}
+        ranks = [{**shared, 'RANK': rank, 'LOCAL_RANK': rank} for rank in ('0', '1')]
+        done = run_scripts([command] * 2, ranks)
         assert done.returncode == 0, done.stderr[-3000:]
         return done
 
