@@ -1,5 +1,5 @@
 # BCCD, the control: the same frozen base without adapters; only the output norms, the neck and the head learn.
-# python tools/train.py configs/bccd/baseline.py
+# mmsls train mmsls::bccd/baseline.py
 _base_ = './tune.py'
 model = dict(backbone=dict(adapter=None))
 custom_hooks = [dict(type='mmsls.SlimCheckpointHook')]

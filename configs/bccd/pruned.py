@@ -1,5 +1,5 @@
 # BCCD: retrain what the index keeps, from the tuned values, as long as it was tuned.
-# Fill in: pruning_index and load_from. Then: python tools/train.py configs/bccd/pruned.py
+# Fill in: pruning_index and load_from. Then: mmsls train mmsls::bccd/pruned.py
 _base_ = './tune.py'
 model = dict(backbone=dict(pruning_index='work_dirs/bccd/tune/pruning_index.json'))
 load_from = 'work_dirs/bccd/tune/epoch_16.pth'

@@ -1,5 +1,5 @@
 # BCCD blood cells: tune adapters on the small Swin; the last validation writes the pruning index. First make the base:
-# python benchmarks/pretrain_swin.py && python tools/train.py configs/bccd/tune.py
+# python benchmarks/pretrain_swin.py && mmsls train mmsls::bccd/tune.py
 _base_ = [
     'mmdet::_base_/default_runtime.py',
     *['../_base_/' + part for part in ('models/retinanet_small.py', 'datasets/bccd.py', 'schedules/adamw_small.py')],

@@ -1,5 +1,5 @@
 # BCCD on DeiT-Tiny, the control: the same frozen base without adapters; only the necks and the head learn.
-# python tools/train.py configs/bccd_deit/baseline.py
+# mmsls train mmsls::bccd_deit/baseline.py
 _base_ = './tune.py'
 model = dict(backbone=dict(adapter=None))
 custom_hooks = [dict(type='mmsls.SlimCheckpointHook')]

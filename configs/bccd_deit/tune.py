@@ -1,5 +1,5 @@
 # BCCD blood cells on a really pre-trained base: tune adapters on DeiT-Tiny; the last validation scores the blocks.
-# python tools/train.py configs/bccd_deit/tune.py
+# mmsls train mmsls::bccd_deit/tune.py
 _base_ = [
     'mmdet::_base_/default_runtime.py',
     *['../_base_/' + part for part in ('models/retinanet_vit_small.py', 'datasets/bccd.py', 'hooks/sls.py')],

@@ -1,5 +1,5 @@
 # CamVid, the control: the same frozen base without adapters; only the head learns.
-# python tools/train.py configs/camvid/baseline.py
+# mmsls train mmsls::camvid/baseline.py
 _base_ = './tune.py'
 model = dict(backbone=dict(adapter=None))
 custom_hooks = [dict(type='mmsls.SlimCheckpointHook')]

@@ -1,7 +1,7 @@
 # CamVid, the other control: train all of DeiT-Tiny, the backbone at a tenth of the rate. Checkpoints are complete.
 # First write the base in mmseg's keys:
-# python tools/export_base.py configs/camvid/tune.py work_dirs/camvid/deit_tiny.pth &&
-# python tools/train.py configs/camvid/full_finetune.py
+# mmsls export-base mmsls::camvid/tune.py work_dirs/camvid/deit_tiny.pth &&
+# mmsls train mmsls::camvid/full_finetune.py
 _base_ = './tune.py'
 init_cfg = dict(type='Pretrained', checkpoint='work_dirs/camvid/deit_tiny.pth')
 model = dict(backbone=dict(base_checkpoint=None, adapter=None, init_cfg=init_cfg))

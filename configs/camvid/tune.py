@@ -1,5 +1,5 @@
 # CamVid road scenes: tune adapters on DeiT-Tiny; the last validation scores the blocks (whole chain: README.md). Alone:
-# python tools/train.py configs/camvid/tune.py
+# mmsls train mmsls::camvid/tune.py
 _base_ = [
     *['../_base_/' + part for part in ('seg_runtime.py', 'models/segformer_head_small.py', 'datasets/camvid.py')],
     *['../_base_/' + part for part in ('schedules/adamw_small_iters.py', 'hooks/sls.py')],

@@ -1,5 +1,5 @@
 # Demo: tune Convpass in a frozen nano Swin under a small RetinaNet. `make demo` runs it, with its data and base; alone:
-# python -m mmsls.demo && python tools/train.py configs/demo/tune.py
+# python -m mmsls.demo && mmsls train mmsls::demo/tune.py
 _base_ = [
     'mmdet::_base_/models/retinanet_r50_fpn.py',
     'mmdet::_base_/default_runtime.py',

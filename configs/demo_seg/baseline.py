@@ -1,6 +1,6 @@
 # Digit scenes by pixel: what the same schedule reaches with the backbone frozen and no adapters; only its output norms
 # and the head learn.
-# python tools/train.py configs/demo_seg/baseline.py
+# mmsls train mmsls::demo_seg/baseline.py
 _base_ = './tune.py'
 model = dict(backbone=dict(adapter=None))
 custom_hooks = [dict(type='mmsls.SlimCheckpointHook')]

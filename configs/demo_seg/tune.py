@@ -1,6 +1,6 @@
 # Digit scenes by pixel: tune Convpass in the demo's frozen nano Swin under an all-MLP head. `make demo-seg` runs it,
 # with its data and base; alone:
-# python -m mmsls.demo && python tools/train.py configs/demo_seg/tune.py
+# python -m mmsls.demo && mmsls train mmsls::demo_seg/tune.py
 _base_ = [
     *['../_base_/' + part for part in ('seg_runtime.py', 'models/segformer_head_small.py', 'adapters/convpass.py')],
     *['../_base_/' + part for part in ('datasets/digit_scenes_segmentation.py', 'backbones/nano_swin.py')],

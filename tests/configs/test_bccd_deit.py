@@ -20,7 +20,7 @@ LEAVES = sorted(FOLDER.glob('*.py'))
 def test_a_leaf_is_short_and_starts_with_the_command(path):
     lines = path.read_text().splitlines()
     assert len(lines) <= 15
-    assert f'python tools/train.py configs/bccd_deit/{path.name}' in ' '.join(lines[:4])
+    assert f'mmsls train mmsls::bccd_deit/{path.name}' in ' '.join(lines[:4])
     cfg = Config.fromfile(path)
     assert cfg.work_dir == f'work_dirs/bccd_deit/{path.stem}'
     assert cfg.custom_imports.imports == ['mmsls.integrations.mmdet', 'mmsls.integrations.mmseg']

@@ -23,7 +23,7 @@ def test_a_leaf_is_short_and_says_how_to_run_it(path):
     lines = path.read_text().splitlines()
     assert len(lines) <= 8
     assert lines[0].startswith('# VTAB-1k, ')
-    assert f'python tools/run_vtab.py --config configs/cls/vtab/{path.name}' in lines[1]
+    assert f'mmsls vtab --config mmsls::cls/vtab/{path.name}' in lines[1]
     assert Config.fromfile(path).work_dir == f'work_dirs/vtab/{path.stem}'
 
 

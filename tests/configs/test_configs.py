@@ -78,8 +78,7 @@ def test_a_leaf_is_short_and_starts_with_the_command(path: Path) -> None:
     assert len(lines) <= 15
     header = ' '.join(line for line in lines if line.startswith('#'))
     assert lines[0].startswith('# ')
-    assert f'configs/{name_of(path)}.py' in header
-    assert 'python tools/' in header
+    assert f'mmsls train mmsls::{name_of(path)}.py' in header
 
 
 @pytest.mark.parametrize('path', LEAVES, ids=name_of)
@@ -106,7 +105,7 @@ def test_the_stages_fit_together(folder: Path) -> None:
 
 @pytest.mark.parametrize('folder', COCO_VOC, ids=lambda path: path.name)
 def test_the_tuning_config_scores_the_val_split_by_both_tools(folder: Path) -> None:
-    """`tools/score.py` takes the default split; a host's own test.py scores the test split."""
+    """`mmsls score` takes the default split; a host's own test.py scores the test split."""
     tune = parsed(folder / 'tune.py')
     assert runs.default_split(tune) == 'val'
     assert tune.test_dataloader == tune.val_dataloader

@@ -1,6 +1,6 @@
 # One VTAB-1k task: tuned and scored on its 1000 training images, reported on its test images; no image is left for
 # validation.
-# data_root holds one folder per task; tools/run_vtab.py sets it and the task.
+# data_root holds one folder per task; mmsls vtab sets it and the task.
 data_root = 'data/vtab-1k'
 task = 'cifar'
 pipeline = [

@@ -1,5 +1,5 @@
 # Handwritten digits, which `python -m mmsls.vtab.digits work_dirs/vtab_data` writes; else as sign_digits.py.
-# python tools/run_sls.py configs/cls/holdout/digits.py --criterion bridged --max-drop 1 --bridge
+# mmsls run mmsls::cls/holdout/digits.py --criterion bridged --max-drop 1 --bridge
 _base_ = './sign_digits.py'
 data = dict(data_root='work_dirs/vtab_data', task='digits')
 train_dataloader = dict(dataset=data)

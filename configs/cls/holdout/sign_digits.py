@@ -1,5 +1,5 @@
 # Sign-language digits on DeiT-Tiny: 3 epochs of Convpass on 800 images, decided on 200 others. The whole chain:
-# python tools/run_sls.py configs/cls/holdout/sign_digits.py --criterion bridged --max-drop 1 --bridge
+# mmsls run mmsls::cls/holdout/sign_digits.py --criterion bridged --max-drop 1 --bridge
 _base_ = [
     *['mmpretrain::_base_/default_runtime.py', '../../_base_/datasets/vtab_holdout.py'],
     *['../../_base_/' + part for part in ('models/deit-tiny_classifier.py', 'adapters/convpass.py', 'hooks/sls.py')],

@@ -1,5 +1,5 @@
 # VTAB-1k, ViT-B/16, Convpass: tune, score, prune, retrain and test any tasks, with the table at the end:
-# python tools/run_vtab.py --config configs/cls/vtab/vit-b_convpass.py
+# mmsls vtab --config mmsls::cls/vtab/vit-b_convpass.py
 _base_ = ['../../_base_/vtab.py', '../../_base_/models/vit-b_classifier.py', '../../_base_/adapters/convpass.py']
 model = dict(backbone=dict(adapter=_base_.adapter))
 work_dir = 'work_dirs/vtab/vit-b_convpass'

@@ -1,5 +1,5 @@
 # Cascade Mask R-CNN, Swin-B, COCO: tune adapters on the frozen base. Fill in: data/coco. Then:
-# python tools/train.py configs/det/cascade-mask-rcnn_swin-b_coco/tune.py
+# mmsls train mmsls::det/cascade-mask-rcnn_swin-b_coco/tune.py
 _base_ = [
     'mmdet::_base_/models/cascade-mask-rcnn_r50_fpn.py',
     'mmdet::_base_/datasets/coco_instance.py',

@@ -1,5 +1,5 @@
 # Mask R-CNN, DINOv2-S, COCO: tune adapters on the frozen base. Fill in: data/coco. Then:
-# python tools/train.py configs/det/mask-rcnn_dinov2-s_coco/tune.py
+# mmsls train mmsls::det/mask-rcnn_dinov2-s_coco/tune.py
 _base_ = [
     *['mmdet::_base_/' + part for part in ('models/mask-rcnn_r50_fpn.py', 'datasets/coco_instance.py')],
     *['../../_base_/' + part for part in ('det_1x.py', 'backbones/dinov2_s.py', 'adapters/convpass.py')],

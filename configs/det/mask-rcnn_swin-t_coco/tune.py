@@ -1,5 +1,5 @@
 # Mask R-CNN, Swin-T, COCO: tune adapters on the frozen base. Fill in: data/coco. Then:
-# python tools/train.py configs/det/mask-rcnn_swin-t_coco/tune.py
+# mmsls train mmsls::det/mask-rcnn_swin-t_coco/tune.py
 _base_ = [
     'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
     'mmdet::_base_/datasets/coco_instance.py',

@@ -1,6 +1,6 @@
 # RetinaNet, Swin-L, VOC 2007+2012: retrain what the index keeps, from the tuned values, as long as it was tuned.
-# Fill in: pruning_index (of tune.py or tools/score.py) and load_from (the tuned checkpoint). Then:
-# python tools/train.py configs/det/retinanet_swin-l_voc/pruned.py
+# Fill in: pruning_index (of tune.py or mmsls score) and load_from (the tuned checkpoint). Then:
+# mmsls train mmsls::det/retinanet_swin-l_voc/pruned.py
 _base_ = './tune.py'
 model = dict(backbone=dict(pruning_index='work_dirs/retinanet_swin-l_voc/tune/pruning_index.json'))
 load_from = 'work_dirs/retinanet_swin-l_voc/tune/epoch_12.pth'

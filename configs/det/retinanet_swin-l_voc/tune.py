@@ -1,5 +1,5 @@
 # RetinaNet, Swin-L, VOC 2007+2012: tune adapters on the frozen base. Fill in: data/VOCdevkit. Then:
-# python tools/train.py configs/det/retinanet_swin-l_voc/tune.py
+# mmsls train mmsls::det/retinanet_swin-l_voc/tune.py
 _base_ = [
     'mmdet::_base_/models/retinanet_r50_fpn.py',
     'mmdet::_base_/datasets/voc0712.py',

@@ -1,5 +1,5 @@
 # RetinaNet, Swin-T, COCO: tune adapters on the frozen base. Fill in: data/coco. Then:
-# python tools/train.py configs/det/retinanet_swin-t_coco/tune.py
+# mmsls train mmsls::det/retinanet_swin-t_coco/tune.py
 _base_ = [
     'mmdet::_base_/models/retinanet_r50_fpn.py',
     'mmdet::_base_/datasets/coco_detection.py',

@@ -1,5 +1,5 @@
 # UPerNet, DeiT-B, ADE20K: tune adapters on the frozen base. Fill in: data/ade/ADEChallengeData2016. Then:
-# python tools/train.py configs/seg/upernet_deit-b_ade20k/tune.py
+# mmsls train mmsls::seg/upernet_deit-b_ade20k/tune.py
 _base_ = [
     *['../../_base_/' + part for part in ('models/upernet_vit.py', 'datasets/ade20k.py', 'seg_80k.py')],
     *['../../_base_/' + part for part in ('backbones/deit_b.py', 'adapters/convpass.py')],

@@ -1,5 +1,5 @@
 # UPerNet, Swin-L, VOC 2012: tune adapters on the frozen base. Fill in: data/VOCdevkit/VOC2012. Then:
-# python tools/train.py configs/seg/upernet_swin-l_voc2012/tune.py
+# mmsls train mmsls::seg/upernet_swin-l_voc2012/tune.py
 _base_ = [
     *['../../_base_/' + part for part in ('models/upernet_swin.py', 'datasets/voc12.py', 'seg_80k.py')],
     *['../../_base_/' + part for part in ('backbones/swin_l.py', 'adapters/convpass.py')],

@@ -1,5 +1,5 @@
 # UPerNet, Swin-T, ADE20K: tune adapters on the frozen base. Fill in: data/ade/ADEChallengeData2016. Then:
-# python tools/train.py configs/seg/upernet_swin-t_ade20k/tune.py
+# mmsls train mmsls::seg/upernet_swin-t_ade20k/tune.py
 _base_ = [
     *['../../_base_/' + part for part in ('models/upernet_swin.py', 'datasets/ade20k.py', 'seg_80k.py')],
     *['../../_base_/' + part for part in ('backbones/swin_t.py', 'adapters/convpass.py')],
