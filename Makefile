@@ -58,7 +58,7 @@ format: setup
 	$(PY) -m ruff format .
 
 benchmarks: setup
-	for name in fused_attention pruned_backbone tuning merge task_switching storage scoring probe faithful rule; do $(PY) benchmarks/$$name.py || exit 1; done
+	for name in fused_attention pruned_backbone tuning merge task_switching shared_trunk storage scoring probe faithful rule; do $(PY) benchmarks/$$name.py || exit 1; done
 
 clean:
 	rm -rf work_dirs .pytest_cache .ruff_cache .mypy_cache
