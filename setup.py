@@ -43,6 +43,7 @@ setup(
         'onedl': ONEDL,
         'openmmlab': OPENMMLAB,
         'cls': ['timm', 'ftfy', 'regex', 'torch-pruning>=1.6'],
+        'docs': ['mkdocs', 'mkdocs-material', 'mkdocstrings[python]'],
         'dev': [
             'onnx',
             'onnxruntime',
