@@ -53,6 +53,7 @@ def parser_of(script: Path) -> argparse.ArgumentParser:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
     kept, path = argparse.ArgumentParser.parse_args, list(sys.path)
     sys.path.insert(0, str(script.parent))  # benchmarks import their neighbours
     argparse.ArgumentParser.parse_args = caught  # type: ignore[method-assign]
@@ -62,6 +63,7 @@ def parser_of(script: Path) -> argparse.ArgumentParser:
     except _Caught as found:
         return found.parser
     finally:
+        del sys.modules[spec.name]
         argparse.ArgumentParser.parse_args = kept  # type: ignore[method-assign]
         sys.path[:] = path
     raise ValueError(f'script: {script} parses no arguments')

@@ -8,6 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import timm
+import torch
 import yaml
 from doc_commands import ROOT, parser_of
 from mmengine.config import Config
@@ -117,10 +119,8 @@ def size_of(backbone: Any) -> str:
     """Return the blocks of a backbone as its config names them."""
     depths = backbone.get('depths') or backbone.get('num_layers') or backbone.get('arch')
     if depths is None:
-        import timm
-
-        with_meta = timm.create_model(backbone.model_name, pretrained=False, num_classes=0)
-        depths = len(with_meta.blocks)
+        with torch.device('meta'):  # only its depth is asked for
+            depths = len(timm.create_model(backbone.model_name, pretrained=False, num_classes=0).blocks)
     return '-'.join(map(str, depths)) if isinstance(depths, (list, tuple)) else str(depths)
 
 
