@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conftest import FENCE, ROOT, blocks, pages
 from doc_commands import as_shown, parser_of
+from page_blocks import FENCE, ROOT, blocks, pages
 
 OURS = re.compile(r'^(tools|benchmarks)/\w+\.py$|^docs/(\w+/)*\w+\.py$')
 INLINE = re.compile(r'`[^`\n]*?python ((?:tools|benchmarks)/\w+\.py)([^`\n]*)`')

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import HOOKS, DefaultScope
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conftest import Block, blocks, title
+from page_blocks import Block, blocks, title
 
 from mmsls.backbones import PrunedBackbone
 from mmsls.pruning_index import PruningIndex

@@ -16,8 +16,8 @@ from mmengine.registry import DefaultScope
 sys.path.insert(0, str(Path(__file__).parent))
 import doc_commands
 import doc_tutorials
-from conftest import ROOT
 from doc_tutorials import Notebook, cells, page
+from page_blocks import ROOT
 
 NAMES = ('detector', 'segmentor')
 FOLDER = ROOT / 'docs/tutorials'

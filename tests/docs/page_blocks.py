@@ -1,4 +1,4 @@
-"""What the tests of the pages share."""
+"""What the tests of the pages share: where blocks of code stand."""
 
 from __future__ import annotations
 
