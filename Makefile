@@ -6,7 +6,7 @@ export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 # Waiting threads sleep instead of spinning: without this, another busy process makes every training step many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help setup demo demo-seg test test-long lint format bccd camvid benchmarks clean
+.PHONY: help setup demo demo-seg test test-long lint format docs pictures tutorials bccd camvid benchmarks clean
 
 help:
 	@echo 'make demo        set up if needed, then the whole chain on generated digit scenes (10 minutes on 2 cores)'
@@ -14,6 +14,7 @@ help:
 	@echo 'make test        set up if needed, then all tests (20 to 45 minutes on 2 cores)'
 	@echo 'make test-long   the tests that take minutes: kills, damaged files by the ten thousand (under 40 minutes on 2 cores)'
 	@echo 'make lint        ruff, mypy, import-linter, vulture'
+	@echo 'make docs        the docs site, into site/ (it loads nothing from elsewhere)'
 	@echo 'make bccd        the chain on real blood-cell images (needs ../shared/data)'
 	@echo 'make camvid      the chain on real road scenes with DeiT-Tiny (needs ../shared/data)'
 	@echo 'make benchmarks  side-by-side measurements (scoring, probe, faithful and rule need ../shared; adapters.py and depths.py train for hours and take a config)'
@@ -57,8 +58,19 @@ format: setup
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
+
+# What the pages show and a build does not make: the concept pictures (seconds), the tutorials' outputs (20 minutes).
+pictures: setup
+	$(PY) docs/pictures.py
+
+tutorials: export OMP_NUM_THREADS = 1
+tutorials: setup
+	$(PY) docs/machinery/doc_tutorials.py detector segmentor
+
 benchmarks: setup
-	for name in fused_attention pruned_backbone tuning merge task_switching storage scoring probe faithful rule; do $(PY) benchmarks/$$name.py || exit 1; done
+	for name in fused_attention pruned_backbone tuning merge task_switching shared_trunk storage scoring probe faithful rule; do $(PY) benchmarks/$$name.py || exit 1; done
 
 clean:
-	rm -rf work_dirs .pytest_cache .ruff_cache .mypy_cache
+	rm -rf work_dirs site .pytest_cache .ruff_cache .mypy_cache

@@ -70,6 +70,7 @@ setup(
         'onedl': ONEDL,
         'openmmlab': OPENMMLAB,
         'cls': ['ftfy', 'regex', 'torch-pruning>=1.6'],
+        'docs': ['mkdocs', 'mkdocs-material', 'mkdocstrings[python]'],
         'dev': [
             'onnx',
             'onnxruntime',

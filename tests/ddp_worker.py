@@ -1,4 +1,4 @@
-"""Run something under DDP, started by torch.distributed.run.
+"""Run something under DDP, as one of the processes that torch.distributed.run starts.
 
 `run CONFIG FOLDER` trains, or tests where there is a load_from, and every process leaves its weights in the folder;
 `chain CONFIG FOLDER` runs the whole chain there; `criteria CONFIG CHECKPOINT FOLDER` leaves what the criteria see and

@@ -75,6 +75,17 @@ class BackboneFamily(BlockNumbers):
         """Return a new bridge that may stand for a block."""
         raise NotImplementedError
 
+    def trunk(self) -> list[nn.Module]:
+        """Return what a pass runs through as at full depth, bottom first: patch embedding, blocks, patch mergings.
+
+        It ends below the first removed block.
+        """
+        raise NotImplementedError
+
+    def read_modules(self) -> list[nn.Module]:
+        """Return the parts of the trunk whose output something else than the block above them reads."""
+        raise NotImplementedError
+
     def cut_outputs(self) -> list[int]:
         """Return which outputs depend on a removed block, ascending."""
         removed = set(lowest_blocks(self.depths)) - set(self.kept_blocks)
@@ -140,6 +151,12 @@ class BackboneFamily(BlockNumbers):
         for stage, (blocks, numbers) in enumerate(zip(self.block_lists(), self.kept_numbers(), strict=True)):
             for number, block in zip(numbers, blocks, strict=False):  # bridges come behind the blocks
                 yield (stage, number), block
+
+    def blocks_in_place(self, stage: int) -> list[nn.Module]:
+        """Return a stage's kept blocks below the first removed one, bottom first."""
+        numbers = self.kept_numbers()[stage]
+        lowest = [place for place, number in enumerate(numbers) if place == number]
+        return list(self.block_lists()[stage][: len(lowest)])
 
     def bridges(self) -> dict[str, LinearBridge]:
         """Return what stands in for removed blocks, by dotted name, bottom first."""

@@ -37,6 +37,10 @@ class OneStageBackbone(PrunedBackbone):
         """Return the side of a patch in pixels."""
         raise NotImplementedError
 
+    def patches(self) -> nn.Module:
+        """Return the patch embedding."""
+        raise NotImplementedError
+
     def last_norm(self) -> list[nn.Module]:
         """Return the norm that follows the last block alone, if there is one."""
         return []
@@ -96,6 +100,14 @@ class OneStageBackbone(PrunedBackbone):
     def block_lists(self) -> list[nn.ModuleList]:
         """Return the list of blocks: there is one stage."""
         return [self.blocks()]
+
+    def trunk(self) -> list[nn.Module]:
+        """Return the patch embedding and the blocks below the first removed one."""
+        return [self.patches(), *self.blocks_in_place(0)]
+
+    def read_modules(self) -> list[nn.Module]:
+        """Return the patch embedding and the blocks that are put out."""
+        return [self.patches(), *(self.blocks()[place] for place in self.output_blocks)]
 
     def output_count(self) -> int:
         """Return how many features a forward pass gives."""

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from mmsls.backbones import PrunedBackbone
 from mmsls.checkpoint import frozen_backbones
+from mmsls.deploy.shared_base import SharedBase
 from mmsls.deploy.task import Task
 from mmsls.deploy.task_folder import read_task
 from mmsls.deploy.task_models import build_task
+from mmsls.deploy.together import TasksTogether
 
 
 @dataclass(frozen=True)
@@ -120,6 +119,19 @@ class TaskLibrary:
             self._models[name] = model
         return model
 
+    def together(self, names: Iterable[str] | None = None) -> TasksTogether:
+        """Let tasks run what their backbones compute alike once per image: `library.together()('image.jpg')`.
+
+        Args:
+            names: Of open tasks; by default all.
+
+        Raises:
+            KeyError: If no task of a name is open.
+            ValueError: If one of them has no block to share, or sees images otherwise; the message says why.
+        """
+        with self._lock:
+            return TasksTogether({name: self[name] for name in (self.names if names is None else names)})
+
     def close(self, name: str) -> None:
         """Forget a task; the base stays.
 
@@ -146,52 +158,6 @@ class TaskLibrary:
                 f'task {name!r} stands on the base with sha256 {theirs}, this library on {self.base_sha256}; open it '
                 'in a library of its own'
             )
-
-
-class SharedBase:
-    """The frozen tensors that the tasks have in common, by state-dict key at full depth.
-
-    Every model has its own modules and parameters, and only the memory behind frozen parameters is one: `.half()`,
-    `.to()`, `requires_grad_()`, merging and loading change what a model refers to, not the memory.
-    """
-
-    def __init__(self) -> None:
-        self.tensors: dict[str, Tensor] = {}
-
-    def adopt(self, backbone: PrunedBackbone) -> None:
-        """Let a backbone's frozen parts use the shared memory; what no task had before becomes shared."""
-        trained = set(backbone.stored_keys())
-        for prefix, module in backbone.named_modules():
-            for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
-                key = f'{prefix}.{name}' if prefix else name
-                if tensor is not None and key not in trained:
-                    # By `data`: the parameter stays the model's own, so what changes it changes no other model's.
-                    tensor.data = self._shared(backbone.full_key(key) or key, tensor.detach())
-            if module._parameters or module._buffers:
-                # torch 2.1 has the public method not yet.
-                module._register_load_state_dict_pre_hook(leave_before_loading, with_module=True)
-
-    def _shared(self, key: str, tensor: Tensor) -> Tensor:
-        """Return the shared tensor for a key; another host, image size or window may need one of its own."""
-        known = self.tensors.setdefault(key, tensor)
-        equal = known.shape == tensor.shape and known.dtype == tensor.dtype and torch.equal(known, tensor)
-        return known if equal else tensor
-
-
-def leave_before_loading(module: nn.Module, state_dict: Mapping[str, Any], prefix: str, *_: Any) -> None:
-    """Give a module memory of its own for what is loaded into it: `load_state_dict` writes in place."""
-    for table in (module._parameters, module._buffers):
-        for name, tensor in table.items():
-            value = state_dict.get(prefix + name)
-            if tensor is not None and isinstance(value, Tensor) and not same_values(tensor, value):
-                tensor.data = tensor.detach().clone()
-
-
-def same_values(ours: Tensor, theirs: Tensor) -> bool:
-    """Whether loading one tensor into another would change nothing."""
-    return (
-        ours.shape == theirs.shape and ours.dtype == theirs.dtype and torch.equal(ours.detach(), theirs.to(ours.device))
-    )
 
 
 def storages(tensors: Iterable[Tensor]) -> dict[int, int]:

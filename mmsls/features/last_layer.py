@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -42,13 +42,16 @@ class LinearHead(Protocol):
     layer: nn.Linear | nn.Conv2d
     placed: bool
 
+    def watching(self) -> AbstractContextManager[list[Any]]:
+        """Record what the layer is given, call by call, in a list that whoever reads it empties."""
+
     def samples(
-        self, inputs: Sequence[Tensor], data_samples: Sequence[Any], records: Sequence[Record], view: DataView
+        self, inputs: Sequence[Any], data_samples: Sequence[Any], records: Sequence[Record], view: DataView
     ) -> HeadSamples:
         """Return the labelled samples of one batch.
 
         Args:
-            inputs: What the layer was given, call by call.
+            inputs: What `watching` recorded of it.
             data_samples: What the model returned, ground truth included.
             records: Which records they are; repeated ones are left out.
             view: The data set.
@@ -59,10 +62,10 @@ class LinearHead(Protocol):
 
 
 @contextmanager
-def given_to(layer: nn.Module) -> Iterator[list[Tensor]]:
-    """Record what a layer is given, call by call, in a list that whoever reads it empties."""
+def given_to(layer: nn.Module, argument: int = 0) -> Iterator[list[Tensor]]:
+    """Record one argument of a layer, call by call, in a list that whoever reads it empties."""
     found: list[Tensor] = []
-    handle = layer.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0].detach()))
+    handle = layer.register_forward_pre_hook(lambda _, inputs: found.append(inputs[argument].detach()))
     try:
         yield found
     finally:
@@ -84,6 +87,6 @@ def with_bias(head: nn.Module, layer: Any) -> Any:
 def refused(head: nn.Module, reason: str) -> ValueError:
     """Return the error that names a head whose last layer cannot be fitted."""
     return ValueError(
-        f'refit: {type(head).__name__}: {reason}; what can be fitted anew is the last Linear of a classifier and the '
-        'conv_seg of a segmentor, so leave the refitting (refit_head) out'
+        f'refit: {type(head).__name__}: {reason}; what can be fitted anew is the last Linear of a classifier, the '
+        'conv_seg of a segmentor and the fc_cls of a two-stage detector, so leave the refitting (refit_head) out'
     )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
+from mmsls.features.box_head import BoxHead
 from mmsls.features.data_view import DataView
 from mmsls.features.image_sampler import label_of
-from mmsls.features.last_layer import HeadSamples, LinearHead, new_rows, refused, with_bias
+from mmsls.features.last_layer import HeadSamples, LinearHead, given_to, new_rows, refused, with_bias
 from mmsls.features.pixel_head import PixelHead
 from mmsls.features.records import Record
 from mmsls.features.region_sampler import RegionSampler
@@ -20,8 +22,8 @@ def linear_head(model: nn.Module, share: int = 200, seed: int = 0) -> LinearHead
     """Find the linear last layer of a model's head.
 
     Args:
-        model: A classifier of MMPretrain or a segmentor of MMSegmentation.
-        share: Most pixels of an image that are drawn for a segmentor.
+        model: A classifier of MMPretrain, a segmentor of MMSegmentation or a two-stage detector of MMDetection.
+        share: Most samples of an image that are drawn for a segmentor or a detector.
         seed: Of that draw.
 
     Raises:
@@ -34,8 +36,11 @@ def linear_head(model: nn.Module, share: int = 200, seed: int = 0) -> LinearHead
         return PixelHead(decode_head, RegionSampler.settings_of(model), share, seed)
     if head is not None:
         return ImageHead(head)
-    found = next((part for name in ('bbox_head', 'roi_head') if (part := getattr(model, name, None))), model)
-    raise refused(getattr(found, 'bbox_head', found), 'its classes are not read off labelled features by one layer')
+    roi_head = getattr(model, 'roi_head', None)
+    if roi_head is not None and hasattr(roi_head, 'bbox_head'):
+        return BoxHead(roi_head, share, seed)
+    found = getattr(model, 'bbox_head', model)
+    raise refused(found, 'its classes are not read off labelled features by one layer')
 
 
 class ImageHead:
@@ -56,6 +61,10 @@ class ImageHead:
         if hasattr(head, 'thr'):
             raise refused(head, 'an image may have several classes')
         self.layer = with_bias(head, layers[0])
+
+    def watching(self) -> AbstractContextManager[list[Tensor]]:
+        """Record what the layer is given, see `LinearHead`."""
+        return given_to(self.layer)
 
     def samples(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from mmsls.features.data_view import DataView
 from mmsls.features.image_frame import ImageFrame
-from mmsls.features.last_layer import HeadSamples, new_rows, refused, with_bias
+from mmsls.features.last_layer import HeadSamples, given_to, new_rows, refused, with_bias
 from mmsls.features.records import Record
 from mmsls.features.region_sampler import RegionSampler
 from mmsls.features.semantic_map import read_semantic_map
@@ -47,6 +48,10 @@ class PixelHead:
         self.slide = RegionSampler(**settings).slide
         self.known = settings.get('num_classes'), settings.get('ignore_index')
         self.share, self.drawn = share, np.random.default_rng(seed)
+
+    def watching(self) -> AbstractContextManager[list[Tensor]]:
+        """Record what the layer is given, see `LinearHead`."""
+        return given_to(self.layer)
 
     def samples(
         self, inputs: Sequence[Tensor], data_samples: Sequence[Any], records: Sequence[Record], view: DataView

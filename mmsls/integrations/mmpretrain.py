@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import Any
 
-from mmpretrain.models.backbones import SwinTransformer, VisionTransformer
+from mmpretrain.models.backbones import DeiT3, SwinTransformer, VisionTransformer, ViTEVA02
+from mmpretrain.models.selfsup import MoCoV3ViT
 from mmpretrain.registry import MODELS
 
 import mmsls.hooks  # noqa: F401 (registers the hooks)
@@ -13,6 +14,7 @@ from mmsls.backbones.base_files import StateDict
 from mmsls.backbones.base_weights import swin_keys
 from mmsls.backbones.swin.backbone import PrunedSwinMixin
 from mmsls.backbones.vit.backbone import PrunedViTMixin
+from mmsls.backbones.vit.others import PrunedDeiT3Mixin, PrunedEVA02Mixin, PrunedMoCoV3Mixin
 
 
 @MODELS.register_module()
@@ -42,6 +44,21 @@ class PrunedSwinTransformer(PrunedSwinMixin, SwinTransformer):
 @MODELS.register_module()
 class PrunedVisionTransformer(PrunedViTMixin, VisionTransformer):
     __doc__ = PrunedViTMixin.__doc__
+
+
+@MODELS.register_module()
+class PrunedDeiT3(PrunedDeiT3Mixin, DeiT3):
+    __doc__ = PrunedDeiT3Mixin.__doc__
+
+
+@MODELS.register_module()
+class PrunedViTEVA02(PrunedEVA02Mixin, ViTEVA02):
+    __doc__ = PrunedEVA02Mixin.__doc__
+
+
+@MODELS.register_module()
+class PrunedMoCoV3ViT(PrunedMoCoV3Mixin, MoCoV3ViT):
+    __doc__ = PrunedMoCoV3Mixin.__doc__
 
 
 def rename_final_norm(state: MutableMapping[str, Any], prefix: str, name: str) -> None:

@@ -46,7 +46,7 @@ class Advice:
         case: Its kind: `step`, `flat_high`, `flat_zero`, `slope`, `fallen_top`, `few`, `untuned`, `one_class`,
             `whole`, `share` or `by_hand`.
         text: In plain words, what was found and what it means.
-        tries: What to try, each with the beginning of the section of README.md that has more.
+        tries: What to try, each with the beginning of the heading in docs/ that has more.
     """
 
     case: str
@@ -55,7 +55,7 @@ class Advice:
 
     def lines(self) -> list[str]:
         """Return the advice for a terminal."""
-        return [self.text, *(f'  try: {what} (README, "{section}")' for what, section in self.tries)]
+        return [self.text, *(f'  try: {what} (docs, "{section}")' for what, section in self.tries)]
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,19 @@
-"""The words of the advice: what is said in each case, and what to try, with the section of README.md that has more."""
+"""The words of the advice: what is said in each case, and what to try, with the heading in docs/ that has more."""
 
 from __future__ import annotations
 
 Try = tuple[str, str]
-"""What to try, with the name of a tool or an option in backticks, and how a section of README.md begins."""
+"""What to try, with the name of a tool or an option in backticks, and how a heading in docs/ begins."""
 
 IN_POINTS = ('decide in points of your metric: `--criterion bridged --max-drop 1 --bridge`', 'Bridges')
 PROBE = (
     'ask a probe in points on images that tuned nothing: `--criterion probe --max-drop 1 --split val`',
     'What scores the blocks',
 )
-PEAK = ('keep up to the best block: `--reference peak --alpha 1`', 'In your own config')
+PEAK = ('keep up to the best block: `--reference peak --alpha 1`', 'When it does not prune')
 MORE = ('score more labelled images: a larger split, or a higher `--max-samples`', 'What scores the blocks')
-TUNE = ('tune first, then score: `mmsls run CONFIG` without `--decide-first`', 'In your own config')
-TEST_CUT = ('test the cut model before you retrain it: `mmsls test`', 'Tools')
+TUNE = ('tune first, then score: `mmsls run CONFIG` without `--decide-first`', 'Decide before any training')
+TEST_CUT = ('test the cut model before you retrain it: `mmsls test`', 'Commands')
 BACKGROUND = (
     "let a detector tell its class from background: `sampler=dict(type='InstanceSampler', background=True)`",
     'What scores the blocks',
@@ -38,7 +38,7 @@ TEXTS: dict[str, tuple[str, tuple[Try, ...]]] = {
         'No block of {where} tells the classes apart: the best value is {high} {unit}. There is nothing to decide by, '
         'and {kept}. Likely the model is not tuned to this task, its checkpoint was not loaded, the classes differ in '
         'what a pooled feature loses, or there are too few samples of each.',
-        (('see that the right checkpoint was loaded and its metric is good', 'Tools'), IN_POINTS, PROBE),
+        (('see that the right checkpoint was loaded and its metric is good', 'Loading a checkpoint'), IN_POINTS, PROBE),
     ),
     'fallen_top': (
         'The score of {where} peaks below the top and falls off towards it ({high} at best), so a threshold relative '
@@ -54,12 +54,12 @@ TEXTS: dict[str, tuple[str, tuple[Try, ...]]] = {
     'slope': (
         'The score of {where} rises from block to block up to the top ({low} to {high}), without a step: every block '
         'still adds something, and {kept}.',
-        (IN_POINTS, ('allow a smaller share: a lower `--alpha`', 'In your own config')),
+        (IN_POINTS, ('allow a smaller share: a lower `--alpha`', 'Choosing a depth')),
     ),
     'whole': ('The rule finds no block of {where} to remove ({asked}, values {low} to {high}); {kept}.', (IN_POINTS,)),
     'step': (
         'The blocks of {where} above the cut add little by this measure ({low} to {high} {unit}, {asked}); {kept}.',
-        (('cut and retrain: `mmsls run CONFIG` goes on from here', 'In your own config'),),
+        (('cut and retrain: `mmsls run CONFIG` goes on from here', 'After the cut'),),
     ),
 }
 """What is said and what to try, by case; of cases that hold for as many blocks the upper one counts."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,25 @@ class ConsoleLog:
         """Close the file."""
         with suppress(OSError):
             self.file.close()
+
+
+@contextmanager
+def loggers_write_to(log: ConsoleLog) -> Iterator[None]:
+    """Turn MMEngine's loggers from the terminal to a file meanwhile: lines between bars that are redrawn tear them."""
+    handlers = [
+        handler
+        for logger in MMLogger._instance_dict.values()
+        for handler in logger.handlers
+        if type(handler) is logging.StreamHandler
+    ]
+    streams = [handler.stream for handler in handlers]
+    for handler in handlers:
+        handler.stream = log
+    try:
+        yield
+    finally:
+        for handler, stream in zip(handlers, streams, strict=True):
+            handler.stream = stream
 
 
 def give_back_stderr() -> None:

@@ -16,10 +16,12 @@ from mmengine.runner import Runner
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from mmsls.report.console_log import ConsoleLog, give_back_stderr
+from mmsls.report.console_log import ConsoleLog, give_back_stderr, loggers_write_to
 
 SILENCE = 60.0
 """Seconds without a line after which output that goes to a file or a pipe gets one."""
+NARROW = 64
+"""Columns of a terminal below which the bars do without the time that has passed."""
 
 
 class ProgressHook(Hook):
@@ -61,6 +63,7 @@ class StageProgress:
         self.bars, self.name, self.verbose, self.tell = bars, name, verbose, tell
         self.began = self.told = time.monotonic()
         self.pace: Pace | None = None
+        self.counted = ''
         self.task = bars.add_task(name, total=None)
 
     def prepare(self, runner: Runner) -> None:
@@ -79,16 +82,20 @@ class StageProgress:
         now = time.monotonic()
         if self.pace is None or self.pace.what != what or done < self.pace.done:
             self.pace = Pace(what, done, now)
-        if self.tell is not None and now - self.told >= SILENCE:
-            self.told = now
-            self.tell(f'{self.name} ({what}) {done}/{total}{self.pace.left(done, total, now)}')
+        told = f' ({what}) {done}/{total}{self.pace.left(done, total, now)}'
+        self.counted = told if done < total else ''
+        self._tell_after_a_while(f'{self.name}{told}')
 
     def remind(self) -> None:
-        """Say that work goes on which reports nothing, where a minute passed without a line."""
+        """Say how far it is, or that work goes on which counts nothing, where a minute passed without a line."""
+        told = self.counted or f' goes on ({spoken(time.monotonic() - self.began)} so far)'
+        self._tell_after_a_while(f'{self.name}{told}')
+
+    def _tell_after_a_while(self, line: str) -> None:
         now = time.monotonic()
         if self.tell is not None and now - self.told >= SILENCE:
             self.told = now
-            self.tell(f'{self.name} goes on ({spoken(now - self.began)} so far)')
+            self.tell(line)
 
     def finish(self) -> None:
         """Leave a full bar behind."""
@@ -146,12 +153,12 @@ class ChainProgress:
     """
 
     def __init__(self, console: Console, log: Path | None = None, quiet: bool = False) -> None:
+        wide = console.width >= NARROW
         columns = (
-            TextColumn('{task.description:<24}'),
+            TextColumn(f'{{task.description:<{24 if wide else 18}}}'),
             BarColumn(),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            *((TimeElapsedColumn(), TimeRemainingColumn()) if wide else (TimeRemainingColumn(compact=True),)),
         )
         self.shown = is_main_process()
         self.tells = self.shown and not quiet and not console.is_terminal
@@ -186,6 +193,7 @@ class ChainProgress:
             self.files.callback(log.close)
             self.files.enter_context(redirect_stdout(log))
             self.files.enter_context(redirect_stderr(log))
+            self.files.enter_context(loggers_write_to(log))
         self.bars.start()
         if self.tells:
             threading.Thread(target=self._remind, daemon=True).start()

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from mmsls.backbones.bridge_fit import share_of
 from mmsls.features.data_view import DataView
-from mmsls.features.last_layer import HeadSamples, LinearHead, given_to
+from mmsls.features.last_layer import HeadSamples, LinearHead
 from mmsls.features.linear_heads import linear_head
 from mmsls.features.records import PassRecords
 from mmsls.features.trial import training_images
@@ -163,7 +163,7 @@ def collect(
     """
     view = DataView(loader.dataset, head.placed)
     kept = share_of(HELD, len(loader.dataset))  # type: ignore[arg-type]
-    with given_to(head.layer) as inputs:
+    with head.watching() as inputs:
         for number, batch in enumerate(loader):
             outputs = model.test_step(deepcopy(batch))  # type: ignore[operator]
             found = head.samples(inputs, outputs, records.of_batch(number, len(outputs)), view)

@@ -32,7 +32,10 @@ KEYS = {
     *('val_evaluator', 'vis_backends', 'visualizer', 'work_dir'),
     # Variables that the parts of a config hand to each other.
     *('adapter', 'backbone', 'backend_args', 'data_root', 'dataset_type', 'max_epochs', 'metainfo', 'scale'),
-    *('pyramid', 'test_pipeline', 'train_pipeline'),
+    *('levels', 'neck', 'pyramid', 'test_pipeline', 'train_pipeline'),
+    # Those of mmdet's own DINO and Mask2Former.
+    *('batch_augments', 'data_preprocessor', 'dynamic_intervals', 'embed_multi', 'image_size', 'interval'),
+    *('log_processor', 'max_iters', 'num_classes', 'num_stuff_classes', 'num_things_classes'),
 }
 
 
@@ -98,7 +101,8 @@ def test_the_stages_fit_together(folder: Path) -> None:
     assert [hook.type for hook in tune.custom_hooks] == ['mmsls.SLSHook', 'mmsls.SlimCheckpointHook']
     assert [hook.type for hook in pruned.custom_hooks] == ['mmsls.SlimCheckpointHook']
     assert pruned.model.backbone.pruning_index == f'{tune.work_dir}/pruning_index.json'
-    assert pruned.load_from == f'{tune.work_dir}/epoch_{tune.train_cfg.max_epochs}.pth'
+    last = f'iter_{tune.train_cfg.max_iters}' if 'max_iters' in tune.train_cfg else f'epoch_{tune.train_cfg.max_epochs}'
+    assert pruned.load_from == f'{tune.work_dir}/{last}.pth'
     unpruned = {key: value for key, value in pruned.model.backbone.items() if key != 'pruning_index'}
     assert unpruned == tune.model.backbone.to_dict()
 

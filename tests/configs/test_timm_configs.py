@@ -14,6 +14,7 @@ from mmengine.registry import init_default_scope
 from mmsls.backbones.timm.host import created
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+WIDTH = 24  # DINOv3 turns positions by the width of a head, a multiple of 4
 BASES = sorted(path for path in (CONFIGS / '_base_/backbones').glob('*.py') if 'PrunedTimmBackbone' in path.read_text())
 
 
@@ -32,29 +33,82 @@ def test_a_base_names_a_model_its_weights_and_its_own_blocks(path):
 
 
 def shrunk(name):
-    """A leaf's model with four blocks, tuned by nothing but a random base that is frozen."""
-    cfg = Config.fromfile(CONFIGS / name / 'tune.py')
-    sizes = {'img_size': 64, 'out_indices': (0, 1, 2, 3), 'model_args': {'patch_size': 16, 'depth': 4}}
-    cfg.model.backbone.update(base_checkpoint=None, adapter=None, **sizes)
+    """A leaf's model with four narrow blocks, on a random base of its own and with its adapter."""
+    cfg = Config.fromfile(CONFIGS / name / 'tune.py').model
+    sizes = {'depth': 4, 'num_heads': 2, 'embed_dim': WIDTH}
+    cfg.backbone.update(img_size=64, out_indices=(0, 1, 2, 3), model_args={'patch_size': 16, **sizes})
+    narrow(cfg)
     return cfg
 
 
-def test_a_detector_takes_a_step():
+def narrow(cfg):
+    """Narrow what reads the backbone, and shorten transformers, in place."""
+    for key, value in cfg.items():
+        if isinstance(value, dict):
+            narrow(value)
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for part in value:
+                narrow(part)
+        elif key == 'fc_out_channels' or (key == 'out_channels' and value == 768):
+            cfg[key] = WIDTH
+        elif key in ('in_channels', 'embed_dim') and value in (384, 768, [384] * 4, [768] * 4):
+            cfg[key] = [WIDTH] * 4 if isinstance(value, list) else WIDTH
+        elif key == 'num_layers':
+            cfg[key] = 2
+        elif key == 'channels':
+            cfg[key] = 4 * WIDTH if cfg.get('num_convs') == 0 else WIDTH
+        elif key == 'num_points' and value > 1000:
+            cfg[key] = 64
+        elif key in ('num', 'num_queries'):
+            cfg[key] = 16
+
+
+def on_a_base(cfg, models, folder):
+    """Build a model on a random base, its adapter in every block, ready to train."""
+    backbone = cfg.backbone
+    torch.save(created(backbone.model_name, 64, backbone.model_args).state_dict(), folder / 'base.pth')
+    backbone.base_checkpoint = str(folder / 'base.pth')
+    model = revert_sync_batchnorm(models.build(cfg)).train()
+    assert all('.adapters.' in name for name, p in model.backbone.named_parameters() if p.requires_grad)
+    return model
+
+
+def check_step(model, losses):
+    """One step: every loss is a number, and what is trained gets a gradient, adapters of every block among it."""
+    total, _ = model.parse_losses(losses)
+    total.backward()
+    assert total.isfinite()
+    for _, block in model.backbone.iter_blocks():
+        assert all(parameter.grad is not None for parameter in block.adapters.parameters())
+    assert any(p.grad is not None and p.grad.any() for p in model.backbone.parameters())
+
+
+DETECTORS = [
+    'det/mask-rcnn_dinov2-s_coco',
+    'det/cascade-mask-rcnn_dinov2-b_coco',
+    'det/dino_dinov2-s_coco',
+    'det/mask2former_dinov3-s_coco',
+]
+SEGMENTORS = ['seg/upernet_dinov2-b_ade20k', 'seg/linear_dinov2-s_ade20k', 'seg/mask2former_dinov2-b_ade20k']
+
+
+@pytest.mark.parametrize('name', DETECTORS)
+def test_a_detector_takes_a_step(name, tmp_path):
     from mmdet.registry import MODELS
     from mmdet.testing import demo_mm_inputs
     from mmdet.utils import register_all_modules
 
     register_all_modules(init_default_scope=False)
     init_default_scope('mmdet')
-    model = revert_sync_batchnorm(MODELS.build(shrunk('det/mask-rcnn_dinov2-s_coco').model)).train()
+    cfg = shrunk(name)
+    cfg.data_preprocessor.pop('batch_augments', None)  # Mask2Former pads to 1024 pixels
+    model = on_a_base(cfg, MODELS, tmp_path)
     batch = demo_mm_inputs(1, [[3, 120, 96]], num_items=[3], num_classes=80, with_mask=True)
-    losses, _ = model.parse_losses(model(**model.data_preprocessor(batch, True), mode='loss'))
-    losses.backward()
-    assert losses.isfinite()
-    assert model.backbone.model.patch_embed.proj.weight.grad.any()
+    check_step(model, model(**model.data_preprocessor(batch, True), mode='loss'))
 
 
-def test_a_segmentor_takes_a_step():
+@pytest.mark.parametrize('name', SEGMENTORS)
+def test_a_segmentor_takes_a_step(name, tmp_path):
     from mmengine.structures import PixelData
     from mmseg.registry import MODELS
     from mmseg.structures import SegDataSample
@@ -62,15 +116,17 @@ def test_a_segmentor_takes_a_step():
 
     register_all_modules(init_default_scope=False)
     init_default_scope('mmseg')
-    cfg = shrunk('seg/upernet_dinov2-b_ade20k')
-    cfg.model.decode_head.channels = cfg.model.auxiliary_head.channels = 16
-    model = revert_sync_batchnorm(MODELS.build(cfg.model)).train()
-    labels = torch.randint(0, 150, (2, 1, 64, 64))
+    model = on_a_base(shrunk(name), MODELS, tmp_path)
+    labels = torch.randint(0, 150, (2, 1, 8, 8)).repeat_interleave(8, 2).repeat_interleave(8, 3)
     samples = [SegDataSample(gt_sem_seg=PixelData(data=one), metainfo={'img_shape': (64, 64)}) for one in labels]
-    losses, _ = model.parse_losses(model(torch.rand(2, 3, 64, 64), samples, mode='loss'))
-    losses.backward()
-    assert losses.isfinite()
-    assert model.backbone.model.patch_embed.proj.weight.grad.any()
+    check_step(model, model(torch.rand(2, 3, 64, 64), samples, mode='loss'))
+
+
+def test_every_leaf_takes_a_step():
+    leaves = [path for kind in ('det', 'seg') for path in (CONFIGS / kind).glob('*/tune.py')]
+    names = [f'backbones/{base.stem}.py' for base in BASES]
+    on_timm = [leaf.parent for leaf in leaves if any(name in leaf.read_text() for name in names)]
+    assert {path.relative_to(CONFIGS).as_posix() for path in on_timm} == {*DETECTORS, *SEGMENTORS}
 
 
 def test_the_real_deit_gives_through_timm_what_it_gives_through_mmseg(shared):

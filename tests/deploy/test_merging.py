@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from warm_process import run_script
 
 from mmsls import runs
 from mmsls.checkpoint import slim
@@ -347,8 +348,7 @@ def test_nothing_is_left_of_an_export_that_fails_half_way(trained, tmp_path, mon
 def test_the_tool(trained, tmp_path):
     cfg, checkpoint, _ = trained(adapter=REPADAPTER)
     cfg.dump(tmp_path / 'config.py')
-    command = [sys.executable, str(ROOT / 'tools/merge.py'), tmp_path / 'config.py', checkpoint, tmp_path / 'out']
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    done = run_script(ROOT / 'tools/merge.py', tmp_path / 'config.py', checkpoint, tmp_path / 'out')
     assert done.returncode == 0, done.stderr[-3000:]
     assert 'needs no mmsls' in done.stdout
     assert (tmp_path / 'out/model.pth').exists()

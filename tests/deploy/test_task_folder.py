@@ -2,10 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from safetensors.torch import load_file, save_file
+from warm_process import run_script
 
 from mmsls import runs
 from mmsls.backbones.base_files import sha256_of
@@ -344,8 +342,7 @@ def test_the_tools(trained, tmp_path):
     cfg.dump(tmp_path / 'config.py')
 
     def run(name, *arguments):
-        command = [sys.executable, str(ROOT / 'tools' / name), *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+        return run_script(ROOT / 'tools' / name, *arguments)
 
     done = run('pack.py', tmp_path / 'config.py', checkpoint, tmp_path / 'task', '--name', 'cells')
     assert done.returncode == 0, done.stderr[-3000:]

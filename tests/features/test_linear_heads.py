@@ -55,7 +55,7 @@ def test_heads_that_end_otherwise_are_refused_by_name(kind, reason):
 def test_models_without_such_a_head_are_refused_by_name():
     with pytest.raises(ValueError, match='refit: Linear: its classes are not read off'):
         linear_head(Model(bbox_head=nn.Linear(2, 2)))
-    with pytest.raises(ValueError, match='refit: Conv2d: its classes'):
+    with pytest.raises(ValueError, match='refit: Conv2d: it has no linear fc_cls'):
         linear_head(Model(roi_head=Model(bbox_head=nn.Conv2d(2, 2, 1))))
     with pytest.raises(ValueError, match='refit: Model: its classes'):
         linear_head(Model())

@@ -93,13 +93,13 @@ def test_what_was_chosen_by_hand_is_no_decision_of_the_curve(index_of):
 def test_lines_name_what_to_try(index_of):
     lines = advise(index_of((0.5,) * 5 + (0.6,)))[0].lines()
     assert lines[1] == (
-        '  try: decide in points of your metric: `--criterion bridged --max-drop 1 --bridge` (README, "Bridges")'
+        '  try: decide in points of your metric: `--criterion bridged --max-drop 1 --bridge` (docs, "Bridges")'
     )
 
 
-def test_every_section_that_is_named_is_in_the_readme():
-    readme = (Path(__file__).resolve().parents[2] / 'README.md').read_text()
-    sections = re.findall(r'^## (.*)$', readme, re.MULTILINE)
+def test_every_heading_that_is_named_is_in_the_docs():
+    pages = [path.read_text() for path in (Path(__file__).resolve().parents[2] / 'docs').rglob('*.md')]
+    sections = [heading for page in pages for heading in re.findall(r'^##? (.*)$', page, re.MULTILINE)]
     texts = [*advice_texts.TEXTS.values(), *advice_texts.TEXTS_IN_POINTS.values()]
     loose = [value for value in vars(advice_texts).values() if isinstance(value, tuple) and isinstance(value[-1], str)]
     named = {section for _, tries in texts for _, section in tries} | {value[1] for value in loose if len(value) == 2}

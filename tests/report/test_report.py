@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import io
+import logging
+import re
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -88,6 +91,19 @@ def clock(monkeypatch):
     return clock
 
 
+def test_loggers_that_were_there_do_not_write_between_the_bars(tmp_path):
+    logger, screen = MMLogger.get_instance('there_before', logger_name='there_before'), io.StringIO()
+    (handler,) = (one for one in logger.handlers if type(one) is logging.StreamHandler)
+    handler.stream = screen
+    with ChainProgress(Console(file=screen, width=80, force_terminal=True), tmp_path / 'console.log') as bars:
+        bars.stage('tuned', True)
+        logger.info('a word in between')
+    assert 'a word in between' not in screen.getvalue()
+    assert 'a word in between' in (tmp_path / 'console.log').read_text()
+    logger.info('a word afterwards')
+    assert 'a word afterwards' in screen.getvalue()
+
+
 def test_output_to_a_file_shows_a_line_a_minute(tmp_path, clock):
     with (tmp_path / 'out').open('w') as file, ChainProgress(Console(file=file, width=120)) as bars:
         stage = bars.stage('tuned', False)
@@ -126,6 +142,32 @@ def test_work_that_counts_nothing_has_a_line_a_minute_too(tmp_path, monkeypatch)
         bars.stage('score', False)
         time.sleep(0.5)
     assert '] score goes on (0 s so far)' in (tmp_path / 'out').read_text()
+
+
+def test_slow_steps_are_counted_by_the_reminder(tmp_path, clock):
+    with (tmp_path / 'out').open('w') as file, ChainProgress(Console(file=file, width=120)) as bars:
+        stage = bars.stage('tuned', False)
+        for clock.now, done in ((10, 1), (50, 2)):
+            stage._advance(done, 4, 'train')
+        clock.now = 70
+        stage.remind()
+        stage._advance(4, 4, 'train')
+        clock.now = 140
+        stage.remind()  # what follows the last step is not counted
+    lines = [line.partition('] ')[2] for line in (tmp_path / 'out').read_text().splitlines() if line.startswith('[')]
+    assert lines == ['tuned', 'tuned (train) 2/4, about 80 s left', 'tuned goes on (2 min so far)']
+
+
+@pytest.mark.parametrize(('width', 'times'), [(40, 1), (80, 2)])
+def test_bars_fit_a_narrow_terminal(width, times):
+    console = Console(file=io.StringIO(), width=width, force_terminal=True)
+    with ChainProgress(console) as bars:
+        bars.stage('retrained', False)._advance(150, 400, 'train')
+        lines = [text for segments in console.render_lines(bars.bars) for text in [''.join(s.text for s in segments)]]
+    assert 'retrained (train)' in lines[0]
+    assert '150/400' in lines[0]
+    assert '…' not in ''.join(lines)
+    assert len(re.findall(r'[\d-]+:[\d-]+', lines[0])) == times
 
 
 def test_quiet_says_nothing_and_keeps_the_log(tmp_path, clock):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmpretrain.models.backbones import VisionTransformer
+from warm_process import run_script
 
 from mmsls import runs
 from mmsls.pruning_index import PruningIndex
@@ -50,9 +48,7 @@ def command(root, leaf, *arguments):
 
 
 def call(root, leaf, *arguments):
-    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(root)}
-    words = [sys.executable, *command(root, leaf, *arguments)]
-    return subprocess.run(words, capture_output=True, text=True, cwd=leaf, env=env, timeout=300)
+    return run_script(*command(root, leaf, *arguments))
 
 
 def test_a_table_from_one_command(leaf, request):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from warm_process import run_script
 
 from mmsls.pruning_index import PruningIndex
 
@@ -19,13 +18,7 @@ HOOKS = [
 
 
 def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / 'tools' / name), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, 'OMP_NUM_THREADS': '1'},
-        check=False,
-    )
+    return run_script(ROOT / 'tools' / name, *arguments)
 
 
 @pytest.fixture(scope='module')

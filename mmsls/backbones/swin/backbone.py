@@ -100,6 +100,22 @@ class PrunedSwinMixin(PrunedBackbone):
         """Return a new bridge."""
         return LinearBridge(self.base_width() * 2 ** target[0], target, setting=setting)
 
+    def trunk(self) -> list[nn.Module]:
+        """Return patch embedding, blocks and patch mergings up to the first removed block."""
+        found = [self.patch_embed]
+        for stage, depth in enumerate(self.depths):
+            blocks, merging = self.blocks_in_place(stage), self.stages[stage].downsample
+            found += blocks
+            if len(blocks) < depth or merging is None:
+                break
+            found.append(merging)
+        return found
+
+    def read_modules(self) -> list[nn.Module]:
+        """Return patch embedding, patch mergings and every stage's last kept block."""
+        last = [part for stage in self.stages for part in (*stage.blocks[-1:], stage.downsample)]
+        return [self.patch_embed, *(part for part in last if part is not None)]
+
     def base_width(self) -> int:
         """Return the width C of the first stage."""
         return self.patch_embed.embed_dims

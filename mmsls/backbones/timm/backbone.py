@@ -111,6 +111,10 @@ class PrunedTimmBackbone(OneStageBackbone, TimmViT):
         """Return the side of a patch in pixels."""
         return int(self.model.patch_embed.patch_size[0])
 
+    def patches(self) -> nn.Module:
+        """Return the patch embedding."""
+        return self.model.patch_embed
+
     def base_width(self) -> int:
         """Return the width C."""
         return int(self.model.embed_dim)

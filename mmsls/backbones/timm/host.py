@@ -144,6 +144,12 @@ def check_form(model: Any, name: str) -> None:
     Raises:
         ValueError: Naming what is missing.
     """
+    if type(model).__name__.startswith('SwinTransformerV2'):
+        raise ValueError(
+            f'model_name: {name} is a Swin v2: its blocks stand in stages with patch mergings between them and take '
+            'maps, not tokens, and mmsls has no mixin for these: take a Vision Transformer of timm, or '
+            'PrunedSwinTransformer for Swin v1'
+        )
     lacking = [
         part
         for part, there in {

@@ -128,6 +128,10 @@ class PrunedViTMixin(OneStageBackbone):
         """Return the list of blocks."""
         return self.layers
 
+    def patches(self) -> nn.Module:
+        """Return the patch embedding."""
+        return self.patch_embed
+
     def last_norm(self) -> list[nn.Module]:
         """Return the host's final norm, where it has one."""
         return [self.norm1] if getattr(self, 'final_norm', False) else []

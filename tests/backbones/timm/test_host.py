@@ -93,6 +93,8 @@ def test_recomputing_gives_the_same_gradients():
         ({'model_name': 'zzz'}, 'has no model'),
         ({'model_name': 'resnet18'}, r'resnet18 \(ResNet\) lacks blocks in one list'),
         ({'model_name': 'swin_tiny_patch4_window7_224'}, 'lacks blocks in one list'),
+        ({'model_name': 'swinv2_tiny_window8_256'}, 'is a Swin v2: its blocks stand in stages with patch mergings'),
+        ({'model_name': 'swinv2_cr_tiny_224'}, 'is a Swin v2'),
         ({'model_name': 'vit_base_patch16_xp_224'}, 'its blocks are ParallelScalingBlock; known are'),
         ({'model_name': 'vit_small_patch16_rope_mixed_224'}, 'differ by block'),
         ({'model_name': 'vit_tiny_patch16_224', 'model_args': {'depht': 3}}, "model_args: .*'depht'"),

@@ -1,0 +1,106 @@
+"""mmpretrain's relatives of its ViT: DeiT III, EVA-02, MoCo v3."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from mmsls.adapters.base import build_adapters
+from mmsls.backbones.blocks import LinearLayer
+from mmsls.backbones.vit.backbone import PrunedViTMixin
+from mmsls.backbones.vit.block import AdaptedViTBlock
+
+
+class AdaptedDeiT3Block(AdaptedViTBlock):
+    """mmpretrain's block of DeiT III, which has `ln1` before both branches and leaves its `ln2` idle."""
+
+    def norm(self, branch: str) -> Any:  # noqa: ARG002
+        """Return the norm before a branch, as the host computes it."""
+        return self.ln1
+
+    def layers(self) -> dict[str, LinearLayer]:
+        """Return where the block's layers keep their parameters; the norm belongs to attention."""
+        found = super().layers()
+        del found['ffn_norm']
+        return found
+
+
+class AdaptedEVA02Block(AdaptedViTBlock):
+    """mmpretrain's block of EVA-02: `norm1, attn, norm2, mlp`, attention turned by the token grid, a gated FFN."""
+
+    # The host's own children.
+    norm1: Any
+    norm2: Any
+    mlp: Any
+    drop_path: Any
+
+    def norm(self, branch: str) -> Any:
+        """Return the norm before a branch."""
+        return self.norm1 if branch == 'attn' else self.norm2
+
+    def run(self, branch: str, h: Tensor, hw_shape: tuple[int, int], identity: Tensor, **given: Any) -> Tensor:  # noqa: ARG002
+        """Return `identity + branch(h)`, drop path included."""
+        return identity + self.drop_path(self.attn(h, hw_shape) if branch == 'attn' else self.mlp(h))
+
+    def layers(self) -> dict[str, LinearLayer]:
+        """Return where the block's layers keep their parameters."""
+        attn, mlp = self.attn, self.mlp
+        parts = {'attn_norm': self.norm1, 'attn_qkv': attn.qkv, 'attn_proj': attn.proj}
+        parts |= {'ffn_norm': self.norm2, 'ffn_fc1': mlp.w12, 'ffn_fc2': mlp.w3}
+        return {slot: LinearLayer(module) for slot, module in parts.items()}
+
+
+class PrunedRelativeMixin(PrunedViTMixin):
+    """A relative of mmpretrain's ViT whose blocks are adapted in their own way."""
+
+    block_class: type[AdaptedViTBlock]
+
+    def adapted(self, block: nn.Module, stage: int, cfg: Mapping[str, Any]) -> nn.Module:  # noqa: ARG002
+        """Return a block with adapters around the host's block."""
+        adapted = self.block_class(block, self._grid)
+        adapted.insert(build_adapters(cfg, self.base_width(), adapted.layers()))
+        return adapted
+
+
+class PrunedDeiT3Mixin(PrunedRelativeMixin):
+    """The host's DeiT III; takes what `PrunedViTMixin` takes.
+
+    Its blocks have one norm for both branches, so SSF, which scales the norm of each, is refused.
+    """
+
+    family = 'DeiT3'
+    block_class = AdaptedDeiT3Block
+    cls_token: Any
+
+    @property
+    def with_cls_token(self) -> bool:  # type: ignore[override]
+        """Whether there is a class token; the host keeps no such flag."""
+        return self.cls_token is not None
+
+    def _insert_adapters(self, cfg: Mapping[str, Any]) -> None:
+        super()._insert_adapters(cfg)
+        # Never called, so it would never get a gradient, at which DDP stops.
+        self.selected = frozenset(name for name in self.selected if '.ln2.' not in name)
+
+
+class PrunedEVA02Mixin(PrunedRelativeMixin):
+    """The host's EVA-02; takes what `PrunedViTMixin` takes."""
+
+    family = 'ViTEVA02'
+    block_class = AdaptedEVA02Block
+    computed = re.compile(r'(^|\.)rope\.freqs_(cos|sin)$')
+    not_in_base = re.compile(r'^ln2\.|' + computed.pattern)
+    never_loaded = re.compile(r'^(head|head_dist|pre_logits)\.|' + computed.pattern)
+
+    def stored_keys(self, state: Mapping[str, Tensor] | None = None, prefix: str = '') -> list[str]:
+        """Return the keys of what belongs to one task; the turns of positions follow the size of the last image."""
+        return [key for key in super().stored_keys(state, prefix) if not self.is_computed(key)]
+
+
+class PrunedMoCoV3Mixin(PrunedViTMixin):
+    """The host's MoCo v3; takes what `PrunedViTMixin` takes."""
+
+    family = 'MoCoV3ViT'

@@ -1,0 +1,118 @@
+"""mmpretrain's DeiT III, EVA-02 and MoCo v3: what their own classes give, with adapters, cut, stored and loaded."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mmsls.adapters import Adapter
+from mmsls.checkpoint import slim
+from mmsls.deploy.merging import merge_backbone
+
+NAMES = ('mmpretrain-deit3', 'mmpretrain-eva02', 'mmpretrain-mocov3')
+KINDS = ('Convpass', 'RepAdapter', 'LoRA', 'SSF')
+
+
+def image(size=(64, 64)):
+    return torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+
+
+def same(left, right, tolerance=0.0):
+    return all((x - y).abs().max() <= tolerance for x, y in zip(left, right, strict=True))
+
+
+@pytest.fixture(scope='module', params=NAMES)
+def case(request, columns, randomise, tmp_path_factory):
+    """A host's backbone with random weights, and the base that they make."""
+    host = columns[request.param]()
+    stock = randomise(host.stock()).requires_grad_(False)
+    stock.eval()  # the hosts return None
+    path = tmp_path_factory.mktemp('base') / 'base.pth'
+    torch.save({'state_dict': {f'backbone.{key}': value for key, value in host.base_of(stock).items()}}, path)
+    return host, stock, str(path)
+
+
+@torch.no_grad()
+def test_without_a_base_it_is_the_hosts(case):
+    host, stock, _ = case
+    ours = host.pruned().eval()
+    ours.load_state_dict(stock.state_dict())
+    for size in ((64, 64), (40, 72)):
+        assert same(ours(image(size)), stock(image(size)))
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_adapters_begin_as_the_identity_learn_and_merge(case, kind, randomise):
+    host, stock, base = case
+    if (host.name, kind) == ('mmpretrain-deit3', 'SSF'):
+        with pytest.raises(ValueError, match="SSF sits at the layer 'ffn_norm', and the blocks of this backbone"):
+            host.pruned(base_checkpoint=base, adapter={'type': 'mmsls.SSF'})
+        return
+    model = host.pruned(base_checkpoint=base, adapter={'type': f'mmsls.{kind}'}).eval()
+    assert any(isinstance(module, Adapter) for module in model.modules())
+    with torch.no_grad():
+        expected = stock(image())
+        assert same(model(image()), expected)
+        randomise(model, seed=1, only_trainable=True)
+        tuned = model(image())
+        assert not same(tuned, expected, 1e-3)
+        if kind != 'Convpass':
+            merge_backbone(model)
+            assert same(model(image()), tuned, 1e-5)
+
+
+def test_a_cut_one_gives_what_the_hosts_blocks_give(case):
+    host, stock, base = case
+    model, seen = host.pruned(base_checkpoint=base, kept_depths=2).eval(), []
+    handle = stock.layers[1].register_forward_hook(lambda _, __, out: seen.append(out))
+    recorded = {}
+    handles = model.record_blocks(recorded.__setitem__)
+    with torch.no_grad():
+        model(image())
+        stock(image())
+    for each in (handle, *handles):
+        each.remove()
+    found = torch.cat([recorded[0, 1].extra_tokens, recorded[0, 1].tokens], 1)
+    assert torch.equal(found, seen[0])
+
+
+def test_what_is_stored_comes_back_after_images_of_another_size(case, randomise):
+    """EVA-02 keeps the turns of the last image's positions in buffers."""
+    host, _, base = case
+    arguments = {'base_checkpoint': base, 'adapter': {'type': 'mmsls.Convpass', 'rank': 4}}
+    model = randomise(host.pruned(**arguments), seed=1, only_trainable=True).eval()
+    with torch.no_grad():
+        model(image((40, 72)))
+        expected = model(image())
+        model(image((40, 72)))
+    holder = torch.nn.Module()
+    holder.backbone = model
+    checkpoint = {'meta': {}, 'state_dict': dict(holder.state_dict())}
+    slim(holder, checkpoint)
+    stored = [key for key in checkpoint['state_dict'] if '.adapters.' not in key]
+    assert stored == ['backbone._extra_state']
+    holder.backbone = host.pruned(**arguments).eval()
+    holder.load_state_dict(checkpoint['state_dict'])
+    with torch.no_grad():
+        assert same(holder.backbone(image()), expected)
+
+
+@pytest.mark.parametrize('kind', ['BitFit', 'NormTuning'])
+def test_everything_that_is_selected_gets_a_gradient(case, kind):
+    host, _, base = case
+    model = host.pruned(base_checkpoint=base, adapter={'type': f'mmsls.{kind}'})
+    sum(out.square().mean() for out in model(image())).backward()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert trained
+    assert all(parameter.grad is not None for parameter in trained)
+
+
+def test_moco_v3_drops_what_freezes_the_host(columns, tmp_path):
+    host = columns['mmpretrain-mocov3']()
+    torch.save(host.stock().state_dict(), tmp_path / 'base.pth')
+    adapter = {'type': 'mmsls.Convpass', 'rank': 4}
+    model = host.pruned(base_checkpoint=str(tmp_path / 'base.pth'), adapter=adapter, frozen_stages=4, norm_eval=True)
+    assert model.train() is model
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert trained
+    assert all('.adapters.' in name for name in trained)
