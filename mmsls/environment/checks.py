@@ -145,12 +145,13 @@ def check_loading(facts: Facts) -> Iterator[Finding]:
 
 def check_cache(facts: Facts) -> Iterator[Finding]:
     """See that pre-trained weights can be kept."""
-    if facts.cache_trouble:
-        yield Finding(
-            True,
-            f'nothing can be written to {facts.cache}, where pre-trained weights are kept ({facts.cache_trouble}); '
-            'set TORCH_HOME to a folder that can be written to',
-        )
+    for variable, (folder, trouble) in facts.caches.items():
+        if trouble:
+            yield Finding(
+                True,
+                f'nothing can be written to {folder}, where pre-trained weights are kept ({trouble}); set {variable} '
+                'to a folder that can be written to',
+            )
 
 
 CHECKS = (

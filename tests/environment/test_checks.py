@@ -77,7 +77,7 @@ WRONG = [
         replace(GOOD, failures={'torchvision': 'RuntimeError: operator torchvision::nms does not exist'}),
         'torchvision cannot be imported',
     ),
-    ('cache', replace(GOOD, cache='/c', cache_trouble='PermissionError: x'), 'nothing can be written to /c'),
+    ('cache', replace(GOOD, caches={'HF_HUB_CACHE': ('/c', 'PermissionError: x')}), 'to /c, where'),
 ]
 
 
@@ -135,5 +135,5 @@ def test_ops_are_not_missed_where_mmcv_itself_is_missing():
 
 
 def test_what_is_wrong_comes_first():
-    found = findings(replace(GOOD, python='3.9.1', gpu='', cache_trouble='OSError: x'))
+    found = findings(replace(GOOD, python='3.9.1', gpu='', caches={'TORCH_HOME': ('/c', 'OSError: x')}))
     assert [finding.wrong for finding in found] == [True, True, False]
