@@ -57,11 +57,8 @@ def installed(wheel, tmp_path_factory) -> Path:
 
 def test_what_is_in_the_wheel(wheel):
     names = set(ZipFile(wheel).namelist())
-    for path in (
-        *(ROOT / 'configs').rglob('*.py'),
-        *(ROOT / 'tools').glob('*.py'),
-        *(ROOT / 'configs').glob('*/metafile.yml'),
-    ):
+    held = ('configs/**/*.py', 'configs/**/metafile.yml', 'tools/*.py')
+    for path in (path for pattern in held for path in ROOT.glob(pattern)):
         assert f'mmsls/.mim/{path.relative_to(ROOT).as_posix()}' in names
     assert {'mmsls.pth', 'mmsls/py.typed', 'mmsls/.mim/model-index.yml', 'mmsls/report/template.html'} <= names
     assert not [name for name in names if name.startswith(('tests', 'benchmarks', 'configs', 'tools'))]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mmsls.environment.facts import STACK, Facts
+from mmsls.environment.facts import OTHERS, STACK, Facts
 from mmsls.environment.hosts import HOSTS, OFFICIAL_ENGINE, to_install
 
 PYTHONS = ((3, 10), (3, 13))
@@ -64,6 +64,13 @@ def check_torch(facts: Facts) -> Iterator[Finding]:
     elif not facts.gpu:
         why = 'finds no CUDA device' if facts.built_for else 'is built for the CPU alone'
         yield Finding(False, f'torch {found} {why}: everything runs on the CPU')
+
+
+def check_requirements(facts: Facts) -> Iterator[Finding]:
+    """See that what mmsls imports beside torch and the toolboxes is there; an install with --no-deps lacks it."""
+    missing = [name for name in OTHERS if name != 'torch' and name not in facts.versions]
+    if missing:
+        yield Finding(True, f'{", ".join(missing)} not installed: pip install {" ".join(missing)}')
 
 
 def check_stacks(facts: Facts) -> Iterator[Finding]:
@@ -138,17 +145,27 @@ def check_loading(facts: Facts) -> Iterator[Finding]:
 
 def check_cache(facts: Facts) -> Iterator[Finding]:
     """See that pre-trained weights can be kept."""
-    if facts.cache_trouble:
-        yield Finding(
-            True,
-            f'nothing can be written to {facts.cache}, where pre-trained weights are kept ({facts.cache_trouble}); '
-            'set TORCH_HOME to a folder that can be written to',
-        )
+    for variable, (folder, trouble) in facts.caches.items():
+        if trouble:
+            yield Finding(
+                True,
+                f'nothing can be written to {folder}, where pre-trained weights are kept ({trouble}); set {variable} '
+                'to a folder that can be written to',
+            )
 
 
 CHECKS = (
-    *(check_python, check_torch, check_stacks, check_core, check_hosts, check_imports, check_ops, check_compiling),
-    *(check_loading, check_cache),
+    check_python,
+    check_torch,
+    check_requirements,
+    check_stacks,
+    check_core,
+    check_hosts,
+    check_imports,
+    check_ops,
+    check_compiling,
+    check_loading,
+    check_cache,
 )
 
 

@@ -37,8 +37,8 @@ class Facts:
         ops: What happened when mmcv's nms was run; empty where it worked or could not be tried.
         built_for: CUDA version that torch was built for; empty where it is for the CPU alone.
         gpu: The CUDA device; empty without one.
-        cache: Folder that pre-trained weights are fetched to.
-        cache_trouble: Why nothing can be written there; empty where it can.
+        caches: Folders that pre-trained weights are fetched to, by the environment variable that names another place,
+            and why nothing can be written there; empty where it can.
     """
 
     python: str
@@ -49,8 +49,7 @@ class Facts:
     ops: str = ''
     built_for: str = ''
     gpu: str = ''
-    cache: str = ''
-    cache_trouble: str = ''
+    caches: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def version(self, module: str) -> str | None:
         """Return the version of what a module comes from, None where that is not installed."""
@@ -73,7 +72,6 @@ def gather(mmsls_version: str) -> Facts:
             if trouble:
                 failures[module] = trouble
         ops = '' if 'mmcv._ext' in failures or not is_there('mmcv') else failure(run_nms)
-    cache = cache_folder()
     return Facts(
         python=platform.python_version(),
         system=f'{platform.system()} {platform.release()}, {platform.machine()}',
@@ -82,8 +80,7 @@ def gather(mmsls_version: str) -> Facts:
         failures=failures,
         ops=ops,
         **({} if 'torch' in failures or not is_there('torch') else cuda()),
-        cache=str(cache),
-        cache_trouble=failure(lambda: write_into(cache)),
+        caches={name: (str(path), failure(partial(write_into, path))) for name, path in cache_folders().items()},
     )
 
 
@@ -125,10 +122,15 @@ def cuda() -> dict[str, str]:
     return {'built_for': torch.version.cuda or '', 'gpu': device}
 
 
-def cache_folder() -> Path:
-    """Return where torch keeps what it fetches, without importing it."""
+def cache_folders() -> dict[str, Path]:
+    """Return where torch and the Hugging Face hub keep what they fetch, without importing them."""
     home = os.environ.get('XDG_CACHE_HOME', '~/.cache')
-    return Path(os.environ.get('TORCH_HOME', f'{home}/torch')).expanduser() / 'hub/checkpoints'
+    torch = Path(os.environ.get('TORCH_HOME', f'{home}/torch')).expanduser()
+    hub = Path(os.environ.get('HF_HOME', f'{home}/huggingface')).expanduser() / 'hub'
+    return {
+        'TORCH_HOME': torch / 'hub/checkpoints',
+        'HF_HUB_CACHE': Path(os.environ.get('HF_HUB_CACHE', hub)).expanduser(),
+    }
 
 
 def write_into(folder: Path) -> None:

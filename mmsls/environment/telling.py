@@ -29,7 +29,8 @@ def rows(facts: Facts) -> Iterator[tuple[str, str]]:
         yield module, ', '.join(f'{facts.versions[name]} ({name})' for name in names if name in facts.versions) or '-'
     yield 'mmcv ops', ops(facts)
     yield 'CUDA', f'{facts.built_for or "-"}, {facts.gpu or "no device"}'
-    yield 'cache', f'{facts.cache}{" (cannot be written to)" if facts.cache_trouble else ""}'
+    for folder, trouble in facts.caches.values():
+        yield 'cache', f'{folder}{" (cannot be written to)" if trouble else ""}'
 
 
 def ops(facts: Facts) -> str:

@@ -17,8 +17,8 @@ ONEDL = {
     'onedl-mmpretrain': '1.3.6',
 }
 OFFICIAL = {'mmengine': '0.10.7', 'mmcv': '2.1.0', 'mmdet': '3.3.0', 'mmsegmentation': '1.2.2', 'mmpretrain': '1.2.0'}
-TORCH = {'torch': '2.13.0', 'torchvision': '0.28.0'}
-GOOD = Facts('3.11.7', versions={**TORCH, **ONEDL}, gpu='a device')
+OTHERS = {'torchvision': '0.28.0', 'timm': '1.0.31', 'numpy': '2.2.6', 'scikit-learn': '1.9.1', 'safetensors': '0.8.0'}
+GOOD = Facts('3.11.7', versions={'torch': '2.13.0', **OTHERS, **ONEDL}, gpu='a device')
 NO_OPS = {'mmcv._ext': "ModuleNotFoundError: No module named 'mmcv._ext'"}
 
 
@@ -31,7 +31,7 @@ def test_the_tested_set_is_good():
 
 
 def test_the_official_set_under_an_older_torch_is_good():
-    assert findings(replace(GOOD, versions={'torch': '2.5.1', **OFFICIAL})) == []
+    assert findings(replace(GOOD, versions={'torch': '2.5.1', **OTHERS, **OFFICIAL})) == []
 
 
 WRONG = [
@@ -39,6 +39,11 @@ WRONG = [
     ('new python', replace(GOOD, python='3.13.0'), 'Python 3.13.0 is not supported'),
     ('no torch', replace(GOOD, versions=without('torch')), 'torch is not installed: pip install torch==='),
     ('old torch', replace(GOOD, versions={**GOOD.versions, 'torch': '2.0.1'}), 'torch 2.0.1 is older than 2.1'),
+    (
+        'no deps',
+        replace(GOOD, versions=without('timm', 'safetensors')),
+        'timm, safetensors not installed: pip install timm safetensors',
+    ),
     (
         'both stacks',
         replace(GOOD, versions={**GOOD.versions, 'mmdet': '3.3.0'}),
@@ -59,7 +64,7 @@ WRONG = [
     ),
     (
         'checkpoints',
-        replace(GOOD, versions={'torch': '2.6.0', **OFFICIAL}),
+        replace(GOOD, versions={'torch': '2.6.0', **OTHERS, **OFFICIAL}),
         'mmengine 0.10.7 cannot load its own checkpoints under torch 2.6.0',
     ),
     (
@@ -72,7 +77,7 @@ WRONG = [
         replace(GOOD, failures={'torchvision': 'RuntimeError: operator torchvision::nms does not exist'}),
         'torchvision cannot be imported',
     ),
-    ('cache', replace(GOOD, cache='/c', cache_trouble='PermissionError: x'), 'nothing can be written to /c'),
+    ('cache', replace(GOOD, caches={'HF_HUB_CACHE': ('/c', 'PermissionError: x')}), 'to /c, where'),
 ]
 
 
@@ -98,7 +103,7 @@ def test_one_host_is_enough():
 
 def test_beside_official_distributions_official_ones_are_recommended():
     versions = {name: version for name, version in OFFICIAL.items() if name not in ('mmengine', 'mmpretrain')}
-    said = [finding.text for finding in findings(replace(GOOD, versions={'torch': '2.5.1', **versions}))]
+    said = [finding.text for finding in findings(replace(GOOD, versions={'torch': '2.5.1', **OTHERS, **versions}))]
     assert said == [
         'mmengine is not installed: pip install mmengine',
         'MMPretrain (mmpretrain) is not installed: pip install mmpretrain',
@@ -130,5 +135,5 @@ def test_ops_are_not_missed_where_mmcv_itself_is_missing():
 
 
 def test_what_is_wrong_comes_first():
-    found = findings(replace(GOOD, python='3.9.1', gpu='', cache_trouble='OSError: x'))
+    found = findings(replace(GOOD, python='3.9.1', gpu='', caches={'TORCH_HOME': ('/c', 'OSError: x')}))
     assert [finding.wrong for finding in found] == [True, True, False]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from mmsls.environment.facts import Facts, cache_folder, failure, gather, write_into
+from mmsls.environment.facts import Facts, cache_folders, failure, gather, write_into
 
 
 @pytest.fixture(scope='module')
@@ -40,9 +41,20 @@ def test_a_failure_is_one_line():
 def test_the_cache_is_where_torch_has_it(monkeypatch, tmp_path):
     import torch
 
-    assert cache_folder() == Path(torch.hub.get_dir()) / 'checkpoints'
+    assert cache_folders()['TORCH_HOME'] == Path(torch.hub.get_dir()) / 'checkpoints'
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    assert cache_folder() == Path(torch.hub.get_dir()) / 'checkpoints'
+    assert cache_folders()['TORCH_HOME'] == Path(torch.hub.get_dir()) / 'checkpoints'
+
+
+@pytest.mark.parametrize('named', [{}, {'HF_HOME': 'home'}, {'HF_HOME': 'home', 'HF_HUB_CACHE': 'cache'}])
+def test_the_cache_is_where_the_hub_has_it(named, monkeypatch, tmp_path):
+    for name in ('HF_HOME', 'HF_HUB_CACHE'):
+        monkeypatch.delenv(name, raising=False)
+    for name, folder in named.items():
+        monkeypatch.setenv(name, str(tmp_path / folder))
+    code = 'from huggingface_hub.constants import HF_HUB_CACHE; print(HF_HUB_CACHE)'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert str(cache_folders()['HF_HUB_CACHE']) == done.stdout.strip()
 
 
 def test_a_folder_that_is_to_be_made_is_tried_where_it_would_be(tmp_path):

@@ -13,7 +13,7 @@ FACTS = Facts(
     system='Linux, x86_64',
     mmsls='0.1.0 (here)',
     versions={'torch': '2.13.0', 'onedl-mmcv': '2.3.6', 'mmcv': '2.1.0'},
-    cache='/c',
+    caches={'TORCH_HOME': ('/c', '')},
 )
 
 
@@ -33,7 +33,9 @@ def test_what_is_wrong_is_counted():
 
 
 def test_what_lacks():
-    facts = replace(FACTS, failures={'mmcv._ext': 'x'}, cache_trouble='OSError: y', gpu='H100', built_for='13.0')
+    facts = replace(
+        FACTS, failures={'mmcv._ext': 'x'}, caches={'TORCH_HOME': ('/c', 'OSError: y')}, gpu='H100', built_for='13.0'
+    )
     lines = told(facts, []).splitlines()
     assert 'mmcv ops      not compiled' in lines
     assert 'cache         /c (cannot be written to)' in lines

@@ -1,5 +1,5 @@
 # Cascade Mask R-CNN, DINOv2-B, COCO: tune adapters on the frozen base. Fill in: data/coco. Then:
-# python tools/train.py configs/det/cascade-mask-rcnn_dinov2-b_coco/tune.py
+# mmsls train mmsls::det/cascade-mask-rcnn_dinov2-b_coco/tune.py
 _base_ = [
     *['mmdet::_base_/' + part for part in ('models/cascade-mask-rcnn_r50_fpn.py', 'datasets/coco_instance.py')],
     *['../../_base_/' + part for part in ('det_vit_1x.py', 'necks/pyramid_b.py')],

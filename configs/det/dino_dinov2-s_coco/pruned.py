@@ -1,6 +1,6 @@
 # DINO, DINOv2-S, COCO: retrain what the index keeps, from the tuned values, as long as it was tuned.
-# Fill in: pruning_index (of tune.py or tools/score.py) and load_from (the tuned checkpoint). Then:
-# python tools/train.py configs/det/dino_dinov2-s_coco/pruned.py
+# Fill in: pruning_index (of tune.py or mmsls score) and load_from (the tuned checkpoint). Then:
+# mmsls train mmsls::det/dino_dinov2-s_coco/pruned.py
 _base_ = './tune.py'
 model = dict(backbone=dict(pruning_index='work_dirs/dino_dinov2-s_coco/tune/pruning_index.json'))
 load_from = 'work_dirs/dino_dinov2-s_coco/tune/epoch_12.pth'

@@ -1,5 +1,5 @@
 # DINO, DINOv2-S, COCO: tune adapters on the frozen base. Fill in: data/coco. Then:
-# python tools/train.py configs/det/dino_dinov2-s_coco/tune.py
+# mmsls train mmsls::det/dino_dinov2-s_coco/tune.py
 _base_ = ['../../_base_/' + part for part in ('dino_1x.py', 'necks/pyramid_s.py', 'backbones/dinov2_s.py')] + [
     '../../_base_/adapters/convpass.py'
 ]

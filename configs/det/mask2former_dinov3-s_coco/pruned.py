@@ -1,6 +1,6 @@
 # Mask2Former, DINOv3-S, COCO instances: retrain what the index keeps, from the tuned values, as long as it was tuned.
-# Fill in: pruning_index (of tune.py or tools/score.py) and load_from (the tuned checkpoint). Then:
-# python tools/train.py configs/det/mask2former_dinov3-s_coco/pruned.py
+# Fill in: pruning_index (of tune.py or mmsls score) and load_from (the tuned checkpoint). Then:
+# mmsls train mmsls::det/mask2former_dinov3-s_coco/pruned.py
 _base_ = './tune.py'
 model = dict(backbone=dict(pruning_index='work_dirs/mask2former_dinov3-s_coco/tune/pruning_index.json'))
 load_from = 'work_dirs/mask2former_dinov3-s_coco/tune/iter_368750.pth'

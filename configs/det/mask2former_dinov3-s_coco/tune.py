@@ -1,5 +1,5 @@
 # Mask2Former, DINOv3-S, COCO instances: tune adapters on the frozen base. Fill in: data/coco. Then:
-# python tools/train.py configs/det/mask2former_dinov3-s_coco/tune.py
+# mmsls train mmsls::det/mask2former_dinov3-s_coco/tune.py
 _base_ = [
     *['../../_base_/' + part for part in ('mask2former_50e.py', 'necks/pyramid_s.py')],
     *['../../_base_/' + part for part in ('backbones/dinov3_s.py', 'adapters/convpass.py')],

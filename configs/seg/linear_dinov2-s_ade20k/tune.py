@@ -1,5 +1,5 @@
 # Linear head, DINOv2-S, ADE20K: tune adapters on the frozen base. Fill in: data/ade/ADEChallengeData2016. Then:
-# python tools/train.py configs/seg/linear_dinov2-s_ade20k/tune.py
+# mmsls train mmsls::seg/linear_dinov2-s_ade20k/tune.py
 _base_ = [
     *['../../_base_/' + part for part in ('models/linear_vit.py', 'datasets/ade20k.py', 'seg_80k.py')],
     *['../../_base_/' + part for part in ('backbones/dinov2_s.py', 'adapters/convpass.py')],

@@ -1,6 +1,6 @@
 # Mask2Former, DINOv2-B, ADE20K: retrain what the index keeps, from the tuned values, as long as it was tuned.
-# Fill in: pruning_index (of tune.py or tools/score.py) and load_from (the tuned checkpoint). Then:
-# python tools/train.py configs/seg/mask2former_dinov2-b_ade20k/pruned.py
+# Fill in: pruning_index (of tune.py or mmsls score) and load_from (the tuned checkpoint). Then:
+# mmsls train mmsls::seg/mask2former_dinov2-b_ade20k/pruned.py
 _base_ = './tune.py'
 model = dict(backbone=dict(pruning_index='work_dirs/mask2former_dinov2-b_ade20k/tune/pruning_index.json'))
 load_from = 'work_dirs/mask2former_dinov2-b_ade20k/tune/iter_80000.pth'

@@ -1,5 +1,5 @@
 # Mask2Former, DINOv2-B, ADE20K: tune adapters on the frozen base. Fill in: data/ade/ADEChallengeData2016. Then:
-# python tools/train.py configs/seg/mask2former_dinov2-b_ade20k/tune.py
+# mmsls train mmsls::seg/mask2former_dinov2-b_ade20k/tune.py
 _base_ = [
     *['../../_base_/' + part for part in ('models/mask2former_vit.py', 'datasets/ade20k.py', 'seg_80k.py')],
     *['../../_base_/' + part for part in ('backbones/dinov2_b.py', 'adapters/convpass.py')],
