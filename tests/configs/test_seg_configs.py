@@ -165,7 +165,7 @@ def test_a_tuned_model_builds_and_only_adapters_norms_and_heads_learn(tmp_path: 
 def test_a_model_runs_without_its_base(name: str, smaller: dict) -> None:
     """Loading a base is the same code as for Swin-T; only arguments could be wrong, and a few blocks say as much."""
     cfg = load(f'{name}/tune')
-    if cfg.model.auxiliary_head and cfg.model.decode_head.channels > 64:
+    if cfg.model.get('auxiliary_head') and cfg.model.decode_head.channels > 64:
         cfg.model.decode_head.channels = cfg.model.auxiliary_head.channels = 16
     model = build(cfg, base_checkpoint=None, adapter=None, **smaller).eval()
     with torch.no_grad():
