@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from copy import deepcopy
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,26 +21,27 @@ from mmsls.backbones.timm.backbone import PrunedTimmBackbone
 from mmsls.backbones.timm.host import created
 from mmsls.backbones.trunk import SharedTrunk
 from mmsls.cost.complexity import timed
-from mmsls.deploy.shared_base import SharedBase, light_copy
+from mmsls.deploy.shared_base import light_copy
 
 NAME = 'vit_small_patch14_reg4_dinov2'
 COUNTS = (1, 5, 20)
 DEPTH = 12
 
 
-def make_tasks(base: str, count: int, lowest: int) -> dict[str, PrunedTimmBackbone]:
-    """Return tasks with adapters from a block up, each with values of its own."""
-    shared, tasks = SharedBase(), {}
+def make_tasks(base: str, lowest: int) -> dict[str, PrunedTimmBackbone]:
+    """Return tasks with adapters from a block up, each with values of its own, their frozen tensors one in memory."""
     adapter = {'type': 'mmsls.Convpass', 'rank': 8, 'blocks': list(range(lowest, DEPTH))}
-    for number in range(count):
-        arguments = {'img_size': 224, 'out_indices': (2, 5, 8, 11), 'base_checkpoint': base, 'adapter': adapter}
-        backbone = PrunedTimmBackbone(NAME, **arguments).eval()
-        with torch.no_grad():
+    arguments = {'img_size': 224, 'out_indices': (2, 5, 8, 11), 'base_checkpoint': base, 'adapter': adapter}
+    first = PrunedTimmBackbone(NAME, **arguments).eval()
+    frozen = [tensor for tensor in [*first.parameters(), *first.buffers()] if not tensor.requires_grad]
+    tasks = {
+        f'task{number}': deepcopy(first, {id(tensor): tensor for tensor in frozen}) for number in range(max(COUNTS))
+    }
+    with torch.no_grad():
+        for backbone in tasks.values():
             for parameter in backbone.parameters():
                 if parameter.requires_grad:
                     parameter.normal_(std=0.02)
-        shared.adopt(backbone)
-        tasks[f'task{number}'] = backbone
     return tasks
 
 
@@ -50,9 +52,9 @@ def run(models: dict[str, Any], image: Tensor) -> tuple[float, list[Tensor]]:
 
 
 @torch.no_grad()
-def measure(base: str, count: int, lowest: int, repeats: int) -> tuple[str, ...]:
+def measure(alone: dict[str, PrunedTimmBackbone], lowest: int, repeats: int) -> tuple[str, ...]:
     """Return a row: seconds both ways, their ratio, what the blocks alone would give, and the largest difference."""
-    alone = make_tasks(base, count, lowest)
+    count = len(alone)
     together = {name: light_copy(backbone) for name, backbone in alone.items()}
     trunk = SharedTrunk(together)
     images = [torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(n)) for n in range(repeats + 1)]
@@ -78,12 +80,15 @@ def measure(base: str, count: int, lowest: int, repeats: int) -> tuple[str, ...]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--repeats', type=int, default=7)
+    parser.add_argument('--repeats', type=int, default=5)
     repeats = parser.parse_args().repeats
     with tempfile.TemporaryDirectory() as folder:
         base = str(Path(folder) / 'base.pth')
         torch.save(created(NAME, 224, {}).state_dict(), base)
-        rows = [measure(base, count, lowest, repeats) for lowest in (6, 8, 10) for count in COUNTS]
+        rows = []
+        for lowest in (8, 10):
+            tasks = list(make_tasks(base, lowest).items())
+            rows += [measure(dict(tasks[:count]), lowest, repeats) for count in COUNTS]
     header = ('tasks', 'blocks shared', 'passes ms', 'together ms', 'together / passes', 'by blocks', 'max difference')
     show('One trunk and the tops of its tasks: DINOv2-S, 1x224x224', header, rows)
 
