@@ -170,6 +170,8 @@ def attending(model: nn.Module) -> list[nn.Module]:
 
 def is_attending(block: nn.Module) -> bool:
     """Whether a block has attention somewhere inside, and is no such module itself."""
+    if not isinstance(block, nn.Module):
+        return False  # some hosts keep a None in the place of a layer
     inner = [type(module).__name__.lower() for module in block.modules() if module is not block]
     return any('attention' in name or 'msa' in name or name.endswith('attn') for name in inner)
 

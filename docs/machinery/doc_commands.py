@@ -1,6 +1,7 @@
 """The command-line tools as the pages show them, and their parsers.
 
-Pages say `python tools/NAME.py`; `FORM` and `NAMES` are the one place that decides what a reader of the site sees.
+Pages say `python tools/NAME.py`, which works wherever a reader of the repository is; the site says `mmsls COMMAND`, the
+same from a wheel.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from pathlib import Path
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
-FORM = 'python tools/{name}.py'
-NAMES: dict[str, str] = {}
+FORM = 'mmsls {name}'
+NAMES = {'run_sls': 'run', 'run_vtab': 'vtab', 'export_base': 'export-base'}
 """Tools that go by another name in `FORM`."""
 _CALL = re.compile(r'\bpython tools/(?P<name>\w+)\.py\b')
 
@@ -24,7 +25,7 @@ def as_shown(text: str) -> str:
 
     Example:
         >>> as_shown('`python tools/train.py CONFIG`')
-        '`python tools/train.py CONFIG`'
+        '`mmsls train CONFIG`'
     """
     return _CALL.sub(lambda call: FORM.format(name=NAMES.get(call['name'], call['name'])), text)
 
