@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from functools import cache
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from doc_commands import as_shown, parser_of
 from page_blocks import FENCE, ROOT, blocks, pages
 

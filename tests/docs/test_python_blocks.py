@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import sys
 from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
@@ -12,8 +11,6 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import HOOKS, DefaultScope
-
-sys.path.insert(0, str(Path(__file__).parent))
 from page_blocks import Block, blocks, title
 
 from mmsls.backbones import PrunedBackbone

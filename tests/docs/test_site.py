@@ -12,7 +12,6 @@ import pytest
 import yaml
 
 pytest.importorskip('mkdocs', reason='the site needs the packages of the extra docs')
-sys.path.insert(0, str(Path(__file__).parent))
 from page_blocks import ROOT
 
 ELSEWHERE = re.compile(r'<(?:script|link|img|iframe|source|video)\b[^>]*?(?:src|href)="?((?:https?:)?//[^" >]*)')

@@ -8,15 +8,12 @@ import re
 import subprocess
 import sys
 from importlib import import_module
-from pathlib import Path
 
-import pytest
-from mmengine.registry import DefaultScope
-
-sys.path.insert(0, str(Path(__file__).parent))
 import doc_commands
 import doc_tutorials
+import pytest
 from doc_tutorials import Notebook, cells, page
+from mmengine.registry import DefaultScope
 from page_blocks import ROOT
 
 NAMES = ('detector', 'segmentor')
