@@ -45,6 +45,7 @@ def test_a_page_shows_its_script(name):
     assert re.sub(r'\n{2,}', '\n\n', bare) == re.sub(r'\n{2,}', '\n\n', page((FOLDER / f'{name}.py').read_text()))
 
 
+@pytest.mark.timeout(1500)  # 45 s of CPU time; a machine that does ten other things took 500 s
 @pytest.mark.parametrize('name', NAMES)
 def test_a_tutorial_runs_in_short(here, name):
     done = subprocess.run(
