@@ -99,7 +99,7 @@ def shrunk(cls: type[nn.Module], cfg: Mapping[str, Any]) -> dict[str, Any]:
         arguments |= shorter({depth: arguments.get(depth, defaults[depth])})
     if 'ViT' in cls.__name__ or 'VisionTransformer' in cls.__name__ or 'DeiT' in cls.__name__:
         outs = arguments.get('out_indices', -1)
-        arguments['out_indices'] = [-1] if isinstance(outs, int) or len(outs) == 1 else [0, 1]
+        arguments['out_indices'] = [1] if isinstance(outs, int) or len(outs) == 1 else [0, 1]
     return arguments
 
 
@@ -131,7 +131,8 @@ def compared(host: str, cfg: Mapping[str, Any]) -> str:
         theirs.eval()
         ours.eval()
         size = arguments.get('img_size', 224)
-        image = torch.randn(1, 3, *([size] * 2 if isinstance(size, int) else size))
+        channels = arguments.get('in_channels', 3)
+        image = torch.randn(1, channels, *([size] * 2 if isinstance(size, int) else size))
         pairs = list(zip(flat(ours(image)), flat(theirs(image)), strict=True))
     except Exception as error:  # said in the table, which goes on
         return f'fails ({type(error).__name__}: {str(error).splitlines()[0][:80]})'
