@@ -35,6 +35,7 @@ ELSEWHERE = {
     'MAE': 'pre-training',
     'MAEViT': 'pre-training: it masks patches; what it trains loads into `PrunedVisionTransformer`',
     'MaskFeatViT': 'pre-training: it masks patches; what it trains loads into `PrunedVisionTransformer`',
+    'XCiT': 'cross-covariance attention has no mixin',
     'SwinTransformerV2': 'post-norm branches and cosine attention have no Swin mixin yet',
 }
 """What the form of the blocks does not say."""
