@@ -2,9 +2,8 @@
 
     python benchmarks/pictures.py work_dirs/right_depth
 
-`depth.png`: the curve of every task, seed 0, as its report draws it. `camvid_bridged.png`, `bccd_bridged.png`: those of
-two tasks alone. `report.png`, `report_phone.png`: the top of the road scenes' report in a headless Chromium, if one is
-on the PATH.
+`depth.png`: the curve of every task, seed 0, as its report draws it. `report.png`, `report_phone.png`: the top of the
+road scenes' report in a headless Chromium, if one is on the PATH.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from depth_study import TASKS
 from matplotlib.figure import Figure
 
 from mmsls.pruning_index import PruningIndex
-from mmsls.report.page import PICTURE
+from mmsls.report.page import write_report
 from mmsls.report.score_curve import Paint, plot_curve, unit_of
 
 FIGURES = Path(__file__).resolve().parents[1] / 'docs' / 'results' / 'figures'
@@ -48,13 +47,14 @@ def draw_tasks(indexes: dict[str, PruningIndex], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def photograph(page: Path, browser: str, folder: Path) -> list[Path]:
-    """Take screenshots of the top of a page."""
+def photograph(run: Path, browser: str, folder: Path) -> list[Path]:
+    """Write the report of a run anew, and take screenshots of its top."""
     with tempfile.TemporaryDirectory() as profile:
+        page = write_report(run, Path(profile) / 'report.html')
         for name, size in VIEWS.items():
             options = ['--headless', '--no-sandbox', '--hide-scrollbars', '--blink-settings=preferredColorScheme=1']
             place = [f'--user-data-dir={profile}', f'--window-size={size}', f'--screenshot={folder / name}']
-            subprocess.run([browser, *options, *place, page.resolve().as_uri()], check=True, capture_output=True)
+            subprocess.run([browser, *options, *place, page.as_uri()], check=True, capture_output=True)
     return [folder / name for name in VIEWS]
 
 
@@ -72,12 +72,9 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     draw_tasks(indexes, args.out / 'depth.png')
     made = [args.out / 'depth.png']
-    for task in ('camvid', 'bccd'):
-        if task in indexes:
-            made.append(Path(shutil.copy(folders[task] / PICTURE, args.out / f'{task}_bridged.png')))
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser and 'camvid' in indexes:
-        made += photograph(folders['camvid'] / 'report.html', browser, args.out)
+        made += photograph(folders['camvid'], browser, args.out)
     print('\n'.join(f'wrote {path}' for path in made))
     if not browser:
         print('no Chromium on the PATH: no screenshots')
