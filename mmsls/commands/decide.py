@@ -30,6 +30,14 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument('--max-params', type=amount_argument, help='most parameters of the model, such as 4M')
     options.add_argument('--target-latency', type=float, help="share of the full model's time, such as 0.7")
     options.add_argument(
+        '--sure',
+        type=float,
+        nargs='?',
+        const=1.0,
+        metavar='ERRORS',
+        help='smallest depth that loses at most --max-drop points with so many standard errors added (default 1)',
+    )
+    options.add_argument(
         '--verify',
         nargs=2,
         type=path_argument,

@@ -13,6 +13,7 @@ WAYS = {
     'hand': 'by hand',
     'max_params': 'for at most {asked:,.0f} parameters',
     'target_latency': 'for at most {asked:g} of the time',
+    'sure': 'for at most {asked:g} points lost, errors included',
     'verify': 'for at most {asked:g} points lost, tried out',
 }
 """How something may be chosen, and the words for it."""
@@ -23,10 +24,10 @@ class Choice:
     """How what is kept was chosen.
 
     Attributes:
-        by: `'hand'`: named block by block, whatever the rule says. `'max_params'`, `'target_latency'`, `'verify'`: by
-            the strictest setting of the rule that reaches a target.
-        asked: The target: parameters of the model, share of the full model's time, points that may be lost. None by
-            hand.
+        by: `'hand'`: named block by block, whatever the rule says. `'max_params'`, `'target_latency'`, `'sure'`,
+            `'verify'`: by the strictest setting of the rule that reaches a target.
+        asked: The target: parameters of the model, share of the full model's time, points that may be lost (`'sure'`:
+            standard errors included). None by hand.
         reached: The same of what is kept. None by hand.
         rests_on: What the answer rests on, in words.
 
@@ -40,7 +41,7 @@ class Choice:
         >>> Choice('luck', 1, 1, '')
         Traceback (most recent call last):
         ...
-        ValueError: chosen.by is 'luck'; it must be one of hand, max_params, target_latency, verify
+        ValueError: chosen.by is 'luck'; it must be one of hand, max_params, target_latency, sure, verify
     """
 
     by: str

@@ -10,6 +10,9 @@ from mmsls.pruning_index.index import OF_ONE_RULE, PruningIndex
 from mmsls.pruning_index.reading import set_aside
 from mmsls.scoring.candidates import Candidate, candidate, candidates
 from mmsls.scoring.curve import is_real
+from mmsls.scoring.doubts import counted, errors_of
+from mmsls.scoring.rule import grouped
+from mmsls.scoring.walk import ROUNDING
 
 
 def by_hand(index: PruningIndex, kept_depths: Sequence[int], chosen: Choice | None = None) -> PruningIndex:
@@ -69,6 +72,53 @@ def to_cost(
     return index.ruled(best.rule, Choice(by, most, costs[best.kept_depths], rests_on))
 
 
+def surely(index: PruningIndex, most: float, errors: float = 1.0) -> PruningIndex:
+    """Keep the smallest depth of which what it loses, with standard errors added, is at most so many points.
+
+    Where no depth is that sure, it is the one that keeps most.
+
+    Args:
+        index: The index; its `provenance.drop_errors` says how well each drop is known.
+        most: Points that may be lost against the best block, of the model or of every stage, as the scope is.
+        errors: How many standard errors are added.
+
+    Raises:
+        ValueError: If the index knows no such errors, or a number makes no sense.
+
+    Example:
+        >>> from mmsls.scoring import Curve
+        >>> vit = dict(type='PrunedVisionTransformer', embed_dims=192, depths=(3,))
+        >>> about = {'drop_errors': [[0.5, 0.3, 0.0]]}
+        >>> curve = Curve({(0, 0): 79.2, (0, 1): 79.5, (0, 2): 80.0}, 'points')
+        >>> index = PruningIndex.create(scores=curve, backbone=vit, provenance=about, max_drop=1)
+        >>> index.kept_depths, surely(index, 1.0).kept_depths, surely(index, 1.0).told
+        ((1,), (2,), 'max_drop 0.5 points, scope model, for at most 1 points lost, errors included')
+    """
+    check_target('sure', errors)
+    known = errors_of(index.provenance.get('drop_errors'), index.curve)
+    if not known:
+        raise ValueError(
+            'sure asks for standard errors, and the index has none (provenance.drop_errors); score by a criterion in '
+            "points that judges sample by sample ('bridged', 'probe', 'ncm', 'knn'), or decide by max_drop alone"
+        )
+    asked = index.ruled(index.rule.but(max_drop=most))
+
+    def lost(kept_depths: Sequence[int]) -> float:
+        return max(
+            max(index.scores[block] for block in group) - index.scores[top] + errors * known[top]
+            for group in grouped(list(index.scores), asked.scope)
+            if (top := next((b for b in reversed(group) if b[1] < kept_depths[b[0]]), None))
+        )
+
+    ruled = ruled_candidates(asked)
+    best = next((one for one in reversed(ruled) if lost(one.kept_depths) <= most + ROUNDING), ruled[0])
+    assert best.rule is not None
+    count, what = counted(index.provenance)
+    source = f', from {count} {what}' if count else ''
+    rests_on = f'{errors:g} standard error{"s" if errors != 1 else ""} added to what is lost{source}'
+    return asked.ruled(best.rule, Choice('sure', most, lost(best.kept_depths), rests_on))
+
+
 def ruled_candidates(index: PruningIndex) -> list[Candidate]:
     """Return what the index's kind of rule can keep, deepest first."""
     return [one for one in candidates(index.curve, index.rule) if one.rule is not None]
@@ -82,6 +132,8 @@ def check_target(by: str, most: float) -> None:
     """
     if by == 'max_params' and not (is_real(most) and most >= 1):
         raise ValueError(f'max_params is {most!r}; it must be a number of parameters, such as 4000000 or 4M')
+    if by == 'sure' and not (is_real(most) and most > 0):
+        raise ValueError(f'sure is {most!r}; it must be a number of standard errors above 0, such as 1')
     if by == 'target_latency' and not (is_real(most) and 0 < most <= 1):
         raise ValueError(
             f"target_latency is {most!r}; it must be a share of the full model's time, 0 < target_latency <= 1, such "

@@ -123,5 +123,6 @@ def reached(index: PruningIndex) -> str:
     return {
         'max_params': f'{number:,.0f} parameters',
         'target_latency': f'{number:.2f} of the time',
+        'sure': f'{number:.2f} points lost, errors included',
         'verify': f'{number:.2f} points lost',
     }[index.chosen.by]

@@ -10,13 +10,13 @@ from mmengine.config import Config
 
 from mmsls.cost.by_depth import DepthCosts
 from mmsls.pruning_index import PruningIndex
-from mmsls.pruning_index.choosing import by_hand, check_target, ruled_candidates, to_cost
+from mmsls.pruning_index.choosing import by_hand, check_target, ruled_candidates, surely, to_cost
 from mmsls.runs.costing import costs_at, known_costs
 from mmsls.runs.verifying import verify
 from mmsls.scoring.candidates import candidates
 from mmsls.scoring.rule import READINGS, Rule
 
-TARGETS = ('depths', 'max_params', 'target_latency', 'verify')
+TARGETS = ('depths', 'max_params', 'target_latency', 'sure', 'verify')
 """What a decision may be made by, besides the rule's options."""
 MAX_DROP = 1.0
 """Points that may be lost where nobody says how many."""
@@ -30,7 +30,7 @@ class Decider:
         path: Its file, beside which costs lie.
         rule: Options of the rule that differ; None leaves one as it is.
         targets: At most one of `TARGETS`: blocks per stage; parameters of the model; a share of the full model's time;
-            the checkpoint to try depths out with. None asks for nothing.
+            standard errors added to what is lost; the checkpoint to try depths out with. None asks for nothing.
         cfg: Config of the model, to measure it or to try it out.
         checkpoint: Weights of the model at full depth, to measure it with.
         on_batch: Called with (batches done, batches in all) where the model is tried out.
@@ -70,6 +70,9 @@ class Decider:
             index = by_hand(self.before, target)
         elif by == 'verify':
             index = self._verified(target)
+        elif by == 'sure':
+            rule, most = self._most()
+            index = surely(self._ruled(rule), most, target)
         else:
             index = self._ruled(self.rule)
             index = self._within(index, by, target) if by else index
@@ -96,10 +99,14 @@ class Decider:
     def _verified(self, checkpoint: str) -> PruningIndex:
         if self.cfg is None:
             raise ValueError('verify needs the config of the model; give CONFIG CHECKPOINT')
+        rule, most = self._most()
+        return verify(self._ruled(rule), self.cfg, checkpoint, most, self.on_batch)
+
+    def _most(self) -> tuple[dict[str, Any], float]:
+        """Return the options of the rule but for `max_drop`, and the points that may be lost."""
         rule = dict(self.rule)
         asked = (rule.pop('max_drop', None), self.before.provenance.get('asked_max_drop'), self.before.max_drop)
-        most = next((drop for drop in asked if drop is not None), MAX_DROP)
-        return verify(self._ruled(rule), self.cfg, checkpoint, most, self.on_batch)
+        return rule, next((drop for drop in asked if drop is not None), MAX_DROP)
 
     def _know(self, index: PruningIndex) -> None:
         """Learn what the candidates cost, if nobody had to know so far."""
@@ -129,9 +136,10 @@ def check_one(rule: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
         ...
         ValueError: max_params is 4000000.0 and alpha is 0.5; each decides on its own: give one of them
     """
-    # Points that may be lost are what `verify` looks for; what is named by hand is read by no rule.
+    # Points that may be lost are what `sure` and `verify` look for; what is named by hand is read by no rule.
     readings = [name for name in rule if name in READINGS and name != 'reference']
-    unread = {'verify': [name for name in readings if name != 'max_drop'], 'depths': list(rule)}
+    in_points = [name for name in readings if name != 'max_drop']
+    unread = {'sure': in_points, 'verify': in_points, 'depths': list(rule)}
     for name, value in targets.items():
         others = [other for other in targets if other != name] + unread.get(name, readings)
         if others:

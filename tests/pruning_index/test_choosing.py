@@ -7,7 +7,7 @@ import json
 import pytest
 
 from mmsls.pruning_index import PruningIndex
-from mmsls.pruning_index.choosing import by_hand, to_cost
+from mmsls.pruning_index.choosing import by_hand, surely, to_cost
 from mmsls.report.score_curve import draw_score_curve
 from mmsls.scoring.curve import Curve
 
@@ -100,3 +100,45 @@ def test_a_chosen_that_the_version_does_not_know_is_an_unknown_field(index, path
     rewrite(path, chosen=None)
     with pytest.raises(ValueError, match='chosen is None'):
         PruningIndex.load(path)
+
+
+ROAD = [44.2, 44.5, 45.1, 45.2, 45.5]
+"""Of a model where two depths lie about a point below the best."""
+
+
+@pytest.fixture
+def unsure():
+    curve = Curve.from_lists([ROAD], 'points')
+    about = {'drop_errors': [[0.4, 0.2, 0.1, 0.1, 0.0]], 'stability': {'stable': False}, 'images': 51}
+    vit = {**VIT, 'depths': (5,)}
+    return PruningIndex.create(scores=curve, backbone=vit, max_drop=1, provenance=about)
+
+
+@pytest.mark.parametrize(('most', 'errors', 'kept'), [(1, 1, 3), (1.1, 0.1, 2), (1, 6, 3), (1, 7, 4), (0.1, 1, 5)])
+def test_errors_are_added_to_what_is_lost(unsure, path, most, errors, kept):
+    found = surely(unsure, most, errors)
+    assert (unsure.kept_depths, found.kept_depths) == ((2,), (kept,))
+    assert found.chosen.met
+    assert found.chosen.reached == pytest.approx(ROAD[-1] - ROAD[kept - 1] + errors * [0.4, 0.2, 0.1, 0.1, 0][kept - 1])
+    found.save(path)
+    assert PruningIndex.load(path) == found
+    assert found.decide() is found
+    assert found.decide(max_drop=1).chosen is None
+
+
+def test_every_stage_must_be_sure():
+    curve = Curve.from_lists([[49.5, 50.0], [49.5, 50.0]], 'points')
+    about = {'drop_errors': [[0.4, 0.0], [0.6, 0.0]]}
+    two = PruningIndex.create(
+        scores=curve, backbone={**VIT, 'depths': (2, 2)}, max_drop=1, scope='stage', min_depth=1, provenance=about
+    )
+    assert two.kept_depths == (1, 1)
+    assert surely(two, 1.1).kept_depths == (1, 1)
+    assert surely(two, 1.0).kept_depths == (2, 2)
+
+
+def test_without_errors_nothing_is_sure(index):
+    with pytest.raises(ValueError, match='sure asks for standard errors, and the index has none'):
+        surely(index, 1.0)
+    with pytest.raises(ValueError, match='sure is 0; it must be a number of standard errors above 0'):
+        surely(index, 1.0, 0)

@@ -133,6 +133,18 @@ def test_by_parameters(decide, costs, most, kept, reached):
     assert index.decide(max_drop=index.max_drop).kept_depths == kept
 
 
+def test_by_what_is_lost_with_errors(decide, path, refused):
+    assert 'sure asks for standard errors' in refused('--sure')
+    index = PruningIndex.load(path)
+    index.knowing(drop_errors=[[1.5, 0.0], [0.2, 0.0], [0.4, 0.6, 0.0], [0.1, 0.0]]).save(path)
+    said, found = decide('--sure')
+    assert (found.kept_depths, found.chosen.by, found.chosen.reached) == ((2, 2, 3, 2), 'sure', 0.0)
+    assert 'reached: 0.00 points lost, errors included' in said
+    assert 'it rests on 1 standard error added to what is lost, from 7 images' in said
+    assert decide('--sure', '0.5', '--max-drop', '2.1')[1].kept_depths == (2, 2, 2, 1)
+    assert 'each decides on its own' in refused('--sure', '--alpha', 0.5)
+
+
 def test_by_time(decide, costs):
     said, index = decide('--target-latency', 0.75)
     assert (index.kept_depths, index.chosen.asked, index.chosen.met) == ((2, 1, 2, 1), 0.75, True)
