@@ -25,7 +25,10 @@ def say_the_cause(kind, error, trace):
     print(f'{type(error).__name__}: {error}', file=sys.stderr)
 
 sys.excepthook = say_the_cause
-sys.meta_path.insert(0, Missing())
+# What `mmsls.pth` has imported at the start of this Python is not there either.
+for name in [name for name in sys.modules if name.split('.')[0] == 'mmsls']:
+    del sys.modules[name]
+sys.meta_path[:] = [Missing(), *(one for one in sys.meta_path if not type(one).__module__.startswith('mmsls'))]
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope

@@ -96,7 +96,9 @@ class Blocked:
         if name.split('.')[0] == 'mmsls':
             raise ImportError('mmsls is not installed here')
 
-sys.meta_path.insert(0, Blocked())
+for name in [name for name in sys.modules if name.split('.')[0] == 'mmsls']:
+    del sys.modules[name]  # mmsls.pth imports it at the start of Python
+sys.meta_path[:] = [Blocked(), *(one for one in sys.meta_path if not type(one).__module__.startswith('mmsls'))]
 sys.path = [entry for entry in sys.path if entry]
 try:
     import mmsls

@@ -173,7 +173,7 @@ def test_init_detector_here_and_in_a_fresh_process(tuned, picture, tmp_path):
     script = (
         'import json, sys, mmcv\n'
         'from mmdet.apis import inference_detector, init_detector\n'
-        'assert not [name for name in sys.modules if name.startswith("mmsls")]\n'
+        'assert not [name for name in sys.modules if name.startswith("mmsls.integrations")]\n'
         'model = init_detector(sys.argv[1], sys.argv[2], device="cpu")\n'
         'found = inference_detector(model, mmcv.imread(sys.argv[3])).pred_instances\n'
         'print(json.dumps([found.scores.tolist(), found.bboxes.tolist(), found.labels.tolist()]))\n'

@@ -6,14 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.manifold import TSNE
+from sklearn.metrics import silhouette_score
+from threadpoolctl import threadpool_limits
 
 from mmsls.scoring import choose_depths, layer_scores
 from mmsls.scoring.rule import Rule
 
 ALPHAS = [alpha / 10 for alpha in range(1, 11)]
 KEPT = {'imagenet_groups': [7] * 8 + [8] * 2, 'sign_digits_400': [12] * 10}
-# Of t-SNE on another processor or with another library version; the golden folder's README names it.
-TOLERANCE = 0.05
+# Of t-SNE on another processor or with another library version; the golden folder's README names 0.05, and an AMD EPYC
+# moves two of the scores by 0.06 and 0.07. There the published procedure itself gives what we give: the test below.
+TOLERANCE = 0.1
 
 
 @pytest.fixture(scope='module', params=sorted(KEPT))
@@ -27,6 +31,15 @@ def golden(request, shared: Path):
 def scored(golden):
     _, blocks, labels, _ = golden
     return layer_scores(blocks, labels)
+
+
+@pytest.mark.parametrize('block', [6, 8])
+def test_the_published_procedure_gives_the_same_here(golden, scored, block):
+    _, blocks, labels, _ = golden
+    with threadpool_limits(1):
+        plane = TSNE(n_components=2, init='pca', random_state=0).fit_transform(blocks[0, block])
+        plane = (plane - plane.min(axis=0)) / (plane.max(axis=0) - plane.min(axis=0))
+        assert scored[0, block] == float(silhouette_score(plane, labels))
 
 
 def test_scores_agree(golden, scored):
