@@ -63,7 +63,7 @@ class StageProgress:
         self.bars, self.name, self.verbose, self.tell = bars, name, verbose, tell
         self.began = self.told = time.monotonic()
         self.pace: Pace | None = None
-        self.counted = ''
+        self.counted, self.last = '', 0
         self.task = bars.add_task(name, total=None)
 
     def prepare(self, runner: Runner) -> None:
@@ -80,8 +80,9 @@ class StageProgress:
     def _advance(self, done: int, total: int, what: str) -> None:
         self.bars.update(self.task, completed=done, total=total, description=f'{self.name} ({what})')
         now = time.monotonic()
-        if self.pace is None or self.pace.what != what or done < self.pace.done:
+        if self.pace is None or self.pace.what != what or done < self.last:
             self.pace = Pace(what, done, now)
+        self.last = done
         told = f' ({what}) {done}/{total}{self.pace.left(done, total, now)}'
         self.counted = told if done < total else ''
         self._tell_after_a_while(f'{self.name}{told}')

@@ -144,6 +144,15 @@ def test_work_that_counts_nothing_has_a_line_a_minute_too(tmp_path, monkeypatch)
     assert '] score goes on (0 s so far)' in (tmp_path / 'out').read_text()
 
 
+def test_a_count_that_begins_again_has_a_pace_of_its_own(tmp_path, clock):
+    with (tmp_path / 'out').open('w') as file, ChainProgress(Console(file=file, width=120)) as bars:
+        stage = bars.stage('score', False)
+        for clock.now, done in ((1, 1), (50, 50), (100, 1), (102, 2)):
+            stage._advance(done, 50, 'features')
+    assert (tmp_path / 'out').read_text().splitlines()[1].endswith('score (features) 1/50')
+    assert stage.pace.left(2, 50, 102) == ', about 2 min left'
+
+
 def test_slow_steps_are_counted_by_the_reminder(tmp_path, clock):
     with (tmp_path / 'out').open('w') as file, ChainProgress(Console(file=file, width=120)) as bars:
         stage = bars.stage('tuned', False)
