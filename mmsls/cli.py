@@ -64,6 +64,12 @@ def fitting_parser(
     return parser
 
 
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add the modules that a task folder may name."""
+    told = 'modules of your own that the task may import and build from'
+    parser.add_argument('--trust', nargs='+', default=(), metavar='MODULE', help=told)
+
+
 def add_rule_options(parser: argparse.ArgumentParser) -> None:
     """Add the settings of the rule; what is not given stays as the config's hook has it."""
     parser.add_argument('--alpha', type=float, help='threshold factor, in (0, 1]')

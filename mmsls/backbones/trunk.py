@@ -27,7 +27,7 @@ class ThreadPass(threading.local):
     """What one thread's last passes left behind.
 
     Attributes:
-        image: The input of the passes that `outputs` are of.
+        image: A copy of the input of the passes that `outputs` are of; whoever owns that may write into it.
         owner: The backbone that had it first.
         mode: Precision that they ran in.
         outputs: By place in the trunk.
@@ -96,7 +96,7 @@ class SharedTrunk:
                     f'together: {name!r} sees the image as {told(image)}, {now.owner!r} as {told(now.image)}: give '
                     'their tasks one test_pipeline (Resize) and one data_preprocessor (size, padding, mean, std)'
                 )
-            now.image, now.owner, now.mode, now.outputs = image, name, precision(), {}
+            now.image, now.owner, now.mode, now.outputs = image.detach().clone(), name, precision(), {}
             self.runs += 1
         now.given = max((place for place in now.outputs if place < count), default=-1)
 
@@ -194,7 +194,7 @@ def same_image(ours: Tensor | None, theirs: Tensor) -> bool:
     """Whether two inputs are one, so that what was computed of one is of the other; not where a gradient is wanted."""
     if ours is None or theirs.requires_grad or ours.device != theirs.device or ours.dtype != theirs.dtype:
         return False
-    return ours is theirs or (ours.shape == theirs.shape and torch.equal(ours, theirs))
+    return ours.shape == theirs.shape and torch.equal(ours, theirs)
 
 
 def told(image: Tensor) -> str:

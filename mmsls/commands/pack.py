@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from mmsls import runs
-from mmsls.cli import config_parser, one_line_errors, path_argument
+from mmsls.cli import add_trust, config_parser, one_line_errors, path_argument
 from mmsls.cost.complexity import summary_line
 from mmsls.deploy import task_folder
 
@@ -17,13 +17,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument('folder', type=path_argument, help='the task folder, new')
     options.add_argument('--index', type=path_argument, help="index file (default: the config's pruning_index)")
     options.add_argument('--name', default='', help="the task's name (default: the folder's)")
-    options.add_argument(
-        '--trust',
-        nargs='+',
-        default=(),
-        metavar='MODULE',
-        help='modules of your own that the task may import and build from',
-    )
+    add_trust(options)
     return options
 
 

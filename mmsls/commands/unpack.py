@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from mmsls.cli import one_line_errors, path_argument
+from mmsls.cli import add_trust, one_line_errors, path_argument
 from mmsls.deploy import task_folder
 
 
@@ -13,13 +13,7 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument('folder', type=path_argument, help='the task folder')
     options.add_argument('out', type=path_argument, help='folder for config.py and weights.pth')
-    options.add_argument(
-        '--trust',
-        nargs='+',
-        default=(),
-        metavar='MODULE',
-        help='modules of your own that the task may import and build from',
-    )
+    add_trust(options)
     return options
 
 

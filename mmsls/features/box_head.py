@@ -75,7 +75,8 @@ class BoxHead:
         with given_to(self.extractor, 1) as rois:
 
             def take(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-                found.append(Regions(inputs[0].detach(), rois.pop()))
+                found.append(Regions(inputs[0].detach(), rois[-1]))
+                rois.clear()  # a mask head may have asked the extractor too
 
             handle = self.layer.register_forward_pre_hook(take)
             try:
@@ -93,16 +94,12 @@ class BoxHead:
             return nothing  # no proposals
         if len(inputs) != 1 or len(inputs[0].features) != len(inputs[0].rois):
             raise refused(self.head, f'its fc_cls ran {len(inputs)} times for one batch')
-        found = [
-            self._of_image(row, inputs[0], data_samples[row], records[row], view.frame(item.metainfo, records[row]))
-            for row in new_rows(records)
-            if (item := data_samples[row]) is not None
-        ]
+        found = [self._of_image(row, inputs[0], data_samples[row], records[row], view) for row in new_rows(records)]
         return HeadSamples(*(np.concatenate(part) for part in zip(nothing, *found, strict=True)))
 
-    def _of_image(self, row: int, given: Regions, item: Any, record: Record, frame: ImageFrame) -> HeadSamples:
+    def _of_image(self, row: int, given: Regions, item: Any, record: Record, view: DataView) -> HeadSamples:
         own = torch.nonzero(given.rois[:, 0] == row).flatten()
-        labels = self._labels(given.rois[own, 1:], item, record, frame)
+        labels = self._labels(given.rois[own, 1:], item, record, view.frame(item.metainfo, record))
         chosen = self._draw(labels)
         features = given.features[own[torch.from_numpy(chosen).to(own.device)]].float().cpu().numpy()
         return HeadSamples(features, labels[chosen], np.full(len(chosen), row), np.ones(len(chosen)))

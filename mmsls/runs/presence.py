@@ -52,10 +52,23 @@ def data_roots(part: Any) -> Iterator[str]:
     if not isinstance(part, Mapping):
         return
     root = part.get('data_root')
-    if isinstance(root, str) and root and ':' not in root and part.get('backend_args') is None:
+    if isinstance(root, str) and root and ':' not in root and part.get('backend_args') is None and reads(part):
         yield expand_home(root)
     for name in ('dataset', 'datasets'):
         yield from data_roots(part.get(name))
+
+
+def reads(part: Mapping[str, Any]) -> bool:
+    """Whether a data set looks for anything in its folder: not where all that it names is an absolute path.
+
+    Example:
+        >>> reads({'ann_file': '/data/x.json', 'data_prefix': {'img': '/data/x/'}}), reads({'ann_file': 'x.json'})
+        (False, True)
+    """
+    prefix = part.get('data_prefix')
+    named = [part.get('ann_file'), *(prefix.values() if isinstance(prefix, Mapping) else [prefix])]
+    paths = [path for path in named if isinstance(path, str) and path]
+    return not paths or not all(Path(expand_home(path)).is_absolute() for path in paths)
 
 
 def mend(path: str, named: Mapping[str, str], setting: str) -> str:

@@ -72,6 +72,18 @@ def pair(mmseg_vit_host, files, randomise):
 
 
 @torch.no_grad()
+def test_an_image_that_its_owner_writes_into_is_another_one(pair):
+    first = pair['0']
+    expected = features(copy.deepcopy(first)(image(1)))
+    trunk = SharedTrunk(pair)
+    buffer = image()
+    first(buffer)
+    buffer.copy_(image(1))
+    assert all(torch.equal(x, y) for x, y in zip(features(first(buffer)), expected, strict=True))
+    assert trunk.runs == 2
+
+
+@torch.no_grad()
 def test_threads_have_passes_of_their_own(pair):
     alone = copy.deepcopy(pair)
     jobs = [(name, seed) for seed in range(4) for name in pair] * 3

@@ -145,6 +145,16 @@ def test_heads_of_another_form_are_refused_by_name(model):
     assert linear_head(model).layer is model.roi_head.bbox_head.fc_cls
 
 
+def test_what_a_mask_head_asks_for_is_not_taken_for_the_boxes(model):
+    head, maps = BoxHead(model.roi_head), [torch.zeros(1, 8, 16 // 2**level, 24 // 2**level) for level in range(3)]
+    boxes, others = torch.tensor([[0.0, 1, 1, 9, 9]]), torch.tensor([[0.0, 2, 2, 5, 5]])
+    with torch.no_grad(), head.watching() as found:
+        for rois in (boxes, boxes + 1):
+            model.roi_head._bbox_forward(maps, rois)
+            model.roi_head.bbox_roi_extractor(maps, others)
+    assert [given.rois.tolist() for given in found] == [boxes.tolist(), (boxes + 1).tolist()]
+
+
 def test_drawing_is_the_same_for_one_seed(model):
     labels = np.array([0, 1, 2, 3, 4, 5] + [BACKGROUND] * 30 + [-1] * 5)
     draws = [BoxHead(model.roi_head, seed=1)._draw(labels).tolist() for _ in range(2)]

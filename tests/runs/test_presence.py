@@ -80,6 +80,8 @@ def test_only_the_splits_that_are_read_must_be_there(elsewhere):
         ({'dataset': {'data_root': 's3://a'}}, []),
         ({'dataset': {'data_root': 'a', 'backend_args': {'backend': 'petrel'}}}, []),
         ({'dataset': {'data_root': ''}}, []),
+        ({'dataset': {'data_root': 'a', 'ann_file': '/b/x.json', 'data_prefix': {'img': '/b/x/'}}}, []),
+        ({'dataset': {'data_root': 'a', 'ann_file': 'x.json', 'data_prefix': {'img': '/b/x/'}}}, ['a']),
         ({'dataset': {'data_root': None}}, []),
         (None, []),
     ],
