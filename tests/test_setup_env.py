@@ -10,7 +10,8 @@ import pytest
 
 
 @pytest.fixture
-def setup_env(request) -> ModuleType:
+def setup_env(request, monkeypatch) -> ModuleType:
+    monkeypatch.syspath_prepend(request.config.rootpath / 'requirements')
     path = request.config.rootpath / 'requirements/setup_env.py'
     spec = importlib.util.spec_from_file_location('setup_env', path)
     module = importlib.util.module_from_spec(spec)
