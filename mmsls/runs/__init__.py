@@ -16,7 +16,8 @@ from mmsls.runs.configs import (
 from mmsls.runs.leaving_costs import leave_costs
 from mmsls.runs.presence import check_presence
 from mmsls.runs.refitting import check_refits, fit_head, refit
-from mmsls.runs.single import score, start_processes, test, train
+from mmsls.runs.launching import start_processes
+from mmsls.runs.single import score, test, train
 
 __all__ = [
     'bridge',
