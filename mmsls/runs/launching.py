@@ -48,7 +48,7 @@ def start_processes(cfg: Config) -> None:
         init_dist(launcher, **settings)
     elif settings['backend'] != 'gloo':
         raise ValueError(
-            f"env_cfg.dist_cfg.backend {settings['backend']!r} needs a GPU, and torch sees none; processes on the CPU "
+            f'env_cfg.dist_cfg.backend {settings["backend"]!r} needs a GPU, and torch sees none; processes on the CPU '
             'take --cfg-options env_cfg.dist_cfg.backend=gloo'
         )
     else:
@@ -112,7 +112,7 @@ def for_runner(cfg: Config) -> Config:
     cfg.merge_from_dict(of_strategy(cfg.pop('strategy', None) or {}))
     if cfg.get('launcher', 'none') != 'none' and cfg.get('model_wrapper_cfg') is None and get_device() == 'cpu':
         unused = cfg.get('find_unused_parameters', False)
-        cfg.model_wrapper_cfg = {
+        cfg['model_wrapper_cfg'] = {
             'type': 'MMDistributedDataParallel',
             'device_ids': None,
             'broadcast_buffers': False,
