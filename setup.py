@@ -77,7 +77,7 @@ setup(
             'onnxscript',
             'pytest',
             'pytest-timeout',
-            'pytest-xdist',
+            'pytest-xdist>=3.8',
             'hypothesis',
             'ruff',
             'mypy',
