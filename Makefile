@@ -39,11 +39,12 @@ bccd: setup
 camvid: setup
 	$(PY) tools/run_sls.py configs/camvid/tune.py --baseline configs/camvid/baseline.py --pruned configs/camvid/pruned.py --work-dir work_dirs/camvid
 
-# One process per core, a test file to each: models this small gain nothing from a second thread.
+# One process per core, a test file to each, in their own order: otherwise files of few and long tests come last, and one
+# process waits for the other. Models this small gain nothing from a second thread.
 # nproc would answer with OMP_NUM_THREADS where that is set.
 test: export OMP_NUM_THREADS = 1
 test: setup
-	$(PY) -m pytest -n $$(env -u OMP_NUM_THREADS nproc) --dist loadfile
+	$(PY) -m pytest -n $$(env -u OMP_NUM_THREADS nproc) --dist loadfile --no-loadscope-reorder
 
 test-long: setup
 	$(PY) -m pytest -m long --timeout 2400

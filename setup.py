@@ -78,7 +78,7 @@ setup(
             'onnxscript',
             'pytest',
             'pytest-timeout',
-            'pytest-xdist',
+            'pytest-xdist>=3.8',
             'hypothesis',
             'ruff',
             'mypy',

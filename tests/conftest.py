@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import logging
 import re
@@ -19,6 +20,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
+from quick_hosts import spare
 from torch import nn
 from warm_process import run_scripts
 
@@ -49,6 +51,12 @@ TINY_VIT = {
     'drop_path_rate': 0.3,
     'drop_rate': 0.1,
 }
+
+
+def pytest_collection_finish() -> None:
+    """Every test file is imported, and the toolboxes with them."""
+    gc.collect()
+    spare()
 
 
 @pytest.fixture(scope='session')
