@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 
-from mmsls.backbones.timm.host import created
+from mmsls.backbones.timm.creating import created
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 WIDTH = 24  # DINOv3 turns positions by the width of a head, a multiple of 4
