@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import timm
-import torch
 from timm.models import is_model_in_modules
 from torch import nn
 
@@ -44,16 +42,21 @@ def created(name: str, img_size: int | Sequence[int] | None, args: Mapping[str, 
     if img_size is not None:
         given['img_size'] = img_size if isinstance(img_size, int) else tuple(img_size)
     try:
-        with torch.device('meta'):
-            cls = type(timm.create_model(name, **given))
-        known = inspect.signature(cls).parameters
-        if 'dynamic_img_size' in known:
-            given = {'dynamic_img_size': True, **given}
-        model = timm.create_model(name, **given)
+        model = for_any_size(name, given)
     except TypeError as error:
         raise ValueError(f'model_args: {error}; {name} takes the arguments of timm.create_model') from error
     check_form(model, name)
     return model
+
+
+def for_any_size(name: str, given: Mapping[str, Any]) -> Any:
+    """Build a model of timm, for images of any size where its class has that argument."""
+    try:
+        return timm.create_model(name, **{'dynamic_img_size': True, **given})
+    except TypeError as error:
+        if "'dynamic_img_size'" not in str(error):
+            raise
+        return timm.create_model(name, **given)
 
 
 def is_staged(name: Any) -> bool:

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import nn
 
 from mmsls.backbones.arguments import check_flag, ignore_arguments
@@ -16,6 +15,7 @@ from mmsls.backbones.base import PrunedBackbone
 from mmsls.backbones.base_files import StateDict
 from mmsls.backbones.bridge import BridgeSetting
 from mmsls.backbones.timm.creating import created
+from mmsls.backbones.timm.shells import without_storage
 
 
 class TimmFamily(PrunedBackbone):
@@ -74,9 +74,13 @@ class TimmFamily(PrunedBackbone):
         idle = ('model.norm.weight', 'model.norm.bias')
         return {key: value for key, value in state.items() if key in own or key not in idle}
 
+    def full_model(self) -> Any:
+        """Return timm's model at full depth, for its shapes: timm's filters ask it for them."""
+        with without_storage():
+            return created(*self.creation)
+
     def _filtered(self, state: StateDict) -> StateDict:
-        with torch.device('meta'):  # the filters ask the model at full depth for its shapes
-            full = created(*self.creation)
+        full = self.full_model()
         source = sys.modules[type(full).__module__]
         if not hasattr(source, 'checkpoint_filter_fn'):
             return state

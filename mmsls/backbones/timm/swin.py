@@ -44,6 +44,10 @@ class PrunedTimmSwin(TimmFamily, StagedBackbone, TimmSwin):
         read = self.out_indices[-1] + 1
         self._freeze_unread(self.model.layers[read:], [block for block in self.kept_blocks if block[0] < read])
 
+    def full_model(self) -> Any:
+        """Return timm's model at full depth: this one, where it is whole."""
+        return super().full_model() if self.is_pruned else self.model
+
     def block_lists(self) -> list[nn.ModuleList]:
         """Return each stage's list of blocks, bottom first."""
         return [stage.blocks for stage in self.model.layers]
