@@ -142,9 +142,9 @@ def timm_swin(kind: str, model_name: str) -> Host:
     from mmsls.backbones.timm.host import TimmSwin
     from mmsls.backbones.timm.swin import PrunedTimmSwin
 
-    args = {'embed_dim': 8, 'depths': (2, 2, 2), 'num_heads': (1, 2, 2), 'window_size': 4, 'drop_path_rate': 0.3}
-    tiny = {'model_name': model_name, 'img_size': 64, 'out_indices': (0, 1, 2), 'model_args': args}
-    return Host(f'timm-{kind}', TimmSwin, PrunedTimmSwin, tiny, (), (2, 1, 0))
+    args = {'embed_dim': 8, 'depths': (2, 2, 3, 2), 'num_heads': (1, 2, 2, 4), 'window_size': 4, 'drop_path_rate': 0.3}
+    tiny = {'model_name': model_name, 'img_size': 64, 'out_indices': (0, 1, 2, 3), 'model_args': args}
+    return Host(f'timm-{kind}', TimmSwin, PrunedTimmSwin, tiny, (), (2, 1, 2, 0))
 
 
 # A new host's backbone is one line here: the contract table gets a column.

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -29,11 +29,14 @@ class TimmFamily(PrunedBackbone):
     hostless = 'it is a model of timm, and the host has none of its own'
     not_in_base = re.compile(r'^$')
     never_loaded = re.compile(r'^(head|head_dist|fc_norm|attn_pool|pre_logits)\.|^mask_token$|relative_position_index$')
+    base_advice: ClassVar[str] = (
+        'the model_name of the base, with or without registers (_reg4_), and its patch size'
+    )
+    """What to set where timm's own filter fails on a base."""
     base_hints = {
         r'misshapen model\.(pos_embed|patch_embed)': 'img_size, or the model_name with the patch size of the base',
         r'left over model\.(reg_token|blocks\.\d+\.ls\d)': 'the model_name of the base (with registers: _reg4_)',
         r'missing model\.reg_token': 'a model_name without registers (_reg4_)',
-        r'(missing|left over|misshapen) model\.layers': 'the model_name of the base',
     }
 
     def __init__(
@@ -89,6 +92,5 @@ class TimmFamily(PrunedBackbone):
         except Exception as error:  # timm's filters assume the tensors of the architecture, and fail in many ways
             raise ValueError(
                 f'base_checkpoint: its tensors are not those of {self.model_name} '
-                f'({type(error).__name__}: {error}). Try: the '
-                'model_name of the base, with or without registers (_reg4_), and its patch size'
+                f'({type(error).__name__}: {error}). Try: {self.base_advice}'
             ) from error

@@ -37,6 +37,9 @@ class PrunedTimmSwin(TimmFamily, StagedBackbone, TimmSwin):
 
     block_pattern = re.compile(r'model\.layers\.(?P<stage>\d+)\.blocks\.(?P<block>\d+)\.')
 
+    base_advice = 'the model_name of the base, and model_args as in its training'
+    base_hints = {r'(missing|left over|misshapen) model\.(layers|patch_embed)': base_advice}
+
     def put_together(self, *settings: Any) -> None:
         """Check `out_indices` and set the backbone up."""
         self.out_indices = checked_outputs(self.out_indices, len(self.model.layers), 'stages')
