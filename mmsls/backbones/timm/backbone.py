@@ -71,7 +71,9 @@ class PrunedTimmBackbone(TimmFamily, OneStageBackbone, TimmViT):
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """Build a Swin as `PrunedTimmSwin`: a config names all models of timm in one way."""
         name = kwargs.get('model_name', args[0] if args else None)  # a copied one is made without arguments
-        return PrunedTimmSwin(*args, **kwargs) if cls is PrunedTimmBackbone and is_staged(name) else super().__new__(cls)
+        return (
+            PrunedTimmSwin(*args, **kwargs) if cls is PrunedTimmBackbone and is_staged(name) else super().__new__(cls)
+        )
 
     def put_together(self, *settings: Any) -> None:
         """Note the token grid of every pass, and set the backbone up."""

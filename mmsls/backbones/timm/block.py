@@ -127,7 +127,9 @@ class AdaptedTimmSwinBlock(TimmBranches):
         super().__init__(block)
         self.host_class = type(block)
         # Sides of windows and shifts, and a mask where the image has one size.
-        self.__dict__.update({name: value for name, value in vars(block).items() if name[0] != '_' and name != 'training'})
+        self.__dict__.update(
+            {name: value for name, value in vars(block).items() if name[0] != '_' and name != 'training'}
+        )
         for name, buffer in block._buffers.items():
             self.register_buffer(name, buffer, persistent=False)
 

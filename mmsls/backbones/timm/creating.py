@@ -74,7 +74,9 @@ def blocks_of(model: Any) -> list[nn.Module]:
     lists = nn.Sequential | nn.ModuleList
     if isinstance(getattr(model, 'blocks', None), lists):
         return list(model.blocks)
-    stages = next((found for name in ('layers', 'stages') if isinstance(found := getattr(model, name, None), lists)), ())
+    stages = next(
+        (found for name in ('layers', 'stages') if isinstance(found := getattr(model, name, None), lists)), ()
+    )
     return [block for stage in stages for block in getattr(stage, 'blocks', ())]
 
 

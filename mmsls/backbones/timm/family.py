@@ -29,9 +29,7 @@ class TimmFamily(PrunedBackbone):
     hostless = 'it is a model of timm, and the host has none of its own'
     not_in_base = re.compile(r'^$')
     never_loaded = re.compile(r'^(head|head_dist|fc_norm|attn_pool|pre_logits)\.|^mask_token$|relative_position_index$')
-    base_advice: ClassVar[str] = (
-        'the model_name of the base, with or without registers (_reg4_), and its patch size'
-    )
+    base_advice: ClassVar[str] = 'the model_name of the base, with or without registers (_reg4_), and its patch size'
     """What to set where timm's own filter fails on a base."""
     base_hints = {
         r'misshapen model\.(pos_embed|patch_embed)': 'img_size, or the model_name with the patch size of the base',

@@ -113,10 +113,10 @@ class TimmViT(TimmHost):
 class TimmSwin(TimmHost):
     """A Swin Transformer of timm, the first or the second; takes the arguments of `TimmHost`.
 
-    Windows are cut to the grid that images of `img_size` have, and stand at every size of image as they are: where the
-    grid of a stage is no larger than a window, its blocks do not shift. At sizes that are no whole windows timm shifts
-    first and pads then, so that windows at the lower and right border see tokens of the opposite one; with images padded
-    to whole windows of the last stage (`pad_size_divisor`) there are none.
+    Windows are made for images of `img_size`, and stay so whatever the image: where a stage's grid is no larger than a
+    window, the window is cut to it and nothing shifts. A grid that is no whole windows is padded with zeros; timm does
+    so after the shift, the toolboxes' own Swin before it, so that there a window at the lower or right border sees
+    tokens of the opposite one.
     """
 
     parts = 'layers'

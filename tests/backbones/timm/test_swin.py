@@ -28,9 +28,7 @@ def image(size=(64, 64)):
 
 
 def same(left, right, tolerance=0.0):
-    return len(left) == len(right) and all(
-        (x - y).abs().max() <= tolerance for x, y in zip(left, right, strict=True)
-    )
+    return len(left) == len(right) and all((x - y).abs().max() <= tolerance for x, y in zip(left, right, strict=True))
 
 
 def stages(model, x, **more):
@@ -168,7 +166,10 @@ def test_what_no_output_reads_is_not_trained(ours):
         ({'out_type': 'cls_token'}, 'has no class token'),
         ({'kept_depths': (2, 2)}, 'kept_depths must hold one number per stage'),
         ({'model_args': {**TINY, 'embed_dim': 16}}, 'does not fit this backbone: misshapen'),
-        ({'model_args': {**TINY, 'depths': (2, 2, 2, 2)}}, '(left over|its tensors are not those).* Try: the model_name of the base, and model_args'),
+        (
+            {'model_args': {**TINY, 'depths': (2, 2, 2, 2)}},
+            '(left over|its tensors are not those).* Try: the model_name of the base, and model_args',
+        ),
         ({'adapter': {'type': 'mmsls.LoRA', 'targets': ('qkv',)}}, 'adapter.targets'),
     ],
 )
