@@ -78,6 +78,8 @@ class Host:
         tiny: Arguments of a tiny one with every block put out, or read by a block that is.
         output_norms: Names of the trainable norms, which a base lacks.
         kept: Depths for tests that prune.
+        sizes: Images to compare on.
+        unmerged: Methods that merge elsewhere and are refused here.
     """
 
     name: str
@@ -86,6 +88,8 @@ class Host:
     tiny: Mapping[str, Any]
     output_norms: tuple[str, ...]
     kept: tuple[int, ...]
+    sizes: tuple[tuple[int, int], ...] = ((64, 64), (96, 64), (61, 83), (33, 35))
+    unmerged: tuple[str, ...] = ()
 
     def stock(self, **arguments: Any) -> nn.Module:
         """Build the host's own backbone, tiny."""
@@ -142,6 +146,15 @@ def timm_vit(kind: str, model_name: str, width: int = 16) -> Host:
     return Host(f'timm-{kind}', TimmViT, PrunedTimmBackbone, tiny, (), (3,))
 
 
+def timm_swin(kind: str, model_name: str) -> Host:
+    from mmsls.backbones.timm.host import TimmSwin
+    from mmsls.backbones.timm.swin import PrunedTimmSwin
+
+    args = {'embed_dim': 8, 'depths': (2, 2, 3, 2), 'num_heads': (1, 2, 2, 4), 'window_size': 4, 'drop_path_rate': 0.3}
+    tiny = {'model_name': model_name, 'img_size': 64, 'out_indices': (0, 1, 2, 3), 'model_args': args}
+    return Host(f'timm-{kind}', TimmSwin, PrunedTimmSwin, tiny, (), (2, 1, 2, 0))
+
+
 # A new host's backbone is one line here: the contract table gets a column.
 COLUMNS: dict[str, Callable[[], Host]] = {
     'mmdet-swin': lambda: swin_of('mmdet'),
@@ -155,6 +168,11 @@ COLUMNS: dict[str, Callable[[], Host]] = {
     'timm-dinov2': lambda: timm_vit('dinov2', 'vit_small_patch14_reg4_dinov2'),
     'timm-dinov3': lambda: timm_vit('dinov3', 'vit_small_patch16_dinov3', 24),
     'timm-eva02': lambda: timm_vit('eva02', 'eva02_base_patch14_224', 24),
+    # Relative positions for images of one size.
+    'timm-beit': lambda: replace(timm_vit('beit', 'beit_base_patch16_224'), sizes=((64, 64), (57, 60))),
+    # No norm before the branches could take RepAdapter's shift.
+    'timm-swinv2': lambda: replace(timm_swin('swinv2', 'swinv2_tiny_window8_256'), unmerged=('RepAdapter',)),
+    'timm-swin': lambda: timm_swin('swin', 'swin_tiny_patch4_window7_224'),
 }
 
 
@@ -165,7 +183,7 @@ def columns() -> dict[str, Callable[[], Host]]:
 
 
 # The whole table for every kind of block would take minutes: `make test-long` has the others.
-LONG = ('timm-dinov3', 'timm-eva02', 'mmpretrain-eva02', 'mmpretrain-mocov3')
+LONG = ('timm-dinov3', 'timm-eva02', 'timm-beit', 'timm-swin', 'mmpretrain-eva02', 'mmpretrain-mocov3')
 # One norm for two branches: not every method fits (tests/backbones/vit/test_others.py).
 OUTSIDE = ('mmpretrain-deit3',)
 PARAMS = [
