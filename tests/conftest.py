@@ -78,7 +78,7 @@ class Host:
         tiny: Arguments of a tiny one with every block put out, or read by a block that is.
         output_norms: Names of the trainable norms, which a base lacks.
         kept: Depths for tests that prune.
-        sizes: Images to compare on.
+        sizes: Of images that it takes, (H, W), the training size first.
         unmerged: Methods that merge elsewhere and are refused here.
     """
 
@@ -119,6 +119,14 @@ def mmseg_vit() -> Host:
     return Host('mmseg-vit', backbones.VisionTransformer, ours.PrunedVisionTransformer, TINY_VIT, (), (3,))
 
 
+def mmseg_beit(name: str) -> Host:
+    backbones, ours = import_module('mmseg.models.backbones'), import_module('mmsls.integrations.mmseg')
+    tiny = {key: value for key, value in TINY_VIT.items() if key not in ('patch_bias', 'drop_rate')}
+    # Its positions are those of one size, and what is beyond a whole patch is left out.
+    stock, pruned, sizes = getattr(backbones, name), getattr(ours, f'Pruned{name}'), ((64, 64), (70, 65))
+    return Host(f'mmseg-{name.lower()}', stock, pruned, tiny, (), (3,), sizes)
+
+
 def mmpretrain_swin() -> Host:
     arch = {key: TINY_SWIN[key] for key in ('embed_dims', 'depths', 'num_heads')}
     rest = {key: TINY_SWIN[key] for key in ('window_size', 'drop_path_rate', 'drop_rate')}
@@ -135,6 +143,20 @@ def mmpretrain_vit(kind: str = 'vit', name: str = 'VisionTransformer') -> Host:
     rest = {'drop_path_rate': 0.3, 'drop_rate': 0.1}
     stock = models.MODELS.get(name)
     return Host(f'mmpretrain-{kind}', stock, getattr(ours, f'Pruned{name}'), {**tiny, **rest}, (), (3,))
+
+
+def mmpretrain_beit() -> Host:
+    return replace(mmpretrain_vit('beit', 'BEiTViT'), sizes=((64, 64), (61, 57)))  # padded to one grid of patches
+
+
+def mmpretrain_mae() -> Host:
+    host = mmpretrain_vit('mae', 'MAEViT')
+
+    class Unmasked(host.stock_class):  # type: ignore[name-defined]
+        def forward(self, x):
+            return super().forward(x, mask=None)
+
+    return replace(host, stock_class=Unmasked)
 
 
 def timm_vit(kind: str, model_name: str, width: int = 16) -> Host:
@@ -165,6 +187,10 @@ COLUMNS: dict[str, Callable[[], Host]] = {
     'mmpretrain-deit3': lambda: mmpretrain_vit('deit3', 'DeiT3'),
     'mmpretrain-eva02': lambda: mmpretrain_vit('eva02', 'ViTEVA02'),
     'mmpretrain-mocov3': lambda: mmpretrain_vit('mocov3', 'MoCoV3ViT'),
+    'mmpretrain-mae': mmpretrain_mae,
+    'mmpretrain-beit': mmpretrain_beit,
+    'mmseg-beit': lambda: mmseg_beit('BEiT'),
+    'mmseg-mae': lambda: mmseg_beit('MAE'),
     'timm-dinov2': lambda: timm_vit('dinov2', 'vit_small_patch14_reg4_dinov2'),
     'timm-dinov3': lambda: timm_vit('dinov3', 'vit_small_patch16_dinov3', 24),
     'timm-eva02': lambda: timm_vit('eva02', 'eva02_base_patch14_224', 24),
@@ -183,7 +209,10 @@ def columns() -> dict[str, Callable[[], Host]]:
 
 
 # The whole table for every kind of block would take minutes: `make test-long` has the others.
-LONG = ('timm-dinov3', 'timm-eva02', 'timm-beit', 'timm-swin', 'mmpretrain-eva02', 'mmpretrain-mocov3')
+LONG = (
+    *('timm-dinov3', 'timm-eva02', 'timm-beit', 'timm-swin', 'mmpretrain-eva02', 'mmpretrain-mocov3'),
+    *('mmpretrain-mae', 'mmpretrain-beit', 'mmseg-beit', 'mmseg-mae'),
+)
 # One norm for two branches: not every method fits (tests/backbones/vit/test_others.py).
 OUTSIDE = ('mmpretrain-deit3',)
 PARAMS = [
