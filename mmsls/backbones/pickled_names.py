@@ -39,5 +39,5 @@ def named(path: Path) -> Iterator[str]:
         for pickled in pickles:
             for code, argument, _ in pickletools.genops(archive.read(pickled)):
                 if code.name == 'GLOBAL':
-                    module, _, name = argument.partition(' ')
+                    module, _, name = str(argument).partition(' ')
                     yield f'{RENAMED.get(module, module)}.{name}'

@@ -133,8 +133,8 @@ class AdaptedTimmSwinBlock(TimmBranches):
         for name, buffer in block._buffers.items():
             self.register_buffer(name, buffer, persistent=False)
 
-    def forward(self, x: Tensor, *_: Any) -> Tensor:
-        """Run the block on maps (B, H, W, C)."""
+    def forward(self, x: Tensor, hw_shape: tuple[int, int] | None = None, **_: Any) -> Tensor:
+        """Run the block on maps (B, H, W, C), whose grid is their own."""
         hw_shape = x.shape[1], x.shape[2]
         return super().forward(x.flatten(1, 2), hw_shape).unflatten(1, hw_shape)
 
