@@ -59,6 +59,22 @@ def pytest_collection_finish() -> None:
     spare()
 
 
+# Where runs are scored and what is looked at is seldom the page.
+UNDRAWN = {'chain', 'hooks', 'integrations', 'runs', 'vtab'}
+
+
+@pytest.fixture
+def drawn() -> None:
+    """For a test that looks at the page of its scoring run."""
+
+
+@pytest.fixture(autouse=True)
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page takes a second to draw: tests that are not about it leave it out; what a whole file shares is drawn."""
+    if request.path.parent.name in UNDRAWN and 'drawn' not in request.fixturenames:
+        monkeypatch.setattr('mmsls.report.page.write_report', lambda index: Path(index).with_name('report.html'))
+
+
 @pytest.fixture(scope='session')
 def shared() -> Path:
     """The folder of real data beside the repository; tests that need it skip where it is absent."""

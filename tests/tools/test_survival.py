@@ -50,7 +50,7 @@ def config(tmp_path_factory, detector_cfg):
     """A chain of seconds: random flips and colours, dropout, a best checkpoint, something to prune."""
     folder = tmp_path_factory.mktemp('survival')
     data = paint(folder / 'data', {'train': 6, 'val': 8})
-    cfg = detector_cfg(folder / 'run', hooks=HOOKS, epochs=3)
+    cfg = detector_cfg(folder / 'run', hooks=HOOKS, epochs=2)
     cfg.pop('work_dir')
     cfg.randomness = {}  # the chain draws a seed once
     cfg.model.bbox_head.num_classes = 3
@@ -187,15 +187,21 @@ def small_disk(folder: Path, options: str):
         subprocess.run(['umount', str(folder)], check=True)
 
 
-def test_a_full_disk_is_one_line_and_room_lets_the_run_go_on(config, unbroken, tmp_path):
+@pytest.mark.parametrize('until', ['tuned/done.json', pytest.param('the end', marks=pytest.mark.long)])
+def test_a_full_disk_is_one_line_and_room_lets_the_run_go_on(config, unbroken, tmp_path, until):
     with small_disk(tmp_path / 'disk', 'size=400k') as disk:
         work_dir = with_seed_of(disk / 'chain', unbroken[0])
         line = refused(config, work_dir)
         assert str(work_dir) in line
         assert 'No space left on device; make room' in line
         subprocess.run(['mount', '-o', 'remount,size=64m', str(disk)], check=True)
-        finish(config, work_dir)
-        assert outcome(work_dir) == outcome(unbroken[0])
+        if until == 'the end':
+            finish(config, work_dir)
+            assert outcome(work_dir) == outcome(unbroken[0])
+        else:
+            process = start_until(config, work_dir, until)
+            process.signal(signal.SIGKILL)
+            process.end()
 
 
 def test_a_read_only_folder_is_one_line(config, tmp_path):
