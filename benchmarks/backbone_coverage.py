@@ -36,7 +36,7 @@ ELSEWHERE = {
     'MAEViT': 'pre-training: it masks patches; what it trains loads into `PrunedVisionTransformer`',
     'MaskFeatViT': 'pre-training: it masks patches; what it trains loads into `PrunedVisionTransformer`',
     'XCiT': 'cross-covariance attention has no mixin',
-    'SwinTransformerV2': 'post-norm branches and cosine attention have no Swin mixin yet',
+    'SwinTransformerV2': 'its architectures run through `mmsls.PrunedTimmBackbone` (`swinv2_*`)',
 }
 """What the form of the blocks does not say."""
 

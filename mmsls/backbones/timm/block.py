@@ -133,10 +133,10 @@ class AdaptedTimmSwinBlock(TimmBranches):
         for name, buffer in block._buffers.items():
             self.register_buffer(name, buffer, persistent=False)
 
-    def forward(self, x: Tensor, hw_shape: tuple[int, int] | None = None, **_: Any) -> Tensor:
-        """Run the block on maps (B, H, W, C), whose grid is their own."""
-        hw_shape = x.shape[1], x.shape[2]
-        return super().forward(x.flatten(1, 2), hw_shape).unflatten(1, hw_shape)
+    def forward(self, x: Tensor, hw_shape: tuple[int, int] | None = None, **given: Any) -> Tensor:  # noqa: ARG002
+        """Run the block on maps (B, H, W, C), which are their own grid."""
+        shape = x.shape[1], x.shape[2]
+        return super().forward(x.flatten(1, 2), shape, **given).unflatten(1, shape)
 
     def attend(self, h: Tensor, hw_shape: tuple[int, int], **_: Any) -> Tensor:
         """Return what attention inside windows makes of tokens (B, H * W, C)."""
