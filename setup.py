@@ -64,7 +64,7 @@ setup(
         'safetensors',
         'scipy',
         'pillow',
-        'timm',
+        'timm>=1.0.22',
         'huggingface_hub',
     ],
     extras_require={

@@ -175,11 +175,11 @@ def mmpretrain_mae() -> Host:
     return replace(host, stock_class=Unmasked)
 
 
-def timm_vit(kind: str, model_name: str, width: int = 16) -> Host:
+def timm_vit(kind: str, model_name: str, width: int = 16, **more: Any) -> Host:
     from mmsls.backbones.timm.backbone import PrunedTimmBackbone
     from mmsls.backbones.timm.host import TimmViT
 
-    args = {'embed_dim': width, 'depth': 4, 'num_heads': 2, 'patch_size': 8, 'drop_path_rate': 0.3}
+    args = {'embed_dim': width, 'depth': 4, 'num_heads': 2, 'patch_size': 8, 'drop_path_rate': 0.3, **more}
     tiny = {'model_name': model_name, 'img_size': 64, 'out_indices': (0, 1, 3), 'model_args': args}
     return Host(f'timm-{kind}', TimmViT, PrunedTimmBackbone, tiny, (), (3,))
 
@@ -191,6 +191,11 @@ def timm_swin(kind: str, model_name: str) -> Host:
     args = {'embed_dim': 8, 'depths': (2, 2, 3, 2), 'num_heads': (1, 2, 2, 4), 'window_size': 4, 'drop_path_rate': 0.3}
     tiny = {'model_name': model_name, 'img_size': 64, 'out_indices': (0, 1, 2, 3), 'model_args': args}
     return Host(f'timm-{kind}', TimmSwin, PrunedTimmSwin, tiny, (), (2, 1, 2, 0))
+
+
+def timm_beit() -> Host:
+    host = timm_vit('beit', 'beit_base_patch16_224', init_values=0.1)
+    return replace(host, sizes=((64, 64), (61, 57)))  # padded to one grid of patches
 
 
 # A new host's backbone is one line here: the contract table gets a column.
@@ -207,11 +212,11 @@ COLUMNS: dict[str, Callable[[], Host]] = {
     'mmpretrain-beit': mmpretrain_beit,
     'mmseg-beit': lambda: mmseg_beit('BEiT'),
     'mmseg-mae': lambda: mmseg_beit('MAE'),
+    'timm-vit': lambda: timm_vit('vit', 'vit_tiny_patch16_224'),
     'timm-dinov2': lambda: timm_vit('dinov2', 'vit_small_patch14_reg4_dinov2'),
     'timm-dinov3': lambda: timm_vit('dinov3', 'vit_small_patch16_dinov3', 24),
     'timm-eva02': lambda: timm_vit('eva02', 'eva02_base_patch14_224', 24),
-    # Relative positions for images of one size.
-    'timm-beit': lambda: replace(timm_vit('beit', 'beit_base_patch16_224'), sizes=((64, 64), (57, 60))),
+    'timm-beit': timm_beit,
     # No norm before the branches could take RepAdapter's shift.
     'timm-swinv2': lambda: replace(timm_swin('swinv2', 'swinv2_tiny_window8_256'), unmerged=('RepAdapter',)),
     'timm-swin': lambda: timm_swin('swin', 'swin_tiny_patch4_window7_224'),
@@ -226,7 +231,8 @@ def columns() -> dict[str, Callable[[], Host]]:
 
 # The whole table for every kind of block would take minutes: `make test-long` has the others.
 LONG = (
-    *('timm-dinov3', 'timm-eva02', 'timm-beit', 'timm-swin', 'mmpretrain-eva02', 'mmpretrain-mocov3'),
+    *('timm-vit', 'timm-dinov3', 'timm-eva02', 'timm-beit', 'timm-swin'),
+    *('mmpretrain-eva02', 'mmpretrain-mocov3'),
     *('mmpretrain-mae', 'mmpretrain-beit', 'mmseg-beit', 'mmseg-mae'),
 )
 # One norm for two branches: not every method fits (tests/backbones/vit/test_others.py).

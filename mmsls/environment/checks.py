@@ -15,6 +15,8 @@ PYTHONS = ((3, 10), (3, 13))
 TORCH = (2, 1)
 NEEDS_CPP20 = (2, 14)
 """From here on torch's headers ask for C++20, and mmcv's build for C++17 (seen with onedl-mmcv 2.3.6)."""
+TIMM = (1, 0, 22)
+"""The first whose Vision Transformers can be built without memory, which `PrunedTimmBackbone` does to learn of them."""
 CHECKS_WEIGHTS = (2, 6)
 """From here on torch.load reads weights alone unless told otherwise."""
 TOO_NEW_MMCV = (2, 2)
@@ -75,6 +77,28 @@ def check_requirements(facts: Facts) -> Iterator[Finding]:
     missing = [name for name in OTHERS if name != 'torch' and name not in facts.versions]
     if missing:
         yield Finding(True, f'{", ".join(missing)} not installed: pip install {" ".join(missing)}')
+
+
+def check_timm(facts: Facts) -> Iterator[Finding]:
+    """See that timm is recent enough for its Vision Transformers."""
+    trouble = older_timm(facts.versions.get('timm'))
+    if trouble:
+        yield Finding(True, trouble)
+
+
+def older_timm(version: str | None) -> str:
+    """Say that timm is too old; an empty text if it is not, or is not there.
+
+    Example:
+        >>> older_timm('1.0.3')
+        'timm 1.0.3 is older than 1.0.22, which mmsls.PrunedTimmBackbone needs: pip install -U timm'
+        >>> older_timm('1.0.22')
+        ''
+    """
+    if version is None or numbers(version) >= TIMM:
+        return ''
+    needed = '.'.join(map(str, TIMM))
+    return f'timm {version} is older than {needed}, which mmsls.PrunedTimmBackbone needs: pip install -U timm'
 
 
 def check_stacks(facts: Facts) -> Iterator[Finding]:
@@ -179,6 +203,7 @@ CHECKS = (
     check_python,
     check_torch,
     check_requirements,
+    check_timm,
     check_stacks,
     check_core,
     check_hosts,

@@ -44,6 +44,7 @@ WRONG = [
         replace(GOOD, versions=without('timm', 'safetensors')),
         'timm, safetensors not installed: pip install timm safetensors',
     ),
+    ('old timm', replace(GOOD, versions={**GOOD.versions, 'timm': '0.9.16'}), 'timm 0.9.16 is older than 1.0.22'),
     (
         'both stacks',
         replace(GOOD, versions={**GOOD.versions, 'mmdet': '3.3.0'}),

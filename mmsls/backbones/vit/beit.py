@@ -6,7 +6,6 @@ import math
 import re
 from typing import Any, ClassVar
 
-from timm.layers import resize_rel_pos_bias_table
 from torch import Tensor, nn
 
 from mmsls.backbones.base_files import StateDict
@@ -151,4 +150,7 @@ def fit_table(value: Tensor, window: tuple[int, int]) -> Tensor:
     positions = value.shape[0] - EXTRA_ROWS
     if value.dim() != 2 or value.shape[0] == rows or positions < 1 or math.isqrt(positions) ** 2 != positions:
         return value
+    # Here, since an older timm, which may lack it, must not keep the toolbox's other backbones from being imported.
+    from timm.layers import resize_rel_pos_bias_table
+
     return resize_rel_pos_bias_table(value, window, (rows, value.shape[1]))
