@@ -23,7 +23,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from mmsls.backbones.timm.host import created
+from mmsls.backbones.timm.creating import created
 
 ROOT = Path(__file__).resolve().parents[1]
 HOSTS = ('mmdet', 'mmseg', 'mmpretrain')

@@ -94,6 +94,8 @@ class Host:
         tiny: Arguments of a tiny one with every block put out, or read by a block that is.
         output_norms: Names of the trainable norms, which a base lacks.
         kept: Depths for tests that prune.
+        sizes: Of images that it takes, (H, W), the training size first.
+        unmerged: Methods that merge elsewhere and are refused here.
     """
 
     name: str
@@ -102,6 +104,8 @@ class Host:
     tiny: Mapping[str, Any]
     output_norms: tuple[str, ...]
     kept: tuple[int, ...]
+    sizes: tuple[tuple[int, int], ...] = ((64, 64), (96, 64), (61, 83), (33, 35))
+    unmerged: tuple[str, ...] = ()
 
     def stock(self, **arguments: Any) -> nn.Module:
         """Build the host's own backbone, tiny."""
@@ -131,6 +135,14 @@ def mmseg_vit() -> Host:
     return Host('mmseg-vit', backbones.VisionTransformer, ours.PrunedVisionTransformer, TINY_VIT, (), (3,))
 
 
+def mmseg_beit(name: str) -> Host:
+    backbones, ours = import_module('mmseg.models.backbones'), import_module('mmsls.integrations.mmseg')
+    tiny = {key: value for key, value in TINY_VIT.items() if key not in ('patch_bias', 'drop_rate')}
+    # Its positions are those of one size, and what is beyond a whole patch is left out.
+    stock, pruned, sizes = getattr(backbones, name), getattr(ours, f'Pruned{name}'), ((64, 64), (70, 65))
+    return Host(f'mmseg-{name.lower()}', stock, pruned, tiny, (), (3,), sizes)
+
+
 def mmpretrain_swin() -> Host:
     arch = {key: TINY_SWIN[key] for key in ('embed_dims', 'depths', 'num_heads')}
     rest = {key: TINY_SWIN[key] for key in ('window_size', 'drop_path_rate', 'drop_rate')}
@@ -149,6 +161,20 @@ def mmpretrain_vit(kind: str = 'vit', name: str = 'VisionTransformer') -> Host:
     return Host(f'mmpretrain-{kind}', stock, getattr(ours, f'Pruned{name}'), {**tiny, **rest}, (), (3,))
 
 
+def mmpretrain_beit() -> Host:
+    return replace(mmpretrain_vit('beit', 'BEiTViT'), sizes=((64, 64), (61, 57)))  # padded to one grid of patches
+
+
+def mmpretrain_mae() -> Host:
+    host = mmpretrain_vit('mae', 'MAEViT')
+
+    class Unmasked(host.stock_class):  # type: ignore[name-defined]
+        def forward(self, x):
+            return super().forward(x, mask=None)
+
+    return replace(host, stock_class=Unmasked)
+
+
 def timm_vit(kind: str, model_name: str, width: int = 16) -> Host:
     from mmsls.backbones.timm.backbone import PrunedTimmBackbone
     from mmsls.backbones.timm.host import TimmViT
@@ -156,6 +182,15 @@ def timm_vit(kind: str, model_name: str, width: int = 16) -> Host:
     args = {'embed_dim': width, 'depth': 4, 'num_heads': 2, 'patch_size': 8, 'drop_path_rate': 0.3}
     tiny = {'model_name': model_name, 'img_size': 64, 'out_indices': (0, 1, 3), 'model_args': args}
     return Host(f'timm-{kind}', TimmViT, PrunedTimmBackbone, tiny, (), (3,))
+
+
+def timm_swin(kind: str, model_name: str) -> Host:
+    from mmsls.backbones.timm.host import TimmSwin
+    from mmsls.backbones.timm.swin import PrunedTimmSwin
+
+    args = {'embed_dim': 8, 'depths': (2, 2, 3, 2), 'num_heads': (1, 2, 2, 4), 'window_size': 4, 'drop_path_rate': 0.3}
+    tiny = {'model_name': model_name, 'img_size': 64, 'out_indices': (0, 1, 2, 3), 'model_args': args}
+    return Host(f'timm-{kind}', TimmSwin, PrunedTimmSwin, tiny, (), (2, 1, 2, 0))
 
 
 # A new host's backbone is one line here: the contract table gets a column.
@@ -168,9 +203,18 @@ COLUMNS: dict[str, Callable[[], Host]] = {
     'mmpretrain-deit3': lambda: mmpretrain_vit('deit3', 'DeiT3'),
     'mmpretrain-eva02': lambda: mmpretrain_vit('eva02', 'ViTEVA02'),
     'mmpretrain-mocov3': lambda: mmpretrain_vit('mocov3', 'MoCoV3ViT'),
+    'mmpretrain-mae': mmpretrain_mae,
+    'mmpretrain-beit': mmpretrain_beit,
+    'mmseg-beit': lambda: mmseg_beit('BEiT'),
+    'mmseg-mae': lambda: mmseg_beit('MAE'),
     'timm-dinov2': lambda: timm_vit('dinov2', 'vit_small_patch14_reg4_dinov2'),
     'timm-dinov3': lambda: timm_vit('dinov3', 'vit_small_patch16_dinov3', 24),
     'timm-eva02': lambda: timm_vit('eva02', 'eva02_base_patch14_224', 24),
+    # Relative positions for images of one size.
+    'timm-beit': lambda: replace(timm_vit('beit', 'beit_base_patch16_224'), sizes=((64, 64), (57, 60))),
+    # No norm before the branches could take RepAdapter's shift.
+    'timm-swinv2': lambda: replace(timm_swin('swinv2', 'swinv2_tiny_window8_256'), unmerged=('RepAdapter',)),
+    'timm-swin': lambda: timm_swin('swin', 'swin_tiny_patch4_window7_224'),
 }
 
 
@@ -181,7 +225,10 @@ def columns() -> dict[str, Callable[[], Host]]:
 
 
 # The whole table for every kind of block would take minutes: `make test-long` has the others.
-LONG = ('timm-dinov3', 'timm-eva02', 'mmpretrain-eva02', 'mmpretrain-mocov3')
+LONG = (
+    *('timm-dinov3', 'timm-eva02', 'timm-beit', 'timm-swin', 'mmpretrain-eva02', 'mmpretrain-mocov3'),
+    *('mmpretrain-mae', 'mmpretrain-beit', 'mmseg-beit', 'mmseg-mae'),
+)
 # One norm for two branches: not every method fits (tests/backbones/vit/test_others.py).
 OUTSIDE = ('mmpretrain-deit3',)
 PARAMS = [

@@ -9,7 +9,8 @@ from mmsls.criteria import SLS, build_criterion
 from mmsls.features.tasks import sampler_class, sampler_for_scope
 from mmsls.parallel.ranks import jobs_here
 from mmsls.scoring.embedding import check_perplexity
-from mmsls.scoring.rule import Rule, overridden
+from mmsls.scoring.overriding import overridden
+from mmsls.scoring.rule import Rule
 
 
 def scorer_options(
