@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import gc
 
+from mmengine.config import config as configs_of_mmengine
 from yapf.yapflib import yapf_api
 
 from mmsls.runs import leaving_costs
@@ -28,6 +29,7 @@ def as_it_is(source: str, *_: object, **__: object) -> tuple[str, bool]:
 
 def spare() -> None:
     """Spare the layout, all searches for garbage what is in memory now (thousands of modules), a model per depth."""
-    yapf_api.FormatCode = as_it_is
+    for module in (yapf_api, configs_of_mmengine):  # MMEngine imports it anew each time, or once
+        module.FormatCode = as_it_is
     leaving_costs.MOST, leaving_costs.ROUNDS = 2, 1
     gc.freeze()  # every data set of MMEngine searches when it is built, a quarter of a second without this
