@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.dist import init_dist, is_distributed
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from mmsls.backbones import PrunedBackbone
+from mmsls.features.also import OtherCurve, failures, log_others
 from mmsls.features.maps import Maps
 from mmsls.features.score_log import log_scores
 from mmsls.features.scorer import BlockScorer
@@ -21,11 +21,14 @@ from mmsls.features.splits import reported_split_warning, split_dataloader
 from mmsls.features.supplies import supplies
 from mmsls.features.trial import is_number
 from mmsls.files.trouble import naming
+from mmsls.hooks.scored import show_curve, show_others
 from mmsls.hooks.slim_checkpoint_hook import unwrapped
 from mmsls.parallel.main_process import on_main_process
 from mmsls.pruning_index import PruningIndex
 from mmsls.pruning_index.keeping import INDEX_FILE
 from mmsls.report.leaving import leave_report
+from mmsls.report.origin import Origin
+from mmsls.report.others import leave_others
 from mmsls.runs.building import merge_adapters
 from mmsls.runs.configs import (
     check_checkpoint,
@@ -35,18 +38,14 @@ from mmsls.runs.configs import (
     scoring_options,
     without_training,
 )
+from mmsls.runs.launching import for_runner, start_processes
+from mmsls.runs.more_curves import more_curves
 from mmsls.runs.presence import check_presence
 from mmsls.runs.resuming import whole_checkpoints, with_resume_hooks
 
 RunnerAction = Callable[[Runner], None]
 UNTUNED = 'untuned'
 """What an index's provenance names in the place of a checkpoint where there was none."""
-
-
-def start_processes(cfg: Config) -> None:
-    """Join a launcher's other processes now; MMEngine does it in a runner only, and a resumed chain may need none."""
-    if cfg.launcher != 'none' and not is_distributed():
-        init_dist(cfg.launcher, **cfg.get('env_cfg', {}).get('dist_cfg', {'backend': 'nccl'}))
 
 
 def train(cfg: Config, prepare: RunnerAction | None = None) -> Runner:
@@ -57,12 +56,14 @@ def train(cfg: Config, prepare: RunnerAction | None = None) -> Runner:
 
     Raises:
         FileNotFoundError: If the config's data, its base or its `load_from` is not there.
+        ValueError: If the config shards its model (see `for_runner`).
         OSError: If the work directory cannot be written; it names a file or that folder.
     """
     check_presence(cfg, 'train', 'val')
-    cfg = with_resume_hooks(cfg)
+    cfg = with_resume_hooks(for_runner(cfg))
     if cfg.get('load_from'):
         cfg.load_from = check_checkpoint(cfg.load_from)
+    start_processes(cfg)
     with naming(cfg.work_dir), whole_checkpoints():
         runner = Runner.from_cfg(cfg)
         if prepare:
@@ -79,8 +80,9 @@ def test(cfg: Config, checkpoint: str, prepare: RunnerAction | None = None) -> d
     """
     check_presence(cfg, 'test')
     checkpoint = check_checkpoint(checkpoint)
-    cfg = without_training(cfg)
+    cfg = without_training(for_runner(cfg))
     cfg.load_from, cfg.resume = checkpoint, False
+    start_processes(cfg)
     with naming(cfg.work_dir):
         runner = Runner.from_cfg(cfg)
         if prepare:
@@ -110,7 +112,8 @@ def score(
         out_file: Where the index goes; by default `pruning_index.json` in the work directory; its report goes beside.
         prepare: Sees the runner before it starts.
         on_batch: Called with (batches done, batches in all).
-        overrides: Settings of `BlockScorer` that override the hook's; None leaves one as it is.
+        overrides: Settings of `BlockScorer` that override the hook's (`also=()` for no other criteria); None leaves one
+            as it is. Other criteria beside one that tries the model take one more pass.
 
     Returns:
         The index.
@@ -130,10 +133,11 @@ def score(
     supplied = supplies(needs, cfg, split, on_batch, options.get('seed', 0))
     if needs == 'loss' and split != 'train':
         raise ValueError(f'split {split!r}: {options["criterion"]} looks at the loss on training images; leave it out')
-    bare = without_training(cfg)
+    bare = without_training(for_runner(cfg))
     bare.load_from, bare.resume, bare.custom_hooks = checkpoint, False, []
     # A runner with nothing but the model: no loop of the host would run without an evaluator.
     bare.test_dataloader = bare.test_cfg = bare.test_evaluator = None
+    start_processes(bare)
     runner = Runner.from_cfg(bare)
     if prepare:
         prepare(runner)
@@ -148,21 +152,32 @@ def score(
     scorer.collect(loader, on_batch)
     scores, index = scorer.finish(split, reported_split_warning(cfg, dataloader_cfg['dataset']), **supplied)
     log_scores(scores, index, scorer.criterion.unit)
+    show_curve(runner.visualizer, scores)
     if index is None:
         raise ValueError(
             f'kept_depths {scorer.backbone.kept_depths}: score the full-depth model, its index decides what to prune'
         )
     source = UNTUNED if checkpoint is None else Path(checkpoint).name
     index = replace(index, provenance={**index.provenance, 'checkpoint': source})
+    others = scorer.others
+    if options['also'] and not scorer.collects:
+        others = more_curves(scorer.model, options, loader, split, on_batch)
+    log_others(others)
+    show_others(runner.visualizer, others)
     path = Path(out_file or Path(runner.work_dir) / INDEX_FILE).expanduser()
-    on_main_process(partial(leave_index, index, path, scorer.maps))
+    on_main_process(
+        partial(leave_index, index, path, scorer.maps, others, Origin.of(cfg, checkpoint, failures(others)))
+    )
     return index
 
 
-def leave_index(index: PruningIndex, path: Path, maps: Maps | None) -> None:
-    """Write an index and its report."""
+def leave_index(
+    index: PruningIndex, path: Path, maps: Maps | None, others: Sequence[OtherCurve], origin: Origin
+) -> None:
+    """Write an index, those of other criteria, and the report."""
     index.save(path)
-    leave_report(path, maps)
+    leave_others(path, index, others)
+    leave_report(path, maps, origin)
 
 
 def told_base(backbone: PrunedBackbone) -> str:

@@ -68,7 +68,7 @@ def index_that_keeps(kept):
     return index
 
 
-def test_chain_prunes_retrains_and_reports(tmp_path, tune):
+def test_chain_prunes_retrains_and_reports(tmp_path, tune, drawn):
     work_dir = tmp_path / 'chain'
     chain = Chain(tune, work_dir, Stages(), baseline=full_cfg(tune))
     index_that_keeps(KEPT).save(work_dir / 'pruning_index.json')
