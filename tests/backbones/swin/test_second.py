@@ -72,8 +72,7 @@ def test_a_cut_one_is_the_host_without_the_blocks(base):
         del stage.blocks[depth:]
     assert gap(cut(image()), other(image())) == 0
     found = {}
-    for handle in cut.record_blocks(found.__setitem__):
-        assert handle is not None
+    cut.record_blocks(found.__setitem__)
     cut(image((36, 44)))
     assert [(found[stage, 0].hw_shape, found[stage, 0].stride) for stage in range(3)] == [
         ((9, 11), 4), ((5, 6), 8), ((3, 3), 16),
