@@ -32,7 +32,6 @@ ELSEWHERE = {
     'DistilledVisionTransformer': 'its weights run through `mmsls.PrunedTimmBackbone` (`deit_*_distilled_*`)',
     'MaskFeatViT': 'pre-training: it masks patches; what it trains loads into `PrunedVisionTransformer`',
     'XCiT': 'cross-covariance attention has no mixin',
-    'SwinTransformerV2': 'its architectures run through `mmsls.PrunedTimmBackbone` (`swinv2_*`)',
 }
 """What the form of the blocks does not say."""
 BESIDES = {'MAEViT': "no patch masked, as after pre-training; the stock configs pre-train, with the host's class"}

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import Any
 
-from mmpretrain.models.backbones import BEiTViT, DeiT3, SwinTransformer, VisionTransformer, ViTEVA02
+from mmpretrain.models.backbones import (
+    BEiTViT,
+    DeiT3,
+    SwinTransformer,
+    SwinTransformerV2,
+    VisionTransformer,
+    ViTEVA02,
+)
 from mmpretrain.models.selfsup import MAEViT, MoCoV3ViT
 from mmpretrain.models.utils import BEiTAttention
 from mmpretrain.registry import MODELS
@@ -14,6 +21,7 @@ import mmsls.hooks  # noqa: F401 (registers the hooks)
 from mmsls.backbones.base_files import StateDict
 from mmsls.backbones.base_weights import swin_keys
 from mmsls.backbones.swin.backbone import PrunedSwinMixin
+from mmsls.backbones.swin.second import PrunedSwinV2Mixin
 from mmsls.backbones.vit.attention import FusedRelativeAttention
 from mmsls.backbones.vit.backbone import PrunedViTMixin
 from mmsls.backbones.vit.beit import PrunedBEiTMixin
@@ -42,6 +50,11 @@ class PrunedSwinTransformer(PrunedSwinMixin, SwinTransformer):
     @property
     def _last_norm(self) -> str:
         return f'norm{len(self.stages) - 1}'
+
+
+@MODELS.register_module()
+class PrunedSwinTransformerV2(PrunedSwinV2Mixin, SwinTransformerV2):
+    __doc__ = PrunedSwinV2Mixin.__doc__
 
 
 @MODELS.register_module()

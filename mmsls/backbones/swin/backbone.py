@@ -43,6 +43,7 @@ class PrunedSwinMixin(StagedBackbone):
     """
 
     family = 'SwinTransformer'
+    block_class: type[AdaptedSwinBlock] = AdaptedSwinBlock
     # The host's own children.
     patch_embed: Any
     stages: Any
@@ -73,13 +74,17 @@ class PrunedSwinMixin(StagedBackbone):
             checked_outputs(kwargs['out_indices'], stage_count(kwargs), 'stages')
         super().__init__(*args, **kwargs)
         self._host_arguments = (args, kwargs)
-        if fused_attention:
-            for stage in self.stages:
-                for block in stage.blocks:
-                    block.attn = FusedWindowAttention(block.attn, fixed_table=base_checkpoint is not None)
+        self.prepare(fused_attention, base_checkpoint is not None)
         self.set_up(base_checkpoint, adapter, pruning_index, kept_depths, bridge, kept_blocks)
         read = max(self.out_indices) + 1
         self._freeze_unread(self.stages[read:], [block for block in self.kept_blocks if block[0] < read])
+
+    def prepare(self, fused_attention: bool, frozen: bool) -> None:
+        """Change the host's parts where ours differ, before anything is loaded."""
+        if fused_attention:
+            for stage in self.stages:
+                for block in stage.blocks:
+                    block.attn = FusedWindowAttention(block.attn, fixed_table=frozen)
 
     def block_lists(self) -> list[nn.ModuleList]:
         """Return each stage's list of blocks, bottom first."""
@@ -100,7 +105,7 @@ class PrunedSwinMixin(StagedBackbone):
     def adapted(self, block: Any, stage: int, cfg: Mapping[str, Any]) -> nn.Module:  # noqa: ARG002
         """Return a block with adapters around the host's block."""
         width = block.attn.w_msa.embed_dims  # not num_features: mmpretrain counts those after the merging if asked to
-        adapted = AdaptedSwinBlock(block)
+        adapted = self.block_class(block)
         adapted.insert(build_adapters(cfg, width, adapted.layers()))
         return adapted
 
