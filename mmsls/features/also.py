@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 from mmengine.logging import print_log
@@ -32,11 +33,13 @@ class OtherCurve:
         name: The criterion's.
         index: Its curve, read by its usual rule; None where it failed.
         failure: Why it failed; empty where it did not.
+        seconds: What it took in this process.
     """
 
     name: str
     index: PruningIndex | None
     failure: str = ''
+    seconds: float = 0.0
 
 
 def other_curves(
@@ -68,7 +71,7 @@ def _other(
     foundation: Mapping[str, Any],
     provenance: Mapping[str, Any],
 ) -> OtherCurve:
-    name = told['type']
+    name, start = told['type'], monotonic()
     try:
         scores, resampled = _together(criterion, evidence)
         check_block_scores(name, scores)
@@ -79,11 +82,11 @@ def _other(
             rule=usual_rule(criterion.kind, criterion.unit, rule),
             **foundation,
         )
-        return OtherCurve(name, assured(index, resampled))
+        return OtherCurve(name, assured(index, resampled), seconds=monotonic() - start)
     except Exception as error:  # a curve to look at is worth no run
         failure = str(error) if isinstance(error, ValueError) else f'{type(error).__name__}: {error}'
         print_log(f'SLS: the criterion {name} has no curve here: {failure}', 'current', logging.WARNING)
-        return OtherCurve(name, None, failure)
+        return OtherCurve(name, None, failure, monotonic() - start)
 
 
 def _together(criterion: Any, evidence: Evidence) -> tuple[dict[BlockId, float], Resampled | None]:
@@ -128,6 +131,19 @@ def log_others(others: Sequence[OtherCurve]) -> None:
     for other in others:
         if other.index is not None:
             print_log(f'SLS: {other.name} would keep {other.index.kept_depths} ({other.index.told})', 'current')
+
+
+def log_times(own: str, seconds: float, others: Sequence[OtherCurve]) -> None:
+    """Log what the criteria of a run took, so that nobody has to guess what the others cost.
+
+    Args:
+        own: The run's own criterion.
+        seconds: What that took.
+        others: The others.
+    """
+    if others:
+        told = ', '.join(f'{other.name} {other.seconds:.1f} s' for other in others)
+        print_log(f'SLS: scoring took {seconds:.1f} s by {own}; beside it {told}', 'current')
 
 
 def failures(others: Sequence[OtherCurve]) -> dict[str, str]:

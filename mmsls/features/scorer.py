@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import nn
 from mmsls.criteria import Evidence
 from mmsls.criteria.base import Trial
 from mmsls.criteria.choosing import check_block_scores, described, needs_of
-from mmsls.features.also import OtherCurve, other_curves
+from mmsls.features.also import OtherCurve, log_times, other_curves
 from mmsls.features.block_scores import block_scores
 from mmsls.features.collector import FeatureCollector
 from mmsls.features.confirming import confirmed
@@ -137,7 +138,9 @@ class BlockScorer(FeatureCollector):
         if not self.collects and self.backbone.is_pruned:
             return {}, None
         evidence, about = self._collected() if self.collects else self._supplied(trial, batches)
+        start = monotonic()
         scores, resampled = block_scores(self.criterion, evidence)
+        took = monotonic() - start
         self.others, self.maps = (), None
         if batches is not None:
             about |= {'dataset': batches.dataset, 'split': 'train', 'images': batches.images}
@@ -168,6 +171,7 @@ class BlockScorer(FeatureCollector):
         if self.collects:
             shared = {name: value for name, value in provenance.items() if name not in OF_ONE_CRITERION}
             self.others = other_curves(self.also, evidence, self.rule, foundation, shared)
+            log_times(self.told['type'], took, self.others)
             self.maps = gathered_maps(self._mapping(), evidence.labels, self.dataset)
         index = confirmed(index, self.criterion, evidence) if self.needs == 'trial' else index
         return scores, assured(index, resampled)

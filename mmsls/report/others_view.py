@@ -59,14 +59,14 @@ def row(run: Run, file: str, index: PruningIndex) -> dict[str, Any]:
 def curve_view(run: Run, other: Other, name: str, widths: Sequence[tuple[str, float]]) -> dict[str, Any]:
     """Return the curve of another criterion, with what the usual rules would keep of it."""
     index, rules = other.index, readings(other.index)
-    about = index.provenance
+    sure = stability_line(index.provenance.get('stability')) or ''
     return {
         'criterion': short(index.criterion['type']),
         'unit': short(unit_of(index)),
         'samples': samples(index) if samples(index) != samples(run.index) else '',
         'file': other.path.name,
         'has_errors': bool(errors_of(index)),
-        'sure': stability_line(about.get('stability')),
+        'sure': sure[:1].upper() + sure[1:],
         'note': index.note,
         'fitted': FITTED if index.curve.unit == POINTS and is_fitted(index) else '',
         'figures': [(kind, Markup(figures.curve(index, rules, f'{name}{kind}', width))) for kind, width in widths],
