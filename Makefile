@@ -6,7 +6,7 @@ export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 # Waiting threads sleep instead of spinning: without this, another busy process makes every training step many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help setup demo demo-seg test test-long test-openmmlab lint format docs pictures tutorials bccd camvid benchmarks clean
+.PHONY: help setup demo demo-seg test test-long test-openmmlab lint format docs pictures tutorials bccd camvid zoo benchmarks clean
 
 help:
 	@echo 'make demo        set up if needed, then the whole chain on generated digit scenes (10 minutes on 2 cores)'
@@ -18,6 +18,7 @@ help:
 	@echo 'make docs        the docs site, into site/ (it loads nothing from elsewhere)'
 	@echo 'make bccd        the chain on real blood-cell images (needs ../shared/data)'
 	@echo 'make camvid      the chain on real road scenes with DeiT-Tiny (needs ../shared/data)'
+	@echo 'make zoo         the task folders of the small real runs, into work_dirs/zoo (hours on 2 cores; needs ../shared/data)'
 	@echo 'make benchmarks  side-by-side measurements (scoring, probe, faithful and rule need ../shared; adapters.py and depths.py train for hours and take a config)'
 
 setup:
@@ -38,6 +39,9 @@ bccd: setup
 
 camvid: setup
 	$(PY) tools/run_sls.py configs/camvid/tune.py --baseline configs/camvid/baseline.py --pruned configs/camvid/pruned.py --work-dir work_dirs/camvid
+
+zoo: setup
+	$(PY) benchmarks/model_zoo.py
 
 # One process per core, a test file to each, in their own order: otherwise files of few and long tests come last, and one
 # process waits for the other. Models this small gain nothing from a second thread.

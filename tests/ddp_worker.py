@@ -2,8 +2,8 @@
 
 `run CONFIG FOLDER` trains, or tests where there is a load_from, and every process leaves its weights in the folder;
 `chain CONFIG FOLDER` runs the whole chain there; `criteria CONFIG CHECKPOINT FOLDER` leaves what the criteria see and
-what Taylor makes of it; `tool SCRIPT ARGUMENT...` is the script's own command line; `strategies CONFIG FOLDER` trains by
-MMEngine's Runner, by FlexibleRunner under DDP, resumes that, and tries FSDP.
+what Taylor makes of it; `tool SCRIPT ARGUMENT...` is the script's own command line; `strategies CONFIG FOLDER` trains
+by MMEngine's Runner, by FlexibleRunner under DDP, resumes that, and tries FSDP.
 """
 
 import os

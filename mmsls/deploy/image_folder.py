@@ -1,4 +1,4 @@
-"""A folder of images, predicted part by part: what several processes or machines share without talking to each other."""
+"""A folder of images, predicted part by part: what several processes and machines share without talking."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def predict_folder(
     Args:
         predictor: The task.
         folder: Where the images lie.
-        out: The new folder: `predictions.jsonl`, a line for each image, its `path` seen from `folder`; and a segmentor's
-            maps in `maps/`, named as the images are.
+        out: The new folder: `predictions.jsonl`, a line for each image, its `path` seen from `folder`; and the maps of
+            a segmentor in `maps/`, named as the images are.
         part: As for `images_in`.
         batch_size: Images that are read and predicted together.
         on_batch: Called with (images done, images in all).

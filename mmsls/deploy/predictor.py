@@ -1,4 +1,4 @@
-"""Predict with a task folder, a batch of images at a time: alone, or in the workers of Ray Data, Spark and their kin."""
+"""Predict with a task folder, a batch of images at a time: alone, or in the workers of Ray Data or Spark."""
 
 from __future__ import annotations
 

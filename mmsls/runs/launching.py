@@ -106,13 +106,13 @@ def for_runner(cfg: Config) -> Config:
     name = kind.__name__ if isinstance(kind, type) else kind
     if name not in (None, 'Runner', 'FlexibleRunner'):
         raise ValueError(
-            f"runner_type {name!r}: mmsls runs a config by MMEngine's Runner; take it out, or train by the toolbox's own "
-            'train.py, where the hooks of mmsls work as well'
+            f"runner_type {name!r}: mmsls runs a config by MMEngine's Runner; take it out, or train by the toolbox's "
+            'own train.py, where the hooks of mmsls work as well'
         )
     cfg.merge_from_dict(of_strategy(cfg.pop('strategy', None) or {}))
     if cfg.get('launcher', 'none') != 'none' and cfg.get('model_wrapper_cfg') is None and get_device() == 'cpu':
         unused = cfg.get('find_unused_parameters', False)
-        cfg.model_wrapper_cfg = {
+        cfg['model_wrapper_cfg'] = {
             'type': 'MMDistributedDataParallel',
             'device_ids': None,
             'broadcast_buffers': False,

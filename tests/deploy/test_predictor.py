@@ -120,7 +120,7 @@ def test_the_command_writes_a_line_for_each_image_and_a_map(tasks, folder, tmp_p
 
 def test_parts_make_the_whole_and_nothing_is_replaced(tasks, folder, tmp_path):
     parts = [images_in(folder, (number, 3)) for number in (1, 2, 3)]
-    assert sorted(sum(parts, [])) == images_in(folder)
+    assert sorted(path for some in parts for path in some) == images_in(folder)
     (tmp_path / 'out').mkdir()
     with pytest.raises(SystemExit, match='exists; name a new folder'):
         main([str(tasks['boxes']), str(folder), str(tmp_path / 'out')])

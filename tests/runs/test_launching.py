@@ -72,7 +72,7 @@ def test_a_launcher_that_was_not_used_is_named(detector_cfg, tmp_path, monkeypat
 def test_nccl_without_a_gpu_names_gloo(detector_cfg, tmp_path, monkeypatch):
     for name in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE'):
         monkeypatch.setenv(name, '0')
-    with pytest.raises(ValueError, match='nccl.*env_cfg.dist_cfg.backend=gloo'):
+    with pytest.raises(ValueError, match=r'nccl.*env_cfg.dist_cfg.backend=gloo'):
         start_processes(detector_cfg(tmp_path, launcher='pytorch'))
 
 
