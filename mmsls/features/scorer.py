@@ -156,7 +156,7 @@ class BlockScorer(FeatureCollector):
             'warning': warning,
             **({'chance': self.criterion.chance} if hasattr(self.criterion, 'chance') else {}),
         }
-        foundation = {
+        foundation: dict[str, Any] = {
             'backbone': self.backbone.fingerprint(),
             'adapter': self.backbone.adapter_cfg,
             'base_sha256': self.backbone.base_sha256,
