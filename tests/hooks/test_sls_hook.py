@@ -118,7 +118,7 @@ def test_the_curve_goes_to_the_visualizers_backends_block_by_block(trained):
 
 
 def test_other_criteria_have_curves_from_the_same_pass(trained):
-    folder, *_ = trained
+    folder, _, _, _ = trained
     index = PruningIndex.load(folder / 'pruning_index.json')
     ncm, probe = (PruningIndex.load(folder / f'also_{name}.json') for name in ('ncm', 'probe'))
     for other in (ncm, probe):
