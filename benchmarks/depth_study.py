@@ -48,6 +48,7 @@ class Study:
     """
 
     def __init__(self, task: str, seed: int, root: Path, progress: ChainProgress, budget: float = 1.0) -> None:
+        self.task, self.seed, self.budget = task, seed, budget
         tune = runs.load_config(TASKS[task], str(root / f'{task}_{seed}'), {'randomness.seed': seed})
         shorten(tune, budget)
         self.bare = without_sls_hook(tune)

@@ -15,18 +15,22 @@ One phase after the other (`--phases`), each over all tasks and seeds:
     first      the untuned base scored by a probe, and tuned once, at the depth that this keeps
     depths     the full truth: every depth of `--depths` retrained from its bridges
 
-What is there is kept: an interrupted study goes on, and `--tables` only prints what was found so far.
+What is there is kept: an interrupted study goes on. `--tables` only prints what was found so far. `--record` adds it to
+a small file and prints the tables of all that the file holds: with `--tables --record docs/results/right_depth.json`,
+those of docs/results/depth.md.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
+import depth_findings
+from depth_findings import Finding
 from depth_study import TASKS, Study
-from depth_tables import Tables
+from depth_tables import show_tables
 
 from mmsls.report.console_log import terminal
 from mmsls.report.progress import ChainProgress
@@ -60,7 +64,18 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--budget', type=float, default=1.0, help='share of the trainings (default: all of them)')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/right_depth'))
     parser.add_argument('--tables', action='store_true', help='only print what was found so far')
+    parser.add_argument('--record', type=Path, help='file of findings that these are added to')
     return parser.parse_args()
+
+
+def record(studies: Iterable[Study], path: Path | None) -> list[Finding]:
+    """Gather what was found, add it to a file where one is named, and return all of it."""
+    found = [finding for study in studies if (finding := Finding.of(study))]
+    if path is None:
+        return found
+    found = depth_findings.merged(depth_findings.load(path), found)
+    depth_findings.save(found, path)
+    return found
 
 
 def main() -> None:
@@ -68,11 +83,12 @@ def main() -> None:
     args.work_dir.mkdir(parents=True, exist_ok=True)
     with ChainProgress(terminal(), args.work_dir / f'console_{"_".join(args.tasks)}.log') as progress:
         make = partial(Study, root=args.work_dir, progress=progress, budget=args.budget)
-        studies = {(task, seed): make(task, seed) for seed in args.seeds for task in args.tasks}
+        studies = [make(task, seed) for seed in args.seeds for task in args.tasks]
         for phase in () if args.tables else args.phases:
-            for study in studies.values():
+            for study in studies:
                 PHASES[phase](study, args.depths)
-    Tables(studies).show()
+                record(studies, args.record)
+    show_tables(record(studies, args.record))
 
 
 if __name__ == '__main__':

@@ -88,6 +88,12 @@ def add_rule_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--reference', choices=('top', 'peak'), help='threshold relative to the top or the best block')
 
 
+def add_also(parser: argparse.ArgumentParser) -> None:
+    """Add the other criteria whose curves are left beside."""
+    told = 'other criteria whose curves are shown beside (default: probe and ncm; none where no NAME follows)'
+    parser.add_argument('--also', nargs='*', metavar='NAME', help=told)
+
+
 def chosen(args: argparse.Namespace, *names: str) -> dict[str, Any]:
     """Return the named arguments as a dict, those of the rule where none are named."""
     return {name: getattr(args, name) for name in names or Rule.options()}

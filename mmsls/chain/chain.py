@@ -169,7 +169,7 @@ class Chain:
         return Model(Row(name, depths_of(cfg), metrics), cfg, checkpoint)
 
     def _scored(self) -> PruningIndex:
-        self.stages.state.own_file(INDEX_FILE, *REPORT)
+        self.stages.state.own_file(INDEX_FILE, *REPORT, *runs.also_files(self.tune, self.index_path))
         self.stages.once('score', self.index_path, self._score)
         stored = PruningIndex.load(self.index_path)
         index = stored.decide(**overriding(self.tune, self.decision))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from mmsls.backbones.lookup import find_backbone
 from mmsls.criteria import build_criterion
 from mmsls.criteria.choosing import described, needs_of
 from mmsls.runs.resuming import is_hook
-from mmsls.scoring.rule import overridden
+from mmsls.scoring.overriding import overridden
 
 
 def check_decision(tune: Config, decision: Mapping[str, Any]) -> None:
@@ -62,11 +62,15 @@ def config_digest(*cfgs: Config | None) -> str:
 def essential_text(cfg: Config) -> str:
     """Return a config's text without what changes no result.
 
-    That is the launcher, the work directory, how data are brought in and how their folder is spelled.
+    That is the launcher, the work directory, how data are brought in and how their folder is spelled, and which curves
+    are shown beside the one that decides.
     """
     cfg = deepcopy(cfg)
     for name in ('launcher', 'work_dir'):
         cfg.pop(name, None)
+    for hook in cfg.get('custom_hooks') or []:
+        if is_hook(hook, 'SLSHook'):
+            hook.pop('also', None)
     for loader in [value for key, value in cfg.items() if key.endswith('_dataloader') and value]:
         spell_out(loader)
         for name in ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor'):
@@ -119,21 +123,36 @@ def scored_by(cfg: Config, criterion: str, keep: float | None = None, rank: int 
         keep: The share that a decision keeps of single blocks. It may change after scoring, so the config holds 1.
         rank: Highest rank of the bridges that a criterion tries the model with, where it has such ones.
     """
-    cfg = deepcopy(cfg)
-    hooks = [dict(hook) for hook in cfg.get('custom_hooks') or []]
-    scoring = [hook for hook in hooks if is_hook(hook, 'SLSHook')]
-    if not scoring:
-        scoring = [{'type': 'mmsls.SLSHook'}]
-        hooks += scoring
+    cfg, scoring = with_own_hook(cfg)
     built = build_criterion(criterion)
     ranked = rank is not None and needs_of(built) == 'trial'
-    scoring[0]['criterion'] = {'type': type(built).__name__, 'rank': rank} if ranked else criterion
+    scoring['criterion'] = {'type': type(built).__name__, 'rank': rank} if ranked else criterion
     single = built.kind == 'importance'
-    scoring[0].pop('max_drop' if single else 'keep', None)
+    scoring.pop('max_drop' if single else 'keep', None)
     if single and keep is not None:
-        scoring[0]['keep'] = 1.0
-    cfg.custom_hooks = hooks
+        scoring['keep'] = 1.0
     return cfg
+
+
+def scored_also(cfg: Config, also: Sequence[str]) -> Config:
+    """Return a copy of a config that leaves the curves of some other criteria beside its own.
+
+    Args:
+        cfg: The config.
+        also: Their names; none for no others.
+    """
+    cfg, scoring = with_own_hook(cfg)
+    scoring['also'] = list(also)
+    return cfg
+
+
+def with_own_hook(cfg: Config) -> tuple[Config, dict[str, Any]]:
+    """Return a copy of a config, and the hook that scores in it: its own, or a new one."""
+    cfg = deepcopy(cfg)
+    cfg.custom_hooks = [dict(hook) for hook in cfg.get('custom_hooks') or []]
+    if not any(is_hook(hook, 'SLSHook') for hook in cfg.custom_hooks):
+        cfg.custom_hooks = [*cfg.custom_hooks, {'type': 'mmsls.SLSHook'}]
+    return cfg, next(hook for hook in cfg.custom_hooks if is_hook(hook, 'SLSHook'))
 
 
 def as_published(cfg: Config) -> Config:

@@ -22,6 +22,7 @@ WRITTEN = re.compile(
             rf'\.[^/]+\.{_HASH}(\.\w+)?',  # what a kill left of a file that was being written
             r'done\.json|metrics\.json|widths\.json|(start|stored|bridged|refitted)\.pth|last_checkpoint|pruning_index\.json',
             '|'.join(map(re.escape, REPORT)),
+            r'also_\w+\.json',  # indexes of other criteria
             rf'(best_[^/]+_)?(epoch|iter)_\d+(-{_HASH})?\.pth',
             rf'{_TIME}/({_TIME}\.log|vis_data/(config\.py|scalars\.json|{_TIME}\.json|events\.out\.tfevents\.[^/]+))',
             rf'{_TIME}\.py',

@@ -13,7 +13,10 @@ from mmsls.files.writing import write_json
 from mmsls.parallel.main_process import on_main_process
 
 STATE_FILE, INDEX_FILE, CURVE_FILE = 'chain.json', 'pruning_index.json', 'score_curve.png'
-REPORT = ('report.html', 'curve.csv', CURVE_FILE, 'maps.npz', 'depth_costs.json')
+REPORT = (
+    *('report.html', 'curve.csv', CURVE_FILE, 'score_curve.svg', 'maps.npz', 'depth_costs.json', 'origin.json'),
+    *('curves.csv', 'curves.png', 'curves.svg'),
+)
 """What lies beside an index: its report, and what goes into that."""
 RESULTS = ('results.json', 'results.md')
 CUT = ('pruned', 'bridged', 'refitted', 'retrained', 'decided_first')

@@ -12,10 +12,10 @@ from mmengine.dist import is_main_process
 from mmsls import runs
 from mmsls.chain.chain import Chain
 from mmsls.chain.checks import check_configs
-from mmsls.chain.configs import as_published, check_decision, scored_by, without_sls_hook
+from mmsls.chain.configs import as_published, check_decision, scored_also, scored_by, without_sls_hook
 from mmsls.chain.restart import CONSOLE_LOG, forget
 from mmsls.chain.state import CURVE_FILE, INDEX_FILE, ChainState
-from mmsls.cli import SAME_COMMAND, add_rule_options, chosen, one_line_errors, path_argument, run_parser
+from mmsls.cli import SAME_COMMAND, add_also, add_rule_options, chosen, one_line_errors, path_argument, run_parser
 from mmsls.cost.complexity import summary_line
 from mmsls.files.trouble import naming
 from mmsls.files.writing import write_text
@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
         help='config of the frozen backbone with a trained head, for the metric of the row "full"',
     )
     options.add_argument('--criterion', help="what scores the blocks (default: the hook's, or sls), such as bridged")
+    add_also(options)
     options.add_argument(
         '--bridge',
         action='store_true',
@@ -140,6 +141,8 @@ def configs(args: argparse.Namespace) -> tuple[Config, Config | None, Config | N
         tune, pruned = as_published(tune), None if pruned is None else as_published(pruned)
     if args.criterion is not None:
         tune = scored_by(tune, args.criterion, args.keep, args.bridge_rank)
+    if args.also is not None:
+        tune = scored_also(tune, args.also)
     if args.bridge or args.bridge_rank is not None:
         rank = True if args.bridge_rank is None else args.bridge_rank
         pruned = with_bridge(pruned or without_sls_hook(tune), rank)
@@ -180,7 +183,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         last = f'{rows[-1].name}: {summary_line(parameters)}'
         page = work_dir / PAGE
         for line in (
-            *closing(index, page if page.exists() else None),
+            *closing(index, work_dir / INDEX_FILE, page if page.exists() else None),
             summary(index),
             last,
             written(work_dir, args.until),

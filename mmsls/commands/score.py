@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from mmsls import runs
-from mmsls.cli import add_rule_options, chosen, one_line_errors, path_argument, run_parser
+from mmsls.cli import add_also, add_rule_options, chosen, one_line_errors, path_argument, run_parser
 from mmsls.features.splits import SPLITS
 from mmsls.parallel.main_process import on_main_process
 from mmsls.pruning_index.keeping import INDEX_FILE
@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         '--criterion', help="what scores the blocks (default: the hook's, or sls), such as LinearProbe"
     )
+    add_also(options)
     add_rule_options(options)
     options.add_argument('--max-samples', type=int, help='most samples kept')
     options.add_argument('--seed', type=int, help='seed of the choice of samples and of t-SNE')
@@ -46,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     cfg = runs.load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
-    overrides = chosen(args) | chosen(args, 'max_samples', 'seed', 'criterion')
+    overrides = chosen(args) | chosen(args, 'max_samples', 'seed', 'criterion', 'also')
     runs.start_processes(cfg)
     console = terminal()
     with ChainProgress(console) as progress:
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         path = args.out or Path(cfg.work_dir) / INDEX_FILE
         page = on_main_process(partial(with_costs, cfg, path, args.checkpoint))
     if is_main_process():
-        for line in closing(index, page):
+        for line in closing(index, Path(path), page):
             console.print(line, highlight=False, soft_wrap=True)
 
 

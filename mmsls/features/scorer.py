@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from time import monotonic
 from typing import Any
 
 import numpy as np
 from mmengine.logging import print_log
 from torch import nn
 
-from mmsls.criteria import AccuracyCriterion, Evidence
-from mmsls.criteria.base import Trial, points_of
+from mmsls.criteria import Evidence
+from mmsls.criteria.base import Trial
 from mmsls.criteria.choosing import check_block_scores, described, needs_of
+from mmsls.features.also import OtherCurve, log_times, other_curves
+from mmsls.features.block_scores import block_scores
 from mmsls.features.collector import FeatureCollector
 from mmsls.features.confirming import confirmed
 from mmsls.features.counts import gathered_counts
 from mmsls.features.keys import order_hash
-from mmsls.features.labelled import LabelledBatches, seeded
+from mmsls.features.labelled import LabelledBatches
 from mmsls.features.maps import Maps, gathered_maps
 from mmsls.features.provenance import describe_dataset, versions
 from mmsls.features.settings import check_reads, settled_criterion
 from mmsls.features.sureness import assured, guessing
-from mmsls.parallel.ranks import raise_first, shared_out
+from mmsls.parallel.ranks import raise_first
 from mmsls.pruning_index import PruningIndex
 from mmsls.scoring import BlockId, Curve
 from mmsls.scoring.embedding import MIN_SAMPLES
-from mmsls.scoring.resampling import Resampled, bootstraps
 from mmsls.scoring.rule import Rule
 from mmsls.scoring.silhouette import check_jobs, check_layers
+
+OF_ONE_CRITERION = ('chance', 'commonest', 'perplexity')
+"""What an index says of its samples that holds for its own criterion alone."""
 
 
 class BlockScorer(FeatureCollector):
@@ -43,11 +47,15 @@ class BlockScorer(FeatureCollector):
         perplexity: t-SNE's perplexity.
         seed: Seed of the choice of samples and of t-SNE.
         n_jobs: Blocks that SLS scores at a time; None: one per core.
+        also: Other criteria that look at the same features: names, classes or configs (see `settled_also`). Their
+            curves change nothing of the run's own.
 
     Raises:
         ValueError: If an argument is out of range, before anything is run.
     """
 
+    others: Sequence[OtherCurve] = ()
+    """What the other criteria said last; the same in every process, and empty where no features were."""
     maps: Maps | None = None
     """The samples that were scored last; None in all processes but the main one, and where no features were."""
 
@@ -62,6 +70,7 @@ class BlockScorer(FeatureCollector):
         perplexity: float = 30.0,
         seed: int = 0,
         n_jobs: int | None = None,
+        also: Sequence[str | type | Mapping[str, Any]] = (),
     ) -> None:
         super().__init__(model, sampler, max_samples, seed)
         if max_samples < MIN_SAMPLES:
@@ -70,6 +79,7 @@ class BlockScorer(FeatureCollector):
         self.criterion = settled_criterion(criterion, perplexity, n_jobs)
         check_reads(rule, self.criterion)
         self.told = described(criterion)
+        self.also = [(described(one), settled_criterion(one, perplexity, n_jobs)) for one in also]
         self.rule = rule
         self.needs = needs_of(self.criterion)
         if self.needs == 'trial':
@@ -128,8 +138,10 @@ class BlockScorer(FeatureCollector):
         if not self.collects and self.backbone.is_pruned:
             return {}, None
         evidence, about = self._collected() if self.collects else self._supplied(trial, batches)
-        scores, resampled = self._scored(evidence)
-        self.maps = gathered_maps(self.criterion, evidence.labels, self.dataset) if self.collects else None
+        start = monotonic()
+        scores, resampled = block_scores(self.criterion, evidence)
+        took = monotonic() - start
+        self.others, self.maps = (), None
         if batches is not None:
             about |= {'dataset': batches.dataset, 'split': 'train', 'images': batches.images}
         check_block_scores(self.told['type'], scores)
@@ -144,15 +156,23 @@ class BlockScorer(FeatureCollector):
             'warning': warning,
             **({'chance': self.criterion.chance} if hasattr(self.criterion, 'chance') else {}),
         }
+        foundation: dict[str, Any] = {
+            'backbone': self.backbone.fingerprint(),
+            'adapter': self.backbone.adapter_cfg,
+            'base_sha256': self.backbone.base_sha256,
+        }
         index = PruningIndex.create(
             scores=Curve(scores, self.criterion.unit),
             criterion=self.told,
-            backbone=self.backbone.fingerprint(),
-            adapter=self.backbone.adapter_cfg,
-            base_sha256=self.backbone.base_sha256,
             provenance=provenance,
             rule=self.rule,
+            **foundation,
         )
+        if self.collects:
+            shared = {name: value for name, value in provenance.items() if name not in OF_ONE_CRITERION}
+            self.others = other_curves(self.also, evidence, self.rule, foundation, shared)
+            log_times(self.told['type'], took, self.others)
+            self.maps = gathered_maps(self._mapping(), evidence.labels, self.dataset)
         index = confirmed(index, self.criterion, evidence) if self.needs == 'trial' else index
         return scores, assured(index, resampled)
 
@@ -177,28 +197,14 @@ class BlockScorer(FeatureCollector):
         }
         return Evidence(self.model, self.backbone, (), features, labels, self.seed), about
 
+    def _mapping(self) -> Any:
+        """Return the criterion that drew maps of the samples: the run's own, else the first of the others that did."""
+        drew = [built for (_, built), other in zip(self.also, self.others, strict=True) if other.index is not None]
+        return next((built for built in (self.criterion, *drew) if getattr(built, 'maps', None)), self.criterion)
+
     def _supplied(self, trial: Trial | None, batches: LabelledBatches | None) -> tuple[Evidence, dict[str, Any]]:
         """Return what a criterion gets in the place of features, and what the index says of it."""
         raise_first(self.failure)
         self.model.eval()
         about = {'images': len(self.dataset)} if self.needs == 'trial' else {}
         return Evidence(self.model, self.backbone, batches or (), {}, np.zeros(0, int), self.seed, trial), about
-
-    def _scored(self, evidence: Evidence) -> tuple[dict[BlockId, float], Resampled | None]:
-        """Return the score of every block, and what other samples would have given, if the criterion can say it."""
-        criterion, blocks, labels = self.criterion, list(evidence.features), evidence.labels
-        if criterion.kind == 'importance':
-            with seeded(self.seed):
-                return criterion(evidence), None  # it compares blocks with each other: every process takes them all
-        if not self.collects:  # every process has a share of the images, not of the blocks
-            return criterion(evidence), getattr(criterion, 'resampled', None)
-        if isinstance(criterion, AccuracyCriterion):
-            hits = shared_out(
-                lambda part: {block: criterion.hits(evidence.features[block], labels, self.seed) for block in part},
-                blocks,
-            )
-            return {block: points_of(found) for block, found in hits.items()}, bootstraps(hits, seed=self.seed)
-        return shared_out(
-            lambda part: criterion(replace(evidence, features={block: evidence.features[block] for block in part})),
-            blocks,
-        ), None

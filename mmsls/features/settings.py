@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmsls.criteria import SLS, build_criterion
+from mmsls.features.also_settings import settled_also
 from mmsls.features.tasks import sampler_class, sampler_for_scope
 from mmsls.parallel.ranks import jobs_here
 from mmsls.scoring.embedding import check_perplexity
-from mmsls.scoring.rule import Rule, overridden
+from mmsls.scoring.overriding import overridden
+from mmsls.scoring.rule import Rule
 
 
 def scorer_options(
@@ -33,7 +35,8 @@ def scorer_options(
     of_task = getattr(sampler_class(sampler), 'default_scope', 'stage')
     rule = Rule.of(options, scope=getattr(criterion, 'default_scope', of_task))
     check_reads(rule, criterion)
-    return {**rest, 'sampler': sampler, 'rule': rule}
+    also = settled_also(options.get('also'), rest.get('criterion', 'sls'))
+    return {**rest, 'sampler': sampler, 'rule': rule, 'also': also}
 
 
 def check_reads(rule: Rule, criterion: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.dist import is_main_process
@@ -27,6 +27,10 @@ from mmsls.scoring.rule import Rule
 EXTRA_PASS = (
     'no validation scored the last weights of this training: '
     'it is done now, by one more pass over the validation images'
+)
+NO_FEATURES = (
+    '{type} takes no features from a validation, so the curves of the criteria in `also` are left out; '
+    'mmsls score CONFIG CHECKPOINT --also NAME makes them'
 )
 
 
@@ -54,6 +58,8 @@ class SLSHook(Hook):
         seed: Seed of the choice of samples and of t-SNE.
         perplexity: t-SNE's perplexity.
         n_jobs: Blocks that SLS scores at a time; None: one per core.
+        also: Other criteria whose curves are left beside, from the same features: a list of names, classes or configs;
+            by default `probe` and `ncm` where the criterion looks at features; empty for none. They decide nothing.
         criterion: What scores the blocks: `'sls'`, as published, or the name, class or config of another criterion. One
             that rates single blocks needs `keep`.
         **rule: Options of `Rule`: `alpha=0.3`, `scope` (by default as the task wants: `'model'` for classification,
@@ -79,6 +85,7 @@ class SLSHook(Hook):
         perplexity: float = 30.0,
         n_jobs: int | None = None,
         criterion: str | type | Mapping[str, Any] = 'sls',
+        also: Sequence[str | type | Mapping[str, Any]] | None = None,
         **rule: Any,
     ) -> None:
         check_arguments(interval, rule)
@@ -91,6 +98,7 @@ class SLSHook(Hook):
             'perplexity': perplexity,
             'n_jobs': n_jobs,
             'criterion': criterion,
+            'also': also,
         }
         self.scoring: GuardedScorer
         self.note: BrokenOffNote | None = None
@@ -100,6 +108,8 @@ class SLSHook(Hook):
         check_whole(runner)
         options = scorer_options(self.options, DefaultScope.get_current_instance().scope_name)
         self.scoring = GuardedScorer(BlockScorer(unwrapped(runner), **options), self.out_file)
+        if self.options['also'] and not self.scoring.scorer.collects:
+            print_log(f'SLS: {NO_FEATURES.format(**self.scoring.scorer.told)}', 'current', logging.WARNING)
         check_readers(unwrapped(runner))
         join_tuning(runner, self.priority)
         self.checking = True

@@ -16,6 +16,12 @@ INDEX_FILE = 'pruning_index.json'
 """The usual name of an index file."""
 MAPS_FILE = 'maps.npz'
 """Beside it, the samples and where every block's map has them (`mmsls.features.maps`)."""
+ORIGIN_FILE = 'origin.json'
+"""Beside it, where the scores come from (`mmsls.report.origin`)."""
+ALSO = 'also_'
+"""Beside it, how the indexes of other criteria on the same samples begin."""
+ALSO_OF = 'also_of'
+"""What their provenance says of the curve beside which they were made."""
 
 
 def beside(path: Path, name: str) -> Path:
@@ -26,6 +32,16 @@ def beside(path: Path, name: str) -> Path:
         ('report.html', 'train.report.html')
     """
     return path.with_name(name if path.name == INDEX_FILE else f'{path.stem}.{name}')
+
+
+def also_path(path: Path, criterion: str) -> Path:
+    """Return the file of another criterion's index beside an index.
+
+    Example:
+        >>> also_path(Path('x/pruning_index.json'), 'NCM').name, also_path(Path('train.json'), 'NCM').name
+        ('also_ncm.json', 'train.also_ncm.json')
+    """
+    return beside(path, f'{ALSO}{criterion.lower()}.json')
 
 
 def write_index(index: PruningIndex, path: Path, split: str | None = None) -> bool:
@@ -57,11 +73,14 @@ def write_index(index: PruningIndex, path: Path, split: str | None = None) -> bo
 
 
 def copy_index(source: Path, target: Path) -> None:
-    """Copy an index, and the maps that belong to it where there are any."""
-    index, maps = PruningIndex.load(source), beside(source, MAPS_FILE)
-    if maps.exists():
-        with whole_file(beside(target, MAPS_FILE)) as partial:
-            shutil.copyfile(maps, partial)
+    """Copy an index, and what belongs to it where there is any: maps, origin, the indexes of other criteria."""
+    index = PruningIndex.load(source)
+    others = source.parent.glob(beside(source, f'{ALSO}*.json').name)
+    for file in (beside(source, MAPS_FILE), beside(source, ORIGIN_FILE), *sorted(others)):
+        if file.is_file():
+            name = file.name if source.name == INDEX_FILE else file.name.removeprefix(f'{source.stem}.')
+            with whole_file(beside(target, name)) as partial:
+                shutil.copyfile(file, partial)
     index.save(target)
 
 

@@ -46,16 +46,12 @@ class Advice:
         case: Its kind: `step`, `flat_high`, `flat_zero`, `slope`, `fallen_top`, `few`, `untuned`, `one_class`,
             `whole`, `share` or `by_hand`.
         text: In plain words, what was found and what it means.
-        tries: What to try, each with the beginning of the heading in docs/ that has more.
+        tries: What to try, each with the key of its how-to (`mmsls.report.how_to_texts`).
     """
 
     case: str
     text: str
     tries: tuple[tuple[str, str], ...] = ()
-
-    def lines(self) -> list[str]:
-        """Return the advice for a terminal."""
-        return [self.text, *(f'  try: {what} (docs, "{section}")' for what, section in self.tries)]
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,17 @@
-"""The words of the advice: what is said in each case, and what to try, with the heading in docs/ that has more."""
+"""The words of the advice: what is said in each case, and what to try, with the how-to for it."""
 
 from __future__ import annotations
 
 Try = tuple[str, str]
-"""What to try, with the name of a tool or an option in backticks, and how a heading in docs/ begins."""
+"""What to try, and the how-to for it (`mmsls.report.how_to_texts`)."""
 
-IN_POINTS = ('decide in points of your metric: `--criterion bridged --max-drop 1 --bridge`', 'Bridges')
-PROBE = (
-    'ask a probe in points on images that tuned nothing: `--criterion probe --max-drop 1 --split val`',
-    'What scores the blocks',
-)
-PEAK = ('keep up to the best block: `--reference peak --alpha 1`', 'When it does not prune')
-MORE = ('score more labelled images: a larger split, or a higher `--max-samples`', 'What scores the blocks')
-TUNE = ('tune first, then score: `mmsls run CONFIG` without `--decide-first`', 'Decide before any training')
-TEST_CUT = ('test the cut model before you retrain it: `mmsls test`', 'Commands')
-BACKGROUND = (
-    "let a detector tell its class from background: `sampler=dict(type='InstanceSampler', background=True)`",
-    'What scores the blocks',
-)
+IN_POINTS = ('decide in points of your metric, with a bridge in the place of what goes', 'points')
+PROBE = ('ask a probe in points, on images that tuned nothing', 'probe')
+PEAK = ('keep up to the best block', 'peak')
+MORE = ('score more labelled images: a larger split, or more samples', 'more')
+TUNE = ('tune first, then score', 'tune')
+TEST_CUT = ('test the cut model before you retrain it', 'test')
+BACKGROUND = ('let a detector tell its class from background', 'background')
 
 FEW = 'Only {told} were looked at: another draw may well decide otherwise.'
 ONE_CLASS = 'There is only one class, and nothing to tell it from: a score of classes means nothing here.'
@@ -38,7 +32,7 @@ TEXTS: dict[str, tuple[str, tuple[Try, ...]]] = {
         'No block of {where} tells the classes apart: the best value is {high} {unit}. There is nothing to decide by, '
         'and {kept}. Likely the model is not tuned to this task, its checkpoint was not loaded, the classes differ in '
         'what a pooled feature loses, or there are too few samples of each.',
-        (('see that the right checkpoint was loaded and its metric is good', 'Loading a checkpoint'), IN_POINTS, PROBE),
+        (('see that the right checkpoint was loaded and its metric is good', 'weights'), IN_POINTS, PROBE),
     ),
     'fallen_top': (
         'The score of {where} peaks below the top and falls off towards it ({high} at best), so a threshold relative '
@@ -54,12 +48,12 @@ TEXTS: dict[str, tuple[str, tuple[Try, ...]]] = {
     'slope': (
         'The score of {where} rises from block to block up to the top ({low} to {high}), without a step: every block '
         'still adds something, and {kept}.',
-        (IN_POINTS, ('allow a smaller share: a lower `--alpha`', 'Choosing a depth')),
+        (IN_POINTS, ('allow a smaller share: a lower `--alpha`', 'share')),
     ),
     'whole': ('The rule finds no block of {where} to remove ({asked}, values {low} to {high}); {kept}.', (IN_POINTS,)),
     'step': (
         'The blocks of {where} above the cut add little by this measure ({low} to {high} {unit}, {asked}); {kept}.',
-        (('cut and retrain: `mmsls run CONFIG` goes on from here', 'After the cut'),),
+        (('cut, and retrain what is left', 'retrain'),),
     ),
 }
 """What is said and what to try, by case; of cases that hold for as many blocks the upper one counts."""
@@ -68,16 +62,16 @@ TEXTS_IN_POINTS: dict[str, tuple[str, tuple[Try, ...]]] = {
         'All blocks of {where} lie within {asked} of each other ({low} to {high}): by this measure the lowest do as '
         'well as the top, and {kept}. On images that tuned the model that is no surprise and no proof.',
         (
-            ('see that the images that judge tuned nothing: `--split val`', 'What scores the blocks'),
-            ('test the cut model before you trust it, and retrain', 'Bridges'),
+            ('see that the images that judge tuned nothing', 'split'),
+            ('test the cut model before you trust it, and retrain', 'test'),
         ),
     ),
     'slope': (
         'The value of {where} rises up to the top ({low} to {high} points): every depth below loses more than {asked} '
         'allows, and {kept}.',
         (
-            ('allow more: `--max-drop 2`', 'What scores the blocks'),
-            ('mend what the cut breaks: `--bridge`', 'Bridges'),
+            ('allow more points', 'allow'),
+            ('mend what the cut breaks by a bridge', 'bridge'),
         ),
     ),
 }

@@ -16,19 +16,21 @@ from mmsls.pruning_index.keeping import beside
 from mmsls.report.leaving import PAGE
 from mmsls.report.map_view import NAMED
 from mmsls.report.palette import MARKS
-from mmsls.report.run import read_run
-from mmsls.report.score_curve import draw_score_curve, write_curve
+from mmsls.report.run import Run, read_run
+from mmsls.report.score_curve import draw_curves, draw_score_curve, write_curve, write_curves
 from mmsls.report.view import marked_up, view
 
-CSV, PICTURE = 'curve.csv', 'score_curve.png'
+CSV, PICTURES = 'curve.csv', ('score_curve.png', 'score_curve.svg')
 """What a report leaves beside its index, besides the page."""
+ALL_CSV, ALL_PICTURES = 'curves.csv', ('curves.png', 'curves.svg')
+"""The same of all criteria, where there are others."""
 
 
 def write_report(index_path: str | Path, out: str | Path | None = None) -> Path:
-    """Write the page of a run, and its curve as CSV and PNG, beside its index.
+    """Write the page of a run, and its curves as CSV, PNG and SVG, beside its index.
 
     Whatever else lies there is in the page: the maps and class names (`maps.npz`), what every depth costs
-    (`depth_costs.json`), and the chain's table (`results.json`).
+    (`depth_costs.json`), the chain's table (`results.json`), and other indexes of the same weights.
 
     Args:
         index_path: The index file, or the folder that it lies in.
@@ -47,8 +49,19 @@ def write_report(index_path: str | Path, out: str | Path | None = None) -> Path:
     write_text(render([view(run, 'a')], f'{run.name}: what every block is worth'), page)
     if out is None:
         write_curve(run.index, beside(run.path, CSV))
-        draw_score_curve(run.index, beside(run.path, PICTURE))
+        for picture in PICTURES:
+            draw_score_curve(run.index, beside(run.path, picture))
+        leave_curves(run)
     return page
+
+
+def leave_curves(run: Run) -> None:
+    """Write the curves of all criteria beside an index, where there are others, or were before."""
+    indexes = [run.index, *(other.index for other in run.others)]
+    if run.others or beside(run.path, ALL_CSV).exists():
+        write_curves(indexes, beside(run.path, ALL_CSV))
+        for picture in ALL_PICTURES:
+            draw_curves(indexes, beside(run.path, picture))
 
 
 def render(runs: Sequence[Mapping[str, Any]], title: str, comparison: Mapping[str, Any] | None = None) -> str:

@@ -14,6 +14,8 @@ from mmsls.features.maps import Maps
 from mmsls.files.reading import read_json
 from mmsls.pruning_index import PruningIndex
 from mmsls.pruning_index.keeping import INDEX_FILE, MAPS_FILE, beside
+from mmsls.report.origin import Origin
+from mmsls.report.others import Other, others_of
 
 ROWS_FILE = 'results.json'
 """Beside the index: the rows of a chain's table."""
@@ -32,6 +34,8 @@ class Run:
         maps: Samples and maps; None where there are none.
         costs: What every depth costs; None where it was not measured.
         rows: The chain's table; empty where no chain ran.
+        others: Other curves of the same weights.
+        origin: Where the scores come from.
         remarks: What could not be read, in words.
     """
 
@@ -41,6 +45,8 @@ class Run:
     maps: Maps | None = None
     costs: DepthCosts | None = None
     rows: list[Row] = field(default_factory=list)
+    others: list[Other] = field(default_factory=list)
+    origin: Origin = field(default_factory=Origin)
     remarks: list[str] = field(default_factory=list)
 
 
@@ -65,6 +71,8 @@ def read_run(given: str | Path) -> Run:
     run.maps = part(run, beside(path, MAPS_FILE), lambda file: Maps.load(file, run.index))
     run.costs = part(run, path.with_name(NAME), lambda file: DepthCosts.load(file, run.index.backbone))
     run.rows = part(run, path.with_name(ROWS_FILE), rows_of) or []
+    run.others = others_of(path, run.index, run.remarks)
+    run.origin = part(run, path, lambda file: Origin.load(file, run.index)) or Origin()
     return run
 
 

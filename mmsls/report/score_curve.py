@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,11 @@ class Paint:
 
 
 def draw_score_curve(index: PruningIndex, path: str | Path) -> None:
-    """Draw every block's score, the thresholds, and which blocks stay, to a PNG file.
+    """Draw every block's score, the thresholds, and which blocks stay, to a file.
 
     Args:
         index: What to draw.
-        path: Where the figure goes.
+        path: Where the figure goes, `.png` or `.svg`.
     """
     from matplotlib.figure import Figure
 
@@ -51,8 +51,35 @@ def draw_score_curve(index: PruningIndex, path: str | Path) -> None:
         f'{tuple(index.kept_depths)} of {tuple(index.foundation.depths)} blocks kept, {index.told}',
         fontsize=10,
     )
-    with whole_file(path) as partial:
-        figure.savefig(partial, dpi=150)
+    save(figure, path)
+
+
+def draw_curves(indexes: Sequence[PruningIndex], path: str | Path) -> None:
+    """Draw the curves of several criteria one below the other to a file.
+
+    Args:
+        indexes: What to draw, of one backbone.
+        path: Where the figure goes, `.png` or `.svg`.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 0.4 + 2.2 * len(indexes)), layout='constrained')
+    every = figure.subplots(len(indexes), squeeze=False)[:, 0]
+    for axes, index in zip(every, indexes, strict=True):
+        plot_curve(axes, index, Paint())
+        name, kept = str(index.criterion['type'])[:60], tuple(index.kept_depths)
+        axes.set_title(f'{name}: {kept} of {tuple(index.foundation.depths)} kept, {index.told}', fontsize=10)
+    every[-1].set_xlabel('block, bottom to top')
+    save(figure, path)
+
+
+def save(figure: Any, path: str | Path) -> None:
+    """Write a figure, whole or not at all; the same figure gives the same file."""
+    import matplotlib
+
+    about = {'metadata': {'Date': None}} if Path(path).suffix == '.svg' else {}
+    with matplotlib.rc_context({'svg.hashsalt': 'mmsls', 'text.parse_math': False}), whole_file(path) as partial:
+        figure.savefig(partial, dpi=150, **about)
 
 
 def plot_curve(axes: Any, index: PruningIndex, paint: Paint) -> None:
@@ -114,14 +141,32 @@ def errors_of(index: PruningIndex) -> dict[BlockId, float]:
     }
 
 
+HEADER = ('number', 'stage', 'block', 'value', 'unit', 'standard_error', 'threshold', 'kept')
+
+
 def write_curve(index: PruningIndex, path: Path) -> None:
     """Write a curve as CSV, one block a line."""
-    file, errors, kept = io.StringIO(), errors_of(index), set(index.kept_blocks)
-    writer = csv.writer(file, lineterminator='\n')
-    writer.writerow(('number', 'stage', 'block', 'value', 'unit', 'standard_error', 'threshold', 'kept'))
+    write_lines([HEADER, *lines_of(index)], path)
+
+
+def write_curves(indexes: Sequence[PruningIndex], path: Path) -> None:
+    """Write the curves of several criteria as CSV, one block a line, with the criterion in front."""
+    lines = [(index.criterion['type'], *line) for index in indexes for line in lines_of(index)]
+    write_lines([('criterion', *HEADER), *lines], path)
+
+
+def write_lines(lines: Sequence[Sequence[Any]], path: Path) -> None:
+    """Write lines as CSV."""
+    file = io.StringIO()
+    csv.writer(file, lineterminator='\n').writerows(lines)
+    write_text(file.getvalue(), path)
+
+
+def lines_of(index: PruningIndex) -> Iterator[tuple[Any, ...]]:
+    """Yield the lines of a curve."""
+    errors, kept = errors_of(index), set(index.kept_blocks)
     for number, ((stage, block), value) in enumerate(index.scores.items(), 1):
         threshold = threshold_of(index, stage)
         told = '' if threshold is None else f'{threshold:.6g}'
         error = errors.get((stage, block), '')
-        writer.writerow((number, stage, block, repr(value), index.curve.unit, error, told, int((stage, block) in kept)))
-    write_text(file.getvalue(), path)
+        yield number, stage, block, repr(value), index.curve.unit, error, told, int((stage, block) in kept)

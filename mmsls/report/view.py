@@ -12,7 +12,9 @@ from mmsls.report import figures
 from mmsls.report.advice import advise
 from mmsls.report.costs import costs_view, trade_offs
 from mmsls.report.facts import facts, short, warnings
+from mmsls.report.how_to import how_tos
 from mmsls.report.map_view import class_counts, maps_view, no_maps
+from mmsls.report.others_view import others_view
 from mmsls.report.rules import Reading, readings
 from mmsls.report.run import Run
 from mmsls.report.score_curve import errors_of, unit_of
@@ -29,9 +31,10 @@ def view(run: Run, prefix: str, brief: bool = False) -> dict[str, Any]:
     Args:
         run: The run.
         prefix: What tells the ids of its figures from those of other runs; letters and digits.
-        brief: Leave out the maps of all blocks but the last kept one and the top one.
+        brief: For one of several runs: leave out the maps of all blocks but the last kept one and the top one, other
+            criteria, and how-tos that nothing asks for.
     """
-    index = run.index
+    index, advice = run.index, advise(run.index)
     rules = readings(index)
     return {
         'id': prefix,
@@ -46,7 +49,10 @@ def view(run: Run, prefix: str, brief: bool = False) -> dict[str, Any]:
         'unit': unit_of(index),
         'backbone': index.foundation.type,
         'adapter': short((index.foundation.adapter or {}).get('type', 'none')),
-        'advice': advise(index),
+        'advice': advice,
+        'how_tos': [*how_tos(advice, run.path, index, run.origin, every=not brief).values()],
+        'anchor': f'{prefix}-' if brief else '',
+        'others': None if brief else others_view(run, prefix, WIDTHS),
         'warnings': warnings(run),
         'sure': stability_line(index.provenance.get('stability')),
         'curves': [(kind, Markup(figures.curve(index, rules, f'{prefix}{kind}', width))) for kind, width in WIDTHS],

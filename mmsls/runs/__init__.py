@@ -4,6 +4,7 @@ from mmsls.features.splits import split_dataloader
 from mmsls.runs.bridging import bridge, fit_bridges
 from mmsls.runs.building import build_model, export_base, merge_adapters
 from mmsls.runs.configs import (
+    also_files,
     check_checkpoint,
     check_untuned,
     default_split,
@@ -20,6 +21,7 @@ from mmsls.runs.refitting import check_refits, fit_head, refit
 from mmsls.runs.single import score, test, train
 
 __all__ = [
+    'also_files',
     'bridge',
     'build_model',
     'check_checkpoint',

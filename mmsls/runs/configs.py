@@ -14,13 +14,15 @@ from mmsls.backbones.arguments import CUT
 from mmsls.backbones.bridge import BridgeSetting, check_bridge
 from mmsls.criteria import build_criterion
 from mmsls.criteria.base import Needs
-from mmsls.criteria.choosing import needs_of
+from mmsls.criteria.choosing import described, needs_of
 from mmsls.environment.hosts import import_trouble
 from mmsls.features.settings import scorer_options
 from mmsls.features.tasks import sampler_class
+from mmsls.files.given import remember
 from mmsls.files.named_configs import is_name, named_config
 from mmsls.files.paths import expand_home, expand_homes
 from mmsls.hooks.sls_hook import SLSHook
+from mmsls.pruning_index.keeping import also_path
 from mmsls.runs.resuming import is_hook
 
 
@@ -39,10 +41,11 @@ def load_config(
         FileNotFoundError: If there is no such file, or none of that name.
         ValueError: If the config needs a toolbox, or another module, that is not installed.
     """
-    path = str(named_config(path)) if is_name(path) else expand_home(path)
+    asked, path = path, str(named_config(path)) if is_name(path) else expand_home(path)
     if not Path(path).is_file():
         raise FileNotFoundError(f'config: no file at {path!r}')
     cfg = read_config(path)
+    remember(cfg, asked if is_name(asked) else path, options)
     cfg.launcher = launcher
     if options:
         cfg.merge_from_dict(dict(options))
@@ -130,6 +133,11 @@ def tries(cfg: Config, overrides: Mapping[str, Any] | None = None) -> bool:
         overrides: As for `scoring_options`.
     """
     return needs_among(scoring_options(cfg, overrides)) == 'trial'
+
+
+def also_files(cfg: Config, index_path: Path) -> list[str]:
+    """Return the names of the files that the other criteria of a config leave beside an index."""
+    return [also_path(index_path, str(described(one)['type'])).name for one in scoring_options(cfg)['also']]
 
 
 def check_untuned(options: Mapping[str, Any]) -> None:

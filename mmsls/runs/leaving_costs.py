@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 
 from mmsls.cost.by_depth import DepthCosts, measure
 from mmsls.pruning_index import PruningIndex
+from mmsls.report.others import others_of
 from mmsls.report.rules import readings
 from mmsls.runs.costing import costs_path, known_costs
 from mmsls.scoring.candidates import candidates
@@ -38,7 +39,8 @@ def leave_costs(cfg: Config, index_path: str | Path, checkpoint: str | None = No
     """
     try:
         index = PruningIndex.load(index_path)
-        wanted = depths_of(index, MOST)
+        others = [other.index.kept_depths for other in others_of(Path(index_path), index, [])]
+        wanted = depths_of(index, MOST, others)
         known = None if again else known_costs(index, index_path)
         if known is not None and is_known(known, wanted):
             return
@@ -48,7 +50,7 @@ def leave_costs(cfg: Config, index_path: str | Path, checkpoint: str | None = No
         if not room:
             print_log('SLS: what the depths cost is not measured: the full one alone takes too long', 'current')
             return
-        measure(cfg, depths_of(index, min(room, MOST)), checkpoint, ROUNDS).save(costs_path(index_path))
+        measure(cfg, depths_of(index, min(room, MOST), others), checkpoint, ROUNDS).save(costs_path(index_path))
     except Exception as error:  # a table of costs is worth no run
         print_log(f'SLS: what the depths cost is not measured: {error}', 'current', logging.WARNING)
 
@@ -58,8 +60,13 @@ def is_known(costs: DepthCosts, depths: Sequence[tuple[int, ...]]) -> bool:
     return all(costs.at(depth) is not None for depth in depths)
 
 
-def depths_of(index: PruningIndex, most: int) -> list[tuple[int, ...]]:
+def depths_of(index: PruningIndex, most: int, others: Sequence[tuple[int, ...]] = ()) -> list[tuple[int, ...]]:
     """Return at most so many depths that a rule can give: what was decided, what the usual rules keep, some between.
+
+    Args:
+        index: The index.
+        most: How many.
+        others: What other criteria keep; it comes after what the usual rules do.
 
     Example:
         >>> vit = dict(type='PrunedVisionTransformer', embed_dims=192, depths=(12,))
@@ -67,7 +74,7 @@ def depths_of(index: PruningIndex, most: int) -> list[tuple[int, ...]]:
         >>> depths_of(index, 4)
         [(5,), (12,), (11,), (2,)]
     """
-    first = dict.fromkeys(reading.kept_depths for reading in readings(index))
+    first = dict.fromkeys([*(reading.kept_depths for reading in readings(index)), *others])
     rest = [found.kept_depths for found in candidates(index.curve, index.rule) if found.kept_depths not in first]
     room = most - len(first)
     if room > 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from mmsls.backbones import PrunedBackbone
+from mmsls.features.also import OtherCurve, failures, log_others
 from mmsls.features.maps import Maps
 from mmsls.features.score_log import log_scores
 from mmsls.features.scorer import BlockScorer
@@ -20,11 +21,14 @@ from mmsls.features.splits import reported_split_warning, split_dataloader
 from mmsls.features.supplies import supplies
 from mmsls.features.trial import is_number
 from mmsls.files.trouble import naming
+from mmsls.hooks.scored import show_curve, show_others
 from mmsls.hooks.slim_checkpoint_hook import unwrapped
 from mmsls.parallel.main_process import on_main_process
 from mmsls.pruning_index import PruningIndex
 from mmsls.pruning_index.keeping import INDEX_FILE
 from mmsls.report.leaving import leave_report
+from mmsls.report.origin import Origin
+from mmsls.report.others import leave_others
 from mmsls.runs.building import merge_adapters
 from mmsls.runs.configs import (
     check_checkpoint,
@@ -35,6 +39,7 @@ from mmsls.runs.configs import (
     without_training,
 )
 from mmsls.runs.launching import for_runner, start_processes
+from mmsls.runs.more_curves import more_curves
 from mmsls.runs.presence import check_presence
 from mmsls.runs.resuming import whole_checkpoints, with_resume_hooks
 
@@ -107,7 +112,8 @@ def score(
         out_file: Where the index goes; by default `pruning_index.json` in the work directory; its report goes beside.
         prepare: Sees the runner before it starts.
         on_batch: Called with (batches done, batches in all).
-        overrides: Settings of `BlockScorer` that override the hook's; None leaves one as it is.
+        overrides: Settings of `BlockScorer` that override the hook's (`also=()` for no other criteria); None leaves one
+            as it is. Other criteria beside one that tries the model take one more pass.
 
     Returns:
         The index.
@@ -146,21 +152,32 @@ def score(
     scorer.collect(loader, on_batch)
     scores, index = scorer.finish(split, reported_split_warning(cfg, dataloader_cfg['dataset']), **supplied)
     log_scores(scores, index, scorer.criterion.unit)
+    show_curve(runner.visualizer, scores)
     if index is None:
         raise ValueError(
             f'kept_depths {scorer.backbone.kept_depths}: score the full-depth model, its index decides what to prune'
         )
     source = UNTUNED if checkpoint is None else Path(checkpoint).name
     index = replace(index, provenance={**index.provenance, 'checkpoint': source})
+    others = scorer.others
+    if options['also'] and not scorer.collects:
+        others = more_curves(scorer.model, options, loader, split, on_batch)
+    log_others(others)
+    show_others(runner.visualizer, others)
     path = Path(out_file or Path(runner.work_dir) / INDEX_FILE).expanduser()
-    on_main_process(partial(leave_index, index, path, scorer.maps))
+    on_main_process(
+        partial(leave_index, index, path, scorer.maps, others, Origin.of(cfg, checkpoint, failures(others)))
+    )
     return index
 
 
-def leave_index(index: PruningIndex, path: Path, maps: Maps | None) -> None:
-    """Write an index and its report."""
+def leave_index(
+    index: PruningIndex, path: Path, maps: Maps | None, others: Sequence[OtherCurve], origin: Origin
+) -> None:
+    """Write an index, those of other criteria, and the report."""
     index.save(path)
-    leave_report(path, maps)
+    leave_others(path, index, others)
+    leave_report(path, maps, origin)
 
 
 def told_base(backbone: PrunedBackbone) -> str:

@@ -23,6 +23,9 @@ OURS = (
     'bridged/bridged.pth',
     'tuned/report.html',
     'tuned/maps.npz',
+    'tuned/also_ncm.json',
+    'tuned/origin.json',
+    'tuned/curves.svg',
     'results.md',
     'pruning_index.json',
 )

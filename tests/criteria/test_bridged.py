@@ -56,6 +56,9 @@ def test_the_hook_writes_what_the_tool_does(cfg, trained, written, tmp_path):
     assert written.provenance['images'] == 7
     for name in ('stability', 'drop_errors', 'together'):
         assert written.provenance[name] == again.provenance[name]
+    ncm = PruningIndex.load(tmp_path / 'index.also_ncm.json')  # from a pass of its own, when all else was done
+    assert list(ncm.scores) == list(again.scores)
+    assert 'What other criteria say' in (tmp_path / 'index.report.html').read_text(encoding='utf-8')
 
 
 def test_the_index_says_how_sure_it_is(cfg, written):

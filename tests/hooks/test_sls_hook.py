@@ -117,6 +117,24 @@ def test_the_curve_goes_to_the_visualizers_backends_block_by_block(trained):
     assert found == pytest.approx([index.scores[2, block] for block in range(3)])
 
 
+def test_other_criteria_have_curves_from_the_same_pass(trained):
+    folder, _, _, _ = trained
+    index = PruningIndex.load(folder / 'pruning_index.json')
+    ncm, probe = (PruningIndex.load(folder / f'also_{name}.json') for name in ('ncm', 'probe'))
+    for other in (ncm, probe):
+        assert list(other.scores) == BLOCKS
+        assert other.provenance['order_hash'] == index.provenance['order_hash']
+        assert (other.max_drop, other.scope, other.min_depth) == (1.0, 'stage', 1)
+    assert 'also' not in index.provenance
+    lines = [line for line in scalars(folder) if 'sls_curve_ncm/stage2' in line]
+    assert [line['sls_curve_ncm/stage2'] for line in lines] == pytest.approx([ncm.scores[2, b] for b in range(3)])
+    text = (folder / 'report.html').read_text(encoding='utf-8')
+    assert 'What other criteria say' in text
+    config = next(folder.glob('*.py'), None)
+    assert f'{folder / "epoch_2.pth"}' in text  # in the commands of the page
+    assert config is None or config.name in text
+
+
 def test_scoring_costs_no_forward_pass(trained):
     _, _, runner, counter = trained
     assert counter.iterations == 2 * 2 + 2 * 7

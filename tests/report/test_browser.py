@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmsls.features.also import OtherCurve
+from mmsls.report.origin import Origin
+from mmsls.report.others import leave_others
 from mmsls.report.page import write_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome', 'chrome'))), None)
@@ -49,7 +52,11 @@ def told(page: Path, script: str) -> str:
 def page(leave, index_of, maps_of):
     index = index_of(about={'warning': 'w' * 200, 'dataset': f'CocoDataset({"long" * 40}.json)'})
     names = ['红细胞', 'a name that has no end ' * 6, *(f'class {n}' for n in range(30))]
-    return write_report(leave('a_run_with_a_long_name' * 4, index, maps_of(index, 200, names), rows=ROWS, costs=True))
+    folder = leave('a_run_with_a_long_name' * 4, index, maps_of(index, 200, names), rows=ROWS, costs=True)
+    other = index_of((40, 50, 80, 90, 91, 90.5), unit='points', criterion='Probe', max_drop=1)
+    leave_others(folder / 'pruning_index.json', index, [OtherCurve('Probe', other)])
+    Origin('/a/long/path' * 20, (), '/x.pth', {'KNN': 'w' * 200}).save(folder / 'pruning_index.json', index)
+    return write_report(folder)
 
 
 def test_it_renders_in_light_and_dark_without_a_word_on_the_console(page):
@@ -82,6 +89,25 @@ def test_a_class_that_is_chosen_is_drawn_alone(page):
         'document.querySelector("canvas").getContext("2d").getImageData(0, 0, 900, 900).data.some(x => x)].join())'
     )
     assert told(page, script) == '8,1,true,true'
+
+
+def test_an_advice_shows_its_how_to(page):
+    script = (
+        '(document.querySelector(".try a").click(), '
+        '[document.querySelectorAll(".how:target").length, document.querySelector(".how:target pre").innerText].join())'
+    )
+    assert told(page, script).startswith('1,mmsls ')
+
+
+def test_it_prints(page):
+    paper = page.with_name('page.pdf')
+    dark = '--blink-settings=preferredColorScheme=0'
+    done = browse(page, f'--print-to-pdf={paper}', '--no-pdf-header-footer', dark)
+    assert 'CONSOLE' not in done.stderr
+    content = paper.read_bytes()
+    assert content.startswith(b'%PDF')
+    assert 2 <= len(re.findall(rb'/Type /Page\b', content)) <= 12
+    assert len(content) > 20_000
 
 
 @pytest.mark.parametrize('width', [390, 1280])

@@ -14,7 +14,7 @@ def test_a_report_is_left_with_its_maps(leave, maps_of):
     page = leave_report(path, maps_of(PruningIndex.load(path)))
     assert page == folder / 'report.html'
     assert {file.name for file in folder.iterdir()} == {
-        *('pruning_index.json', 'maps.npz', 'report.html', 'curve.csv', 'score_curve.png')
+        *('pruning_index.json', 'maps.npz', 'report.html', 'curve.csv', 'score_curve.png', 'score_curve.svg')
     }
 
 
@@ -40,7 +40,11 @@ def test_whatever_breaks_is_said(leave, said):
 
 
 def test_a_run_ends_with_the_page_first(index_of, tmp_path):
-    lines = closing(index_of(), tmp_path / 'report.html')
+    path = tmp_path / 'pruning_index.json'
+    lines = closing(index_of(), path, tmp_path / 'report.html')
     assert lines[0] == f'report: {tmp_path / "report.html"}'
     assert lines[1].startswith('The blocks of the model above the cut add little')
-    assert closing(index_of(), None) == lines[1:]
+    assert lines[2] == '  try: cut, and retrain what is left'
+    assert lines[3].startswith('       mmsls train CONFIG --cfg-options model.backbone.pruning_index=')
+    assert lines[-1] == f'how to do that: {tmp_path / "report.html"}#how'
+    assert closing(index_of(), path, None) == lines[1:-1]  # commands, where there is no page

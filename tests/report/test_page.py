@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from mmsls.pruning_index.choice import Choice
+from mmsls.report.origin import Origin
 from mmsls.report.page import write_report
 from mmsls.scoring.decision import Decision
 
@@ -39,6 +40,19 @@ def test_a_page_has_everything_and_needs_nothing(leave):
         'http://www.w3.org/1999/xlink',
     }
     assert "default-src 'none'" in text
+
+
+def test_every_advice_leads_to_its_how_to_on_the_page(leave, index_of):
+    index = index_of((0.5,) * 5 + (0.6,), about={'samples': 40})
+    folder = leave(index=index)
+    Origin('/x/tune.py', (), '/x/a & b.pth').save(folder / 'pruning_index.json', index)
+    text = text_of(folder)
+    links, ids = set(re.findall(r'href="#([^"]+)"', text)), re.findall(r'id="([^"]+)"', text)
+    assert {'how-points', 'how-peak', 'how-more', 'how', 'curve'} <= links
+    assert links <= set(ids)
+    assert text.count('class="how"') == 4
+    assert f'mmsls decide {folder}/pruning_index.json --reference peak --alpha 1' in text
+    assert '/x/tune.py &#39;/x/a &amp; b.pth&#39; --criterion bridged' in text
 
 
 def test_ids_of_a_page_are_its_own(leave):
@@ -151,7 +165,11 @@ def test_a_thousand_classes_fit(leave, index_of, maps_of):
 
 def test_the_largest_usual_page_is_under_3_mb(leave, index_of, maps_of):
     index = index_of(tuple(0.02 * n for n in range(24)))
-    page = write_report(leave(index=index, maps=maps_of(index, 2000, [f'class {n}' for n in range(80)]), costs=True))
+    folder = leave(index=index, maps=maps_of(index, 2000, [f'class {n}' for n in range(80)]), costs=True)
+    for number in range(8):  # other criteria, as many as a page has
+        index_of(tuple(0.01 * n + number for n in range(24)), unit='H-score').save(folder / f'{number}.json')
+    page = write_report(folder)
+    assert page.read_text().count('<h3>SLS, H-score') == 8
     assert page.stat().st_size < 3 * 10**6
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from mmsls import runs
@@ -70,6 +72,34 @@ def test_the_untuned_base_is_scored_without_a_checkpoint(cfg, tmp_path, capsys):
     with pytest.raises(ValueError, match='untuned head judges nothing; tune first'):
         runs.score(cfg, None, out_file=tmp_path / 'none.json', criterion='bridged')
     assert not (tmp_path / 'none.json').exists()
+
+
+def test_other_criteria_change_nothing_of_the_runs_own(cfg, tmp_path, capsys):
+    cfg.log_level = 'INFO'
+    for name, also in (('alone', ()), ('beside', ['ncm', 'Magnitude'])):
+        runs.score(cfg, None, out_file=tmp_path / name / 'pruning_index.json', also=also)
+    alone, beside = ((tmp_path / name / 'pruning_index.json').read_bytes() for name in ('alone', 'beside'))
+    assert alone == beside
+    assert not list((tmp_path / 'alone').glob('also_*'))
+    assert re.search(
+        r'SLS: scoring took [\d.]+ s by SLS; beside it NCM [\d.]+ s, Magnitude [\d.]+ s', capsys.readouterr().out
+    )
+    found = {path.name: PruningIndex.load(path) for path in (tmp_path / 'beside').glob('also_*')}
+    assert set(found) == {'also_magnitude.json', 'also_ncm.json'}
+    assert found['also_magnitude.json'].keep == 0.75
+    assert found['also_ncm.json'].provenance['checkpoint'] == 'untuned'
+
+
+def test_other_criteria_beside_one_that_looks_at_no_features_take_a_pass(cfg, tmp_path, capsys):
+    cfg.log_level = 'INFO'
+    path = tmp_path / 'pruning_index.json'
+    runs.score(cfg, None, out_file=path, criterion='Magnitude', keep=0.5)
+    assert not list(tmp_path.glob('also_*'))
+    before = path.read_bytes()
+    runs.score(cfg, None, out_file=path, criterion='Magnitude', keep=0.5, also=['ncm', 'BlockInfluence'])
+    assert path.read_bytes() == before
+    assert {file.name for file in tmp_path.glob('also_*')} == {'also_ncm.json', 'also_blockinfluence.json'}
+    assert 'SLS: NCM would keep' in capsys.readouterr().out
 
 
 def test_scoring_the_reported_split_is_remarked(cfg):
