@@ -60,8 +60,10 @@ def predict_folder(
     Raises:
         FileExistsError: If there is something at `out`.
         FileNotFoundError: If there is no folder of images.
-        ValueError: If it holds none.
+        ValueError: If it holds none, or `batch_size` is below 1.
     """
+    if batch_size < 1:
+        raise ValueError(f'batch_size is {batch_size}; it must be at least 1')
     folder, paths, unread = Path(folder).expanduser(), images_in(folder, part), 0
     with whole_folder(Path(out).expanduser()) as partial, (partial / PREDICTIONS).open('w', encoding='utf-8') as file:
         for start in range(0, len(paths), batch_size):

@@ -13,7 +13,7 @@ from PIL import Image
 from mmsls import runs
 from mmsls.checkpoint import slim
 from mmsls.commands.predict import main
-from mmsls.deploy.image_folder import images_in
+from mmsls.deploy.image_folder import images_in, predict_folder
 from mmsls.deploy.predictor import TaskPredictor
 from mmsls.deploy.rows import row_of
 from mmsls.deploy.task_folder import pack
@@ -99,6 +99,12 @@ def test_what_is_no_image_costs_its_own_row_alone(detector, folder):
 def test_a_batch_without_images_is_refused(detector):
     with pytest.raises(ValueError, match="columns \\['name'\\], none of which is one of image, bytes, path"):
         detector({'name': ['a']})
+
+
+def test_a_batch_of_no_images_is_refused_before_anything_is_written(detector, folder, tmp_path):
+    with pytest.raises(ValueError, match='batch_size is 0; it must be at least 1'):
+        predict_folder(detector, folder, tmp_path / 'out', batch_size=0)
+    assert not (tmp_path / 'out').exists()
 
 
 def test_the_command_writes_a_line_for_each_image_and_a_map(tasks, folder, tmp_path, capsys):
