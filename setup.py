@@ -18,7 +18,8 @@ ONEDL = [
     'onedl-mmsegmentation>=1.4',
     'onedl-mmpretrain>=1.3',
 ]
-OPENMMLAB = ['mmcv>=2.0', 'mmengine>=0.10.5', 'mmdet>=3.3', 'mmsegmentation>=1.2.2', 'mmpretrain>=1.2']
+# mmdet 3.3.0 and mmsegmentation 1.2.2, their last releases, refuse mmcv 2.2.
+OPENMMLAB = ['mmcv>=2.0,<2.2', 'mmengine>=0.10.5', 'mmdet>=3.3', 'mmsegmentation>=1.2.2', 'mmpretrain>=1.2']
 
 
 class WithStartup(build_py):
@@ -63,7 +64,7 @@ setup(
         'safetensors',
         'scipy',
         'pillow',
-        'timm',
+        'timm>=1.0.22',
         'huggingface_hub',
     ],
     extras_require={
@@ -77,7 +78,7 @@ setup(
             'onnxscript',
             'pytest',
             'pytest-timeout',
-            'pytest-xdist',
+            'pytest-xdist>=3.8',
             'hypothesis',
             'ruff',
             'mypy',

@@ -23,22 +23,19 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from mmsls.backbones.timm.host import created
+from mmsls.backbones.timm.creating import created
 
 ROOT = Path(__file__).resolve().parents[1]
 HOSTS = ('mmdet', 'mmseg', 'mmpretrain')
 IDLE = ('init_cfg', 'pretrained', 'frozen_stages', 'with_cp', 'convert_weights')
 ELSEWHERE = {
-    'BEiT': 'its weights run through `mmsls.PrunedTimmBackbone` (`beit_*`)',
-    'BEiTViT': 'its weights run through `mmsls.PrunedTimmBackbone` (`beit_*`, `beitv2_*`)',
     'DistilledVisionTransformer': 'its weights run through `mmsls.PrunedTimmBackbone` (`deit_*_distilled_*`)',
-    'MAE': 'pre-training',
-    'MAEViT': 'pre-training: it masks patches; what it trains loads into `PrunedVisionTransformer`',
     'MaskFeatViT': 'pre-training: it masks patches; what it trains loads into `PrunedVisionTransformer`',
     'XCiT': 'cross-covariance attention has no mixin',
-    'SwinTransformerV2': 'post-norm branches and cosine attention have no Swin mixin yet',
 }
 """What the form of the blocks does not say."""
+BESIDES = {'MAEViT': "no patch masked, as after pre-training; the stock configs pre-train, with the host's class"}
+"""What must be said of a supported family."""
 
 
 @dataclass
@@ -98,7 +95,7 @@ def shrunk(cls: type[nn.Module], cfg: Mapping[str, Any]) -> dict[str, Any]:
     else:
         depth = 'depths' if 'depths' in defaults else 'num_layers'
         arguments |= shorter({depth: arguments.get(depth, defaults[depth])})
-    if 'ViT' in cls.__name__ or 'VisionTransformer' in cls.__name__ or 'DeiT' in cls.__name__:
+    if any(part in cls.__name__ for part in ('ViT', 'VisionTransformer', 'DeiT', 'BEiT', 'MAE')):
         outs = arguments.get('out_indices', -1)
         arguments['out_indices'] = [1] if isinstance(outs, int) or len(outs) == 1 else [0, 1]
     return arguments
@@ -134,11 +131,16 @@ def compared(host: str, cfg: Mapping[str, Any]) -> str:
         size = arguments.get('img_size', 224)
         channels = arguments.get('in_channels', 3)
         image = torch.randn(1, channels, *([size] * 2 if isinstance(size, int) else size))
-        pairs = list(zip(flat(ours(image)), flat(theirs(image)), strict=True))
+        pairs = list(zip(flat(put_out(ours, image)), flat(put_out(theirs, image)), strict=True))
     except Exception as error:  # said in the table, which goes on
         return f'fails ({type(error).__name__}: {str(error).splitlines()[0][:80]})'
     difference = max(float((x - y).abs().max()) for x, y in pairs)
     return 'equal' if difference == 0 else f'differs by {difference:.1e}'
+
+
+def put_out(model: nn.Module, image: torch.Tensor) -> Any:
+    """Return what a backbone puts out, no patch masked."""
+    return model(image, mask=None) if 'mask' in inspect.signature(model.forward).parameters else model(image)
 
 
 def flat(outs: Any) -> list[torch.Tensor]:
@@ -204,7 +206,8 @@ def verdict(host: str, name: str, family: Family) -> tuple[bool, str]:
     for cfg in family.arguments.values():
         results[compared(host, cfg)] += 1
         print(host, name, dict(results), flush=True)
-    return True, '; '.join(f'{count} {"set" if count == 1 else "sets"} {word}' for word, count in results.items())
+    told = [f'{count} {"set" if count == 1 else "sets"} {word}' for word, count in results.items()]
+    return True, '; '.join([*told, *([BESIDES[name]] if name in BESIDES else [])])
 
 
 def table() -> list[str]:

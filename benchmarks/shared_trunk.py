@@ -18,7 +18,7 @@ from common import show
 from torch import Tensor
 
 from mmsls.backbones.timm.backbone import PrunedTimmBackbone
-from mmsls.backbones.timm.host import created
+from mmsls.backbones.timm.creating import created
 from mmsls.backbones.trunk import SharedTrunk
 from mmsls.cost.complexity import timed
 from mmsls.deploy.shared_base import light_copy

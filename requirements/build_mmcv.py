@@ -2,8 +2,8 @@
 
 Standard library only, like setup_env.py, whose step this is. Nearly all of the time of compiling one of mmcv's eighty
 C++ files goes into torch's headers, so the files are compiled in a few units, each of which includes every sixth of
-them: the same code, a fifth of the time. Files of alike names define alike helpers and therefore never share a unit;
-one that defines macros comes last in its own. Where a unit does not compile, the sources are compiled as published.
+them: the same code, a fifth of the time. Files that define helpers of the same name never share a unit; one that
+defines macros comes last in its own. Where a unit does not compile, the sources are compiled as published.
 
 The wheel lies in ``$XDG_CACHE_HOME/mmsls/wheels`` (``~/.cache`` where that is not set), under a name made of what it
 was compiled for: mmcv's requirement, torch, Python, the machine, and whether with CUDA.
@@ -23,6 +23,9 @@ from pathlib import Path
 
 UNITS = 6
 SOURCES = Path('mmcv/ops/csrc/pytorch')
+HELPER = re.compile(
+    r'^(?:struct|class) (\w+)\s*\{|^(?:template\s*<[^>]*>\s*|static\s+|inline\s+)+[\w:<>&*]+\s+(\w+)\(', re.MULTILINE
+)
 POLL_SECONDS, LINE_SECONDS = 1, 20
 # What decides which machine code comes out, besides the versions.
 BUILD_VARIABLES = ('FORCE_CUDA', 'TORCH_CUDA_ARCH_LIST', 'CXX', 'CFLAGS', 'CXXFLAGS')
@@ -47,15 +50,33 @@ def group_sources(folder: Path) -> list[Path]:
     sources = folder / SOURCES
     files = sorted([*sources.glob('*.cpp'), *sources.glob('cpu/*.cpp')], key=lambda file: (file.name, str(file)))
     units = []
-    for number in range(min(UNITS, len(files))):
+    for number, members in enumerate(share_out(files, min(UNITS, len(files)))):
         unit = sources / f'unit_{number}.cpp'
         includes = []
-        for file in sorted(files[number::UNITS], key=defines_macros):
+        for file in sorted(members, key=defines_macros):
             moved = file.rename(file.with_suffix('.inc'))
             includes.append(f'#include "{moved.relative_to(sources).as_posix()}"\n')
         unit.write_text(''.join(includes))
         units.append(unit)
     return units
+
+
+def share_out(files: Sequence[Path], number: int) -> list[list[Path]]:
+    """Deal files out to so many units; one goes to the next unit in which nothing defines a helper of its names."""
+    units: list[list[Path]] = [[] for _ in range(number)]
+    taken: list[set[str]] = [set() for _ in range(number)]
+    for place, file in enumerate(files):
+        names = helpers(file)
+        order = [(place + step) % number for step in range(number)]
+        chosen = next((unit for unit in order if not names & taken[unit]), order[0])
+        units[chosen].append(file)
+        taken[chosen] |= names
+    return units
+
+
+def helpers(file: Path) -> set[str]:
+    """Names of the structs and of the template, static and inline functions that a source file defines."""
+    return {struct or function for struct, function in HELPER.findall(file.read_text())}
 
 
 def defines_macros(file: Path) -> bool:

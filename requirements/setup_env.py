@@ -133,11 +133,11 @@ class Environment:
         self.say(f'  {name}: done in {time.monotonic() - start:.0f} s')
 
 
-def fingerprint(*names: str) -> str:
-    """Hash the given files of this folder's parent; a change makes a step run again."""
+def fingerprint(*files: Path) -> str:
+    """Hash the contents of files; a change makes a step run again."""
     digest = hashlib.sha256()
-    for name in names:
-        digest.update((HERE.parent / name).read_bytes())
+    for file in files:
+        digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
@@ -146,22 +146,38 @@ def requirement_of(file: Path) -> str:
     return next(line for line in file.read_text().splitlines() if line.strip() and not line.startswith('#'))
 
 
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    made.add_argument('folder', type=Path, help='where the virtual environment goes')
+    made.add_argument(
+        '--stack',
+        choices=('onedl', 'openmmlab'),
+        default='onedl',
+        help='which distributions of the toolboxes: the maintained forks (default) or the official ones',
+    )
+    made.add_argument('--torch', type=Path, help='a file that names another torch than the tested one')
+    return made
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('folder', type=Path, help='where the virtual environment goes')
-    folder = parser.parse_args().folder.resolve()
+    args = parser().parse_args()
+    folder = args.folder.resolve()
+    files = HERE if args.stack == 'onedl' else HERE / args.stack
+    torch, mmcv, tested = args.torch or files / 'torch.txt', files / 'mmcv.txt', files / 'tested.txt'
+    common = HERE / 'common.txt'
+    if not torch.is_file():
+        stop(f'--torch: no file {torch}; name one such as requirements/torch.txt')
     check_python()
     folder.parent.mkdir(parents=True, exist_ok=True)
     env = Environment(folder)
 
     def install_mmcv() -> None:
         env.pip('-r', str(HERE / 'build.txt'))
-        requirement = requirement_of(HERE / 'mmcv.txt')
         try:
-            wheel = build_mmcv.wheel_of(env.python, requirement, env.say)
+            wheel = build_mmcv.wheel_of(env.python, requirement_of(mmcv), env.say)
         except build_mmcv.BuildError as error:
             stop(f'mmcv does not compile. Run the same command again to go on from here. {error}')
-        env.pip(str(wheel))
+        env.pip(str(wheel), '-c', str(tested))
         code = subprocess.run([str(env.python), '-c', 'import mmcv.ops'], capture_output=True, text=True)
         if code.returncode:
             stop(
@@ -176,27 +192,27 @@ def main() -> None:
     env.create()
     env.once(
         'torch',
-        fingerprint('requirements/torch.txt'),
+        fingerprint(torch),
         'installing torch (about 5 GB on disk; a few minutes)',
-        lambda: env.pip('-r', str(HERE / 'torch.txt')),
+        lambda: env.pip('-r', str(torch)),
         checks=(lambda: check_disk(folder),),
     )
     env.once(
         'mmcv',
-        fingerprint('requirements/torch.txt', 'requirements/build.txt', 'requirements/mmcv.txt'),
+        fingerprint(torch, HERE / 'build.txt', mmcv),
         'compiling mmcv with its ops: once, 3 minutes on 2 cores (the wheel is kept for later environments)',
         install_mmcv,
         checks=(check_compiler,),
     )
     env.once(
         'rest',
-        fingerprint('requirements/tested.txt'),
+        fingerprint(tested, common),
         'installing the toolboxes',
-        lambda: env.pip('-r', str(HERE / 'tested.txt')),
+        lambda: env.pip('-r', str(tested), '-r', str(common)),
     )
     env.once(
         'mmsls',
-        fingerprint('setup.py'),
+        fingerprint(HERE.parent / 'setup.py'),
         'installing mmsls itself',
         lambda: env.pip('--no-build-isolation', '--no-deps', '-e', str(HERE.parent)),
     )

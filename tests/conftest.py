@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import logging
 import re
@@ -19,6 +20,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
+from quick_hosts import spare
 from torch import nn
 from warm_process import run_scripts
 
@@ -51,6 +53,28 @@ TINY_VIT = {
 }
 
 
+def pytest_collection_finish() -> None:
+    """Every test file is imported, and the toolboxes with them."""
+    gc.collect()
+    spare()
+
+
+# Where runs are scored and what is looked at is seldom the page.
+UNDRAWN = {'chain', 'hooks', 'integrations', 'runs', 'vtab'}
+
+
+@pytest.fixture
+def drawn() -> None:
+    """For a test that looks at the page of its scoring run."""
+
+
+@pytest.fixture(autouse=True)
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page takes a second to draw: tests that are not about it leave it out; what a whole file shares is drawn."""
+    if request.path.parent.name in UNDRAWN and 'drawn' not in request.fixturenames:
+        monkeypatch.setattr('mmsls.report.page.write_report', lambda index: Path(index).with_name('report.html'))
+
+
 @pytest.fixture(scope='session')
 def shared() -> Path:
     """The folder of real data beside the repository; tests that need it skip where it is absent."""
@@ -70,6 +94,8 @@ class Host:
         tiny: Arguments of a tiny one with every block put out, or read by a block that is.
         output_norms: Names of the trainable norms, which a base lacks.
         kept: Depths for tests that prune.
+        sizes: Of images that it takes, (H, W), the training size first.
+        unmerged: Methods that merge elsewhere and are refused here.
     """
 
     name: str
@@ -78,6 +104,8 @@ class Host:
     tiny: Mapping[str, Any]
     output_norms: tuple[str, ...]
     kept: tuple[int, ...]
+    sizes: tuple[tuple[int, int], ...] = ((64, 64), (96, 64), (61, 83), (33, 35))
+    unmerged: tuple[str, ...] = ()
 
     def stock(self, **arguments: Any) -> nn.Module:
         """Build the host's own backbone, tiny."""
@@ -107,6 +135,14 @@ def mmseg_vit() -> Host:
     return Host('mmseg-vit', backbones.VisionTransformer, ours.PrunedVisionTransformer, TINY_VIT, (), (3,))
 
 
+def mmseg_beit(name: str) -> Host:
+    backbones, ours = import_module('mmseg.models.backbones'), import_module('mmsls.integrations.mmseg')
+    tiny = {key: value for key, value in TINY_VIT.items() if key not in ('patch_bias', 'drop_rate')}
+    # Its positions are those of one size, and what is beyond a whole patch is left out.
+    stock, pruned, sizes = getattr(backbones, name), getattr(ours, f'Pruned{name}'), ((64, 64), (70, 65))
+    return Host(f'mmseg-{name.lower()}', stock, pruned, tiny, (), (3,), sizes)
+
+
 def mmpretrain_swin() -> Host:
     arch = {key: TINY_SWIN[key] for key in ('embed_dims', 'depths', 'num_heads')}
     rest = {key: TINY_SWIN[key] for key in ('window_size', 'drop_path_rate', 'drop_rate')}
@@ -125,13 +161,41 @@ def mmpretrain_vit(kind: str = 'vit', name: str = 'VisionTransformer') -> Host:
     return Host(f'mmpretrain-{kind}', stock, getattr(ours, f'Pruned{name}'), {**tiny, **rest}, (), (3,))
 
 
-def timm_vit(kind: str, model_name: str, width: int = 16) -> Host:
+def mmpretrain_beit() -> Host:
+    return replace(mmpretrain_vit('beit', 'BEiTViT'), sizes=((64, 64), (61, 57)))  # padded to one grid of patches
+
+
+def mmpretrain_mae() -> Host:
+    host = mmpretrain_vit('mae', 'MAEViT')
+
+    class Unmasked(host.stock_class):  # type: ignore[name-defined]
+        def forward(self, x):
+            return super().forward(x, mask=None)
+
+    return replace(host, stock_class=Unmasked)
+
+
+def timm_vit(kind: str, model_name: str, width: int = 16, **more: Any) -> Host:
     from mmsls.backbones.timm.backbone import PrunedTimmBackbone
     from mmsls.backbones.timm.host import TimmViT
 
-    args = {'embed_dim': width, 'depth': 4, 'num_heads': 2, 'patch_size': 8, 'drop_path_rate': 0.3}
+    args = {'embed_dim': width, 'depth': 4, 'num_heads': 2, 'patch_size': 8, 'drop_path_rate': 0.3, **more}
     tiny = {'model_name': model_name, 'img_size': 64, 'out_indices': (0, 1, 3), 'model_args': args}
     return Host(f'timm-{kind}', TimmViT, PrunedTimmBackbone, tiny, (), (3,))
+
+
+def timm_swin(kind: str, model_name: str) -> Host:
+    from mmsls.backbones.timm.host import TimmSwin
+    from mmsls.backbones.timm.swin import PrunedTimmSwin
+
+    args = {'embed_dim': 8, 'depths': (2, 2, 3, 2), 'num_heads': (1, 2, 2, 4), 'window_size': 4, 'drop_path_rate': 0.3}
+    tiny = {'model_name': model_name, 'img_size': 64, 'out_indices': (0, 1, 2, 3), 'model_args': args}
+    return Host(f'timm-{kind}', TimmSwin, PrunedTimmSwin, tiny, (), (2, 1, 2, 0))
+
+
+def timm_beit() -> Host:
+    host = timm_vit('beit', 'beit_base_patch16_224', init_values=0.1)
+    return replace(host, sizes=((64, 64), (61, 57)))  # padded to one grid of patches
 
 
 # A new host's backbone is one line here: the contract table gets a column.
@@ -144,9 +208,18 @@ COLUMNS: dict[str, Callable[[], Host]] = {
     'mmpretrain-deit3': lambda: mmpretrain_vit('deit3', 'DeiT3'),
     'mmpretrain-eva02': lambda: mmpretrain_vit('eva02', 'ViTEVA02'),
     'mmpretrain-mocov3': lambda: mmpretrain_vit('mocov3', 'MoCoV3ViT'),
+    'mmpretrain-mae': mmpretrain_mae,
+    'mmpretrain-beit': mmpretrain_beit,
+    'mmseg-beit': lambda: mmseg_beit('BEiT'),
+    'mmseg-mae': lambda: mmseg_beit('MAE'),
+    'timm-vit': lambda: timm_vit('vit', 'vit_tiny_patch16_224'),
     'timm-dinov2': lambda: timm_vit('dinov2', 'vit_small_patch14_reg4_dinov2'),
     'timm-dinov3': lambda: timm_vit('dinov3', 'vit_small_patch16_dinov3', 24),
     'timm-eva02': lambda: timm_vit('eva02', 'eva02_base_patch14_224', 24),
+    'timm-beit': timm_beit,
+    # No norm before the branches could take RepAdapter's shift.
+    'timm-swinv2': lambda: replace(timm_swin('swinv2', 'swinv2_tiny_window8_256'), unmerged=('RepAdapter',)),
+    'timm-swin': lambda: timm_swin('swin', 'swin_tiny_patch4_window7_224'),
 }
 
 
@@ -156,8 +229,14 @@ def columns() -> dict[str, Callable[[], Host]]:
     return COLUMNS
 
 
-# The whole table for every kind of block would take minutes: `make test-long` has the others.
-LONG = ('timm-dinov3', 'timm-eva02', 'mmpretrain-eva02', 'mmpretrain-mocov3')
+# The whole table for every kind of block would take minutes: `make test-long` has the others. MMSegmentation's Swin
+# computes what MMDetection's does; what depends on the host runs in both (`host`).
+LONG = (
+    'mmseg-swin',
+    *('timm-vit', 'timm-dinov3', 'timm-eva02', 'timm-beit', 'timm-swin'),
+    *('mmpretrain-eva02', 'mmpretrain-mocov3'),
+    *('mmpretrain-mae', 'mmpretrain-beit', 'mmseg-beit', 'mmseg-mae'),
+)
 # One norm for two branches: not every method fits (tests/backbones/vit/test_others.py).
 OUTSIDE = ('mmpretrain-deit3',)
 PARAMS = [

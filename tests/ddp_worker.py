@@ -2,7 +2,8 @@
 
 `run CONFIG FOLDER` trains, or tests where there is a load_from, and every process leaves its weights in the folder;
 `chain CONFIG FOLDER` runs the whole chain there; `criteria CONFIG CHECKPOINT FOLDER` leaves what the criteria see and
-what Taylor makes of it; `tool SCRIPT ARGUMENT...` is the script's own command line.
+what Taylor makes of it; `tool SCRIPT ARGUMENT...` is the script's own command line; `strategies CONFIG FOLDER` trains
+by MMEngine's Runner, by FlexibleRunner under DDP, resumes that, and tries FSDP.
 """
 
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.model import MMDistributedDataParallel
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmsls.chain.chain import Chain
@@ -46,6 +48,24 @@ def criteria(config: str, checkpoint: str, folder: str) -> None:
     torch.save(found, Path(folder) / f'rank{os.environ["RANK"]}.pth')
 
 
+def strategies(config: str, folder: str) -> None:
+    wrapper = {'device_ids': None, 'broadcast_buffers': False}  # on the CPU DDP wants no device
+    ddp = {'type': 'DDPStrategy', 'model_wrapper': {'type': 'MMDistributedDataParallel', **wrapper}}
+    # Else FSDP asks for an accelerator.
+    fsdp = {'type': 'FSDPStrategy', 'model_wrapper': {'type': 'MMFullyShardedDataParallel', 'device_id': 'cpu'}}
+    for name, strategy in {'plain': None, 'ddp': ddp, 'resumed': ddp, 'fsdp': fsdp}.items():
+        cfg = Config.fromfile(config)
+        cfg.merge_from_dict({'work_dir': f'{folder}/{name}', 'experiment_name': name})
+        cfg.merge_from_dict({'runner_type': 'FlexibleRunner', 'strategy': strategy} if strategy else {})
+        if name == 'resumed':
+            cfg.load_from, cfg.resume = f'{folder}/ddp/epoch_1.pth', True
+        runner = RUNNERS.build(cfg) if strategy else Runner.from_cfg(cfg)
+        try:
+            runner.train()
+        except ValueError as error:
+            (Path(folder) / f'{name}{os.environ["RANK"]}.txt').write_text(str(error))
+
+
 def tool(script: str, *arguments: str) -> None:
     sys.argv = [script, *arguments]
     runpy.run_path(script, run_name='__main__')
@@ -54,4 +74,5 @@ def tool(script: str, *arguments: str) -> None:
 if __name__ == '__main__':
     # mmengine 0.10 asks for a CUDA device when it starts the process group itself, whatever the backend.
     torch.distributed.init_process_group('gloo')
-    {'run': run, 'chain': chain, 'criteria': criteria, 'tool': tool}[sys.argv[1]](*sys.argv[2:])
+    tasks = {'run': run, 'chain': chain, 'criteria': criteria, 'tool': tool, 'strategies': strategies}
+    tasks[sys.argv[1]](*sys.argv[2:])

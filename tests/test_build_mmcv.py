@@ -73,6 +73,11 @@ def sum_in(wheel: Path, folder: Path) -> int:
     return int(subprocess.run(asked, cwd=folder, check=True, capture_output=True, text=True).stdout)
 
 
+def troubles(said: list[str]) -> list[str]:
+    """What was said beside progress, of which a busy machine has some even here."""
+    return [line for line in said if ' objects after ' not in line]
+
+
 def test_every_file_is_in_one_unit_and_alike_names_in_different_ones(build_mmcv, tmp_path):
     texts = {
         'roi.cpp': '',
@@ -95,6 +100,17 @@ def test_every_file_is_in_one_unit_and_alike_names_in_different_ones(build_mmcv,
     assert not list((tmp_path / 'ops-1/mmcv/ops/csrc/pytorch').glob('cpu/*.cpp'))
 
 
+def test_files_that_define_helpers_of_the_same_name_never_share_a_unit(build_mmcv, tmp_path):
+    texts = {f'f{i}.cpp': part(i, f'helper_{i}') for i in range(9)}
+    texts['f1.cpp'] = 'template <typename T>\nT calc(T x) { return x; }\nstruct Pre {\n  int y;\n};\n'
+    texts['f7.cpp'] = 'struct Pre {\n  int z;\n};\n'  # would be dealt to the unit of f1
+    texts['f8.cpp'] = 'template <typename T>\nvoid calc(T* x) {}\n'  # to the one that f7 goes to
+    package(tmp_path, texts)
+    units = [unit.read_text() for unit in build_mmcv.group_sources(tmp_path / 'ops-1')]
+    assert [[f'f{i}.inc' in unit for unit in units].index(True) for i in range(9)] == [0, 1, 2, 3, 4, 5, 0, 2, 2]
+    assert ''.join(units).count('#include') == 9
+
+
 def test_units_make_the_same_module(build_mmcv, tmp_path):
     said: list[str] = []
     archive = package(tmp_path, sources([f'helper_{i}' for i in range(8)]))
@@ -102,7 +118,7 @@ def test_units_make_the_same_module(build_mmcv, tmp_path):
     build_mmcv.build_wheel(Path(sys.executable), str(archive), tmp_path / 'kept', said.append)
     (wheel,) = (tmp_path / 'kept').iterdir()
     assert sum_in(wheel, tmp_path / 'site') == sum(range(8))
-    assert said == []
+    assert not troubles(said)
 
 
 def test_sources_that_do_not_compile_in_units_are_compiled_as_published(build_mmcv, tmp_path):
@@ -112,9 +128,9 @@ def test_sources_that_do_not_compile_in_units_are_compiled_as_published(build_mm
     build_mmcv.build_wheel(Path(sys.executable), str(archive), tmp_path / 'kept', said.append)
     (wheel,) = (tmp_path / 'kept').iterdir()
     assert sum_in(wheel, tmp_path / 'site') == sum(range(8))
-    assert len(said) == 1
-    assert 'redefinition' in said[0]
-    assert said[0].endswith('as published:')
+    (line,) = troubles(said)
+    assert 'redefinition' in line
+    assert line.endswith('as published:')
 
 
 def test_sources_that_do_not_compile_at_all_leave_nothing_and_say_why(build_mmcv, tmp_path):

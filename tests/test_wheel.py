@@ -14,7 +14,7 @@ from zipfile import ZipFile
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LEFT_OUT = shutil.ignore_patterns('.git', '.venv', 'work_dirs', 'build', 'dist', '*.egg-info', '__pycache__')
+LEFT_OUT = shutil.ignore_patterns('.git', '.venv*', 'work_dirs', 'build', 'dist', '*.egg-info', '__pycache__')
 CHILD = """_base_ = 'mmsls::demo/tune.py'
 train_cfg = dict(max_epochs=1, val_interval=1)
 custom_hooks = [dict(type='mmsls.SlimCheckpointHook')]

@@ -9,12 +9,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from quick_hosts import spare
 
 PRELOAD = ['mmdet.apis', 'mmseg.apis', 'mmpretrain.apis', 'onnx', 'mmsls.commands.run', 'mmsls.commands.vtab']
 CONTEXT = multiprocessing.get_context('forkserver')
@@ -39,28 +42,58 @@ def run_scripts(
     Returns:
         The first exit code that is not 0, and what all of them said.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        outputs = [(f'{folder}/{number}.out', f'{folder}/{number}.err') for number in range(len(commands))]
-        processes = []
-        for command, env, to in zip(commands, more, outputs, strict=True):
-            given = command, {**os.environ, 'OMP_NUM_THREADS': '1', **env}, os.getcwd(), *to
-            processes.append(CONTEXT.Process(target=begin, args=given))
-            processes[-1].start()
-        code = wait(processes, time.monotonic() + timeout)
-        out, err = (
-            ''.join(Path(path).read_text(errors='replace') for path in one) for one in zip(*outputs, strict=True)
-        )
-    return subprocess.CompletedProcess(list(commands), code, out, err)
-
-
-def wait(processes: Sequence[multiprocessing.context.ForkServerProcess], until: float) -> int:
-    """Wait for processes, and end those that are left when one failed or it took too long."""
-    while any(process.is_alive() for process in processes):
-        if any(process.exitcode for process in processes) or time.monotonic() > until:
-            for process in processes:
-                process.kill()
+    scripts = [Running(command, env) for command, env in zip(commands, more, strict=True)]
+    until = time.monotonic() + timeout
+    while any(script.code is None for script in scripts):
+        if any(script.code for script in scripts) or time.monotonic() > until:
+            for script in scripts:
+                script.signal(signal.SIGKILL)
         time.sleep(0.02)
-    return next((process.exitcode for process in processes if process.exitcode), 0) or 0
+    code = next((script.code for script in scripts if script.code), 0)
+    ended = [script.end() for script in scripts]
+    return subprocess.CompletedProcess(
+        list(commands), code or 0, ''.join(one.stdout for one in ended), ''.join(one.stderr for one in ended)
+    )
+
+
+class Running:
+    """A script under way in a process of its own: to be watched, signalled, and waited for.
+
+    Args:
+        command: Script and arguments.
+        env: What it has in its environment beside ours.
+    """
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+        self.command = [*command]
+        self._folder = tempfile.TemporaryDirectory()
+        self._said = [f'{self._folder.name}/{name}' for name in ('out', 'err')]
+        given = self.command, {**os.environ, 'OMP_NUM_THREADS': '1', **(env or {})}, os.getcwd(), *self._said
+        self._process = CONTEXT.Process(target=begin, args=given)
+        self._process.start()
+
+    @property
+    def code(self) -> int | None:
+        """The exit code, negative where a signal ended it; None while it runs."""
+        return self._process.exitcode
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process, unless it is over."""
+        if self._process.pid is not None and self.code is None:
+            os.kill(self._process.pid, number)
+
+    def end(self, timeout: float = 500) -> subprocess.CompletedProcess[str]:
+        """Wait until it is over, and return its code and what it said.
+
+        Raises:
+            subprocess.TimeoutExpired: If it is not over after `timeout` seconds; it is killed.
+        """
+        self._process.join(timeout)
+        if self.code is None:
+            self._process.kill()
+            raise subprocess.TimeoutExpired(self.command, timeout)
+        out, err = (Path(path).read_text(errors='replace') if os.path.exists(path) else '' for path in self._said)
+        return subprocess.CompletedProcess(self.command, self.code, out, err)
 
 
 def begin(command: Sequence[str], env: Mapping[str, str], folder: str, out: str, err: str) -> None:
@@ -68,6 +101,9 @@ def begin(command: Sequence[str], env: Mapping[str, str], folder: str, out: str,
     for number, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     sys.stdout, sys.stderr = (open(number, 'w', buffering=1, closefd=False) for number in (1, 2))  # noqa: SIM115
+    # What was started in the background by a shell ignores Ctrl-C, and so would this.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    spare()
     os.environ.clear()
     os.environ.update(env)
     os.chdir(folder)

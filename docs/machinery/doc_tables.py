@@ -108,7 +108,7 @@ def backbones() -> str:
             if inspect.isclass(kind) and kind.__module__ == ours.__name__
         ]
     timm = MODELS.get('PrunedTimmBackbone')
-    rows.append((f'`mmsls.{timm.__name__}`', 'all three', 'any of the three', "timm's Vision Transformers"))
+    rows.append((f'`mmsls.{timm.__name__}`', 'all three', 'any of the three', "timm's Vision Transformers and Swins"))
     return markdown(('`type=…`', 'toolbox', '`custom_imports`', 'extends'), rows)
 
 
@@ -128,7 +128,9 @@ def size_of(backbone: Any) -> str:
     depths = backbone.get('depths') or backbone.get('num_layers') or backbone.get('arch')
     if depths is None:
         with torch.device('meta'):  # only its depth is asked for
-            depths = len(timm.create_model(backbone.model_name, pretrained=False, num_classes=0).blocks)
+            model = timm.create_model(backbone.model_name, pretrained=False, num_classes=0)
+        blocks = getattr(model, 'blocks', None)
+        depths = [len(stage.blocks) for stage in model.layers] if blocks is None else len(blocks)
     return '-'.join(map(str, depths)) if isinstance(depths, (list, tuple)) else str(depths)
 
 

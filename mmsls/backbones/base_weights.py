@@ -73,7 +73,7 @@ def fit(value: Tensor, own: Tensor) -> Tensor:
     return resized.reshape(heads, -1).t().to(value.dtype).contiguous()
 
 
-_SWIN_RENAMES = (
+SWIN_RENAMES = (
     (r'^layers\.', 'stages.'),
     (r'\.attn\.(?!w_msa\.)', '.attn.w_msa.'),
     (r'\.mlp\.fc1\.', '.ffn.layers.0.0.'),
@@ -98,7 +98,7 @@ def swin_keys(state: StateDict) -> StateDict:
         name = re.sub(r'^layers\.(\d+)\.downsample\.', lambda m: f'layers.{int(m[1]) - shift}.downsample.', key)
         if '.downsample.' in name:
             value = unfold_order(value)
-        for pattern, replacement in _SWIN_RENAMES:
+        for pattern, replacement in SWIN_RENAMES:
             name = re.sub(pattern, replacement, name)
         out[name] = value
     return out

@@ -92,6 +92,14 @@ class LinearBridge(nn.Module):
         return {name: linear for name, linear in found.items() if linear is not None}
 
 
+class Passed(nn.Module):
+    """Lets tokens through, whatever a host hands along."""
+
+    def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
+        """Return the tokens."""
+        return x
+
+
 def check_bridge(setting: Any) -> None:
     """Refuse what is no setting of the bridges.
 

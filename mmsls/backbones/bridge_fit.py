@@ -68,11 +68,16 @@ class BridgeFit:
         return sum(8 * FOLDS * width * (width + out) for width, out in sizes)
 
     def add(self, x: Tensor, y: Tensor) -> None:
-        """Add what the bridge shall learn of a batch: the change from tokens x to y, both (B, K + L, C).
+        """Add what the bridge shall learn of a batch: the change from tokens x to y.
+
+        Args:
+            x: (B, K + L, C), or a map (B, H, W, C) where blocks give maps.
+            y: Of the same shape.
 
         Raises:
             ValueError: If a value is not finite.
         """
+        x, y = (values.flatten(1, -2) for values in (x, y))
         extra, tokens = self.bridge.split(x)
         change, ahead = y - x, extra.shape[1]
         length = tokens.shape[1]

@@ -14,6 +14,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from mmsls.backbones.pickled_names import unknown_names
+
 SLACK = 64 << 20
 """Bytes by which a compressed archive may always unpack larger than ten times its own size."""
 BLOCKED = (
@@ -78,25 +80,14 @@ def read_torch(path: str | Path, stand_ins: bool = False) -> Any:
     try:
         return torch.load(path, map_location='cpu', weights_only=True)
     except Exception:
-        if not stand_ins or not hasattr(torch.serialization, 'get_unsafe_globals_in_checkpoint'):  # torch < 2.6
+        if not stand_ins or not hasattr(torch.serialization, 'safe_globals'):  # torch < 2.5
             raise
         names = unknown_names(path)
         if not names or not all(map(is_harmless, names)):
             raise
     # The list is one for the process. Other readers would get stand-ins too meanwhile, which are harmless.
-    with _STAND_INS, torch.serialization.safe_globals([(stand_in(), name) for name in names]):
+    with _STAND_INS, torch.serialization.safe_globals([stand_in(name) for name in names]):
         return torch.load(path, map_location='cpu', weights_only=True)
-
-
-def unknown_names(path: str | Path) -> list[str]:
-    """Return what a checkpoint names besides torch's own classes and functions, found without running it.
-
-    There are none if it has another form.
-    """
-    try:
-        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
-    except Exception:  # damaged, or not a zip archive: the caller has torch's own error to raise
-        return []
 
 
 def is_harmless(name: str) -> bool:
@@ -114,9 +105,10 @@ def is_harmless(name: str) -> bool:
     return last not in BLOCKED_BUILTINS if module in ('builtins', '__builtin__') else module not in BLOCKED
 
 
-def stand_in() -> type[StandIn]:
-    """Return a class of its own: torch looks its list up by name and by class."""
-    return type('StandIn', (StandIn,), {})
+def stand_in(name: str) -> type[StandIn]:
+    """Return a class of its own that passes for `module.name`: torch looks its list up by both."""
+    module, _, last = name.rpartition('.')
+    return type(last, (StandIn,), {'__module__': module})
 
 
 def read_npz(path: Path) -> dict[str, Tensor]:

@@ -62,3 +62,30 @@ class TokenGrid:
         if shape is None:
             raise RuntimeError('the token grid is not known: call the backbone, not one of its blocks')
         return shape
+
+
+class FixedGrid(TokenGrid):
+    """The token grid of a backbone whose positions are those of one image size.
+
+    Args:
+        only: The grid (H, W) that its position tables are made for.
+        side: Side of a patch in pixels, for the error.
+    """
+
+    def __init__(self, only: tuple[int, int], side: int) -> None:
+        super().__init__()
+        self.only, self.side = only, side
+
+    def noted(self, shape: tuple[int, int]) -> None:
+        """Keep the grid (H, W) of this thread's pass.
+
+        Raises:
+            ValueError: If it is another one than the positions are made for.
+        """
+        if tuple(shape) != self.only:
+            raise ValueError(
+                f'img_size: the position tables are made for {self.only[0]}x{self.only[1]} patches of {self.side} '
+                f'pixels, got an image of {shape[0]}x{shape[1]} whole patches: set img_size to the size of the images, '
+                'and have the pipeline resize or pad to it'
+            )
+        super().noted(shape)

@@ -15,7 +15,7 @@ from mmsls.backbones.lookup import find_backbone
 from mmsls.criteria import build_criterion
 from mmsls.criteria.choosing import described, needs_of
 from mmsls.runs.resuming import is_hook
-from mmsls.scoring.rule import overridden
+from mmsls.scoring.overriding import overridden
 
 
 def check_decision(tune: Config, decision: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from mmsls import __version__
 FOLDER = Path(__file__).resolve().parent
 COMMANDS = (
     *('demo', 'doctor', 'run', 'train', 'score', 'decide', 'report', 'bridge', 'refit', 'test', 'benchmark', 'merge'),
-    *('pack', 'unpack', 'export-base', 'vtab'),
+    *('pack', 'unpack', 'predict', 'export-base', 'vtab'),
 )
 """In the order in which a user meets them."""
 

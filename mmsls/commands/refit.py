@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from mmsls import runs
 from mmsls.chain.state import REFITTED
 from mmsls.cli import fitting_parser, one_line_errors
-from mmsls.report.console_log import terminal
-from mmsls.report.progress import ChainProgress
-from mmsls.runs.configs import cut_by
+from mmsls.commands._fitting import fitted
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,15 +18,8 @@ def parser() -> argparse.ArgumentParser:
 
 @one_line_errors()
 def main(argv: Sequence[str] | None = None) -> None:
-    args = parser().parse_args(argv)
-    cfg = cut_by(runs.load_config(args.config, args.work_dir, args.cfg_options, args.launcher), args.index)
-    out = Path(args.out or Path(cfg.work_dir) / REFITTED)
-    runs.start_processes(cfg)
-    console = terminal()
-    with ChainProgress(console) as progress:
-        stage = progress.stage('refit', False)
-        fitted = runs.refit(cfg, args.checkpoint, out, args.images, stage.on_batch)
-    console.print(fitted, highlight=False, soft_wrap=True)
+    console, _, out, layer = fitted(parser().parse_args(argv), 'refit', REFITTED, runs.refit)
+    console.print(layer, highlight=False, soft_wrap=True)
     console.print(
         f'wrote {out}; test it with the same config and index, or retrain from it (load_from)',
         highlight=False,

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.config import Config
-from mmengine.dataset import Compose
-from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from mmsls.backbones.trunk import SharedTrunk
 from mmsls.checkpoint import sole_backbone
+from mmsls.deploy.image_reader import reader
 from mmsls.deploy.shared_base import light_copy
 
 
@@ -87,43 +84,6 @@ class TasksTogether(Mapping[str, nn.Module]):
     def _predicted(self, name: str, image: str | Path | np.ndarray) -> Any:
         packed = self._readers[name](image)
         return self._models[name].test_step({key: [value] for key, value in packed.items()})[0]
-
-
-class ImageReader:
-    """A test pipeline for an image that is a file or in memory; there is no ground truth to load.
-
-    Args:
-        pipeline: The steps, as a config has them. The first one loads the file.
-    """
-
-    def __init__(self, pipeline: list[Any]) -> None:
-        first, *others = [step for step in pipeline if not str(step['type']).endswith('LoadAnnotations')]
-        if str(first['type']).endswith('LoadImageFromNDArray'):
-            first = {**first, 'type': 'LoadImageFromFile'}  # the hosts' inference functions write into a model's config
-        self.load, self.rest = Compose([first]), Compose(others)
-
-    def __call__(self, image: str | Path | np.ndarray) -> dict[str, Any]:
-        """Return what the pipeline packs."""
-        if isinstance(image, np.ndarray):
-            size = image.shape[:2]
-            loaded = {'img': image, 'img_path': None, 'img_id': 0, 'img_shape': size, 'ori_shape': size}
-        else:
-            loaded = self.load({'img_path': str(image), 'img_id': 0})
-        return self.rest(loaded)
-
-
-def reader(cfg: Config, name: str) -> ImageReader:
-    """Return the reader that a task's config describes, its steps built in the task's scope.
-
-    Raises:
-        ValueError: If it describes none.
-    """
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
-    pipeline = cfg.get('test_pipeline') or dataset.get('pipeline')
-    if not pipeline:
-        raise ValueError(f'together: the config of {name!r} has no test_pipeline; name one, and pack the task again')
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
-        return ImageReader(deepcopy(list(pipeline)))
 
 
 def check_images(models: Mapping[str, nn.Module]) -> None:

@@ -6,16 +6,22 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mmsls.environment.facts import OTHERS, STACK, Facts
+from mmsls.environment.facts import OTHERS, Facts
 from mmsls.environment.hosts import HOSTS, OFFICIAL_ENGINE, to_install
+from mmsls.environment.stacks import forks, officials
 
 PYTHONS = ((3, 10), (3, 13))
 """The first that works, and the first that does not."""
 TORCH = (2, 1)
 NEEDS_CPP20 = (2, 14)
 """From here on torch's headers ask for C++20, and mmcv's build for C++17 (seen with onedl-mmcv 2.3.6)."""
+TIMM = (1, 0, 22)
+"""The first whose Vision Transformers can be built without memory, which `PrunedTimmBackbone` does to learn of them."""
 CHECKS_WEIGHTS = (2, 6)
 """From here on torch.load reads weights alone unless told otherwise."""
+TOO_NEW_MMCV = (2, 2)
+REFUSES_IT = {'mmdet': (3, 3, 0), 'mmsegmentation': (1, 2, 2)}
+"""Official releases up to these do not import beside an mmcv from there on."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ def numbers(version: str) -> tuple[int, ...]:
 
 def is_onedl(facts: Facts) -> bool:
     """Whether the maintained forks are what is installed, or to be."""
-    return not any(name in facts.versions for names in STACK.values() for name in names[1:])
+    return not officials(facts)
 
 
 def check_python(facts: Facts) -> Iterator[Finding]:
@@ -73,10 +79,31 @@ def check_requirements(facts: Facts) -> Iterator[Finding]:
         yield Finding(True, f'{", ".join(missing)} not installed: pip install {" ".join(missing)}')
 
 
+def check_timm(facts: Facts) -> Iterator[Finding]:
+    """See that timm is recent enough for its Vision Transformers."""
+    trouble = older_timm(facts.versions.get('timm'))
+    if trouble:
+        yield Finding(True, trouble)
+
+
+def older_timm(version: str | None) -> str:
+    """Say that timm is too old; an empty text if it is not, or is not there.
+
+    Example:
+        >>> older_timm('1.0.3')
+        'timm 1.0.3 is older than 1.0.22, which mmsls.PrunedTimmBackbone needs: pip install -U timm'
+        >>> older_timm('1.0.22')
+        ''
+    """
+    if version is None or numbers(version) >= TIMM:
+        return ''
+    needed = '.'.join(map(str, TIMM))
+    return f'timm {version} is older than {needed}, which mmsls.PrunedTimmBackbone needs: pip install -U timm'
+
+
 def check_stacks(facts: Facts) -> Iterator[Finding]:
     """Refuse the forks and the official distributions in one environment: they overwrite each other's files."""
-    onedl = [name for names in STACK.values() for name in names[:1] if name in facts.versions]
-    official = [name for names in STACK.values() for name in names[1:] if name in facts.versions]
+    onedl, official = forks(facts), officials(facts)
     if onedl and official:
         yield Finding(
             True,
@@ -130,6 +157,24 @@ def check_compiling(facts: Facts) -> Iterator[Finding]:
         yield Finding(lacks, f'mmcv does not compile against torch {found} (2.14 and later); tested: torch===2.13.0')
 
 
+def check_mmcv(facts: Facts) -> Iterator[Finding]:
+    """Tell of an mmcv that is too new for the toolboxes beside it; pip, left alone, takes the newest."""
+    found = facts.versions.get('mmcv')
+    if found is None or numbers(found) < TOO_NEW_MMCV:
+        return
+    refuse = [
+        f'{n} {facts.versions[n]}'
+        for n, v in REFUSES_IT.items()
+        if n in facts.versions and numbers(facts.versions[n]) <= v
+    ]
+    if refuse:
+        yield Finding(
+            True,
+            f'{" and ".join(refuse)} cannot be imported beside mmcv {found}: MMCV_WITH_OPS=1 pip install '
+            '--no-build-isolation mmcv==2.1.0',
+        )
+
+
 def check_loading(facts: Facts) -> Iterator[Finding]:
     """Tell of an MMEngine that cannot load its own checkpoints."""
     engine, found = facts.versions.get(OFFICIAL_ENGINE), facts.version('torch')
@@ -158,12 +203,14 @@ CHECKS = (
     check_python,
     check_torch,
     check_requirements,
+    check_timm,
     check_stacks,
     check_core,
     check_hosts,
     check_imports,
     check_ops,
     check_compiling,
+    check_mmcv,
     check_loading,
     check_cache,
 )

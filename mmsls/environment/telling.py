@@ -6,13 +6,15 @@ from collections.abc import Iterator
 
 from mmsls.environment.checks import Finding
 from mmsls.environment.facts import OTHERS, STACK, Facts
+from mmsls.environment.stacks import stack_of
 
 WIDTH = 14
 
 
 def told(facts: Facts, found: list[Finding]) -> str:
-    """Return what is installed, and what was found wrong, as lines of plain text."""
+    """Return what is installed, what is known of its stack, and what was found wrong, as lines of plain text."""
     lines = [f'{name:<{WIDTH}}{value}' for name, value in rows(facts)]
+    lines += [f'known: {line}' for line in stack_of(facts).known]
     lines += [f'{"WRONG" if finding.wrong else "note"}: {finding.text}' for finding in found]
     wrong = sum(finding.wrong for finding in found)
     lines.append(f'{wrong} wrong' if wrong else 'nothing is wrong')
@@ -27,6 +29,7 @@ def rows(facts: Facts) -> Iterator[tuple[str, str]]:
         yield name, facts.versions.get(name, '-')
     for module, names in STACK.items():
         yield module, ', '.join(f'{facts.versions[name]} ({name})' for name in names if name in facts.versions) or '-'
+    yield 'stack', stack_of(facts).title
     yield 'mmcv ops', ops(facts)
     yield 'CUDA', f'{facts.built_for or "-"}, {facts.gpu or "no device"}'
     for folder, trouble in facts.caches.values():

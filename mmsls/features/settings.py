@@ -10,7 +10,8 @@ from mmsls.features.also_settings import settled_also
 from mmsls.features.tasks import sampler_class, sampler_for_scope
 from mmsls.parallel.ranks import jobs_here
 from mmsls.scoring.embedding import check_perplexity
-from mmsls.scoring.rule import Rule, overridden
+from mmsls.scoring.overriding import overridden
+from mmsls.scoring.rule import Rule
 
 
 def scorer_options(

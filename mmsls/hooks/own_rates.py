@@ -105,7 +105,7 @@ def new_tensors(model: nn.Module) -> dict[int, tuple[str, int]]:
 
 def batch_ratio(runner: Any) -> float:
     """Return what `auto_scale_lr` multiplied every rate by (MMEngine leaves the optimizer's defaults as they were)."""
-    scaling = runner.auto_scale_lr
+    scaling = getattr(runner, 'auto_scale_lr', None) or getattr(runner, '_auto_scale_lr', None)  # FlexibleRunner's
     if not scaling or not scaling.get('enable', False):
         return 1.0
     loader = runner._train_dataloader

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import MutableMapping
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -17,7 +18,10 @@ from mmsls.backbones.outputs import check_readers
 from mmsls.cost.complexity import count_parameters, summary_line
 from mmsls.hooks.load_report import LoadReport
 from mmsls.hooks.tuning_hook import join_tuning
+from mmsls.hooks.whole_model import check_whole
 from mmsls.registry import HOOKS
+
+DDP_PREFIX = 'module.'
 
 
 def unwrapped(runner: Any) -> nn.Module:
@@ -45,6 +49,7 @@ class SlimCheckpointHook(Hook):
 
     def before_run(self, runner: Any) -> None:
         """Say what is trained, or that there is nothing to leave out."""
+        check_whole(runner)
         model = unwrapped(runner)
         join_tuning(runner, self.priority)
         check_readers(model)
@@ -57,6 +62,8 @@ class SlimCheckpointHook(Hook):
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Slim the checkpoint that is about to be written; say once how much of a base is not the base's any more."""
+        if is_model_wrapper(runner.model):
+            without_module(checkpoint['state_dict'])
         for name, count in slim_checkpoint.slim(unwrapped(runner), checkpoint).items():
             if count != self._changed.get(name, 0):
                 print_log(
@@ -69,7 +76,9 @@ class SlimCheckpointHook(Hook):
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Check what is being loaded or resumed."""
+        check_whole(runner)
         model = unwrapped(runner)
+        join_tuning(runner, self.priority)  # FlexibleRunner loads before it calls before_run
         slim_checkpoint.check_has_base(model, checkpoint)
         if runner._resume:
             slim_checkpoint.check_resume(model, checkpoint)
@@ -94,6 +103,22 @@ class SlimCheckpointHook(Hook):
         for handle in self._handles:
             handle.remove()
         self._handles = []
+
+
+def without_module(state: MutableMapping[str, Any]) -> None:
+    """Name the tensors of a state dict as the bare model does, in place.
+
+    FlexibleRunner's DDPStrategy (mmengine 0.10) saves the wrapper's state dict, where Runner saves the model's.
+
+    Example:
+        >>> state = {'module.head.weight': 1, 'module.head.bias': 2}
+        >>> without_module(state)
+        >>> state
+        {'head.weight': 1, 'head.bias': 2}
+    """
+    if all(key.startswith(DDP_PREFIX) for key in state):
+        for key in list(state):
+            state[key.removeprefix(DDP_PREFIX)] = state.pop(key)
 
 
 def only_evaluates(runner: Any) -> bool:

@@ -20,6 +20,7 @@ from mmsls.hooks.slim_checkpoint_hook import unwrapped
 from mmsls.hooks.tuning_hook import join_tuning
 from mmsls.hooks.unscored import BrokenOffNote, ScoreCommand
 from mmsls.hooks.validations import as_validated, is_due
+from mmsls.hooks.whole_model import check_whole
 from mmsls.registry import HOOKS
 from mmsls.scoring.rule import Rule
 
@@ -104,6 +105,7 @@ class SLSHook(Hook):
 
     def before_run(self, runner: Any) -> None:
         """Check the settings and the data before hours of training."""
+        check_whole(runner)
         options = scorer_options(self.options, DefaultScope.get_current_instance().scope_name)
         self.scoring = GuardedScorer(BlockScorer(unwrapped(runner), **options), self.out_file)
         if self.options['also'] and not self.scoring.scorer.collects:

@@ -15,6 +15,7 @@ from mmsls.backbones.recomputing import mend_checkpointing
 from mmsls.checkpoint import frozen_backbones
 from mmsls.hooks.gradient_watch import GradientWatch, gradient_advice, left_out, some, too_slow
 from mmsls.hooks.own_rates import Raised, batch_ratio, give_own_rates, new_tensors, optimizers
+from mmsls.hooks.whole_model import check_whole
 from mmsls.registry import HOOKS
 
 PATIENCE = 10
@@ -43,11 +44,15 @@ class TuningHook(Hook):
         self.own_lr, self.check = own_lr, check
         self.watch: GradientWatch | None = None
         self.steps = 0
-        self.split = False
+        self.split: bool | None = None  # not known before the rates are set
 
     def before_run(self, runner: Any) -> None:
         """Set the rates, before anything is resumed."""
-        if self.own_lr and tunes(runner):
+        check_whole(runner)
+        self._set_rates(runner)
+
+    def _set_rates(self, runner: Any) -> None:
+        if self.split is None and self.own_lr and tunes(runner):
             before = group_counts(runner)
             self._give_own_rates(runner)
             self.split = group_counts(runner) != before
@@ -58,6 +63,7 @@ class TuningHook(Hook):
         Raises:
             ValueError: If a resumed checkpoint was written without the groups that adapters got of their own.
         """
+        self._set_rates(runner)  # FlexibleRunner resumes before it calls before_run
         state = checkpoint.get('optimizer')
         if not (self.split and runner._resume and state):
             return
@@ -153,7 +159,7 @@ class TuningHook(Hook):
 
 
 def join_tuning(runner: Any, priority: Any) -> None:
-    """Add the hook to a run that lists none; called by a hook of that priority in its `before_run`.
+    """Add the hook to a run that lists none; called by a hook of that priority.
 
     MMEngine goes through its list of hooks meanwhile: what is put behind the caller is still reached.
     """

@@ -5,16 +5,27 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import Any
 
-from mmpretrain.models.backbones import DeiT3, SwinTransformer, VisionTransformer, ViTEVA02
-from mmpretrain.models.selfsup import MoCoV3ViT
+from mmpretrain.models.backbones import (
+    BEiTViT,
+    DeiT3,
+    SwinTransformer,
+    SwinTransformerV2,
+    VisionTransformer,
+    ViTEVA02,
+)
+from mmpretrain.models.selfsup import MAEViT, MoCoV3ViT
+from mmpretrain.models.utils import BEiTAttention
 from mmpretrain.registry import MODELS
 
 import mmsls.hooks  # noqa: F401 (registers the hooks)
 from mmsls.backbones.base_files import StateDict
 from mmsls.backbones.base_weights import swin_keys
 from mmsls.backbones.swin.backbone import PrunedSwinMixin
+from mmsls.backbones.swin.second import PrunedSwinV2Mixin
+from mmsls.backbones.vit.attention import FusedRelativeAttention
 from mmsls.backbones.vit.backbone import PrunedViTMixin
-from mmsls.backbones.vit.others import PrunedDeiT3Mixin, PrunedEVA02Mixin, PrunedMoCoV3Mixin
+from mmsls.backbones.vit.beit import PrunedBEiTMixin
+from mmsls.backbones.vit.others import PrunedDeiT3Mixin, PrunedEVA02Mixin, PrunedMAEViTMixin, PrunedMoCoV3Mixin
 
 
 @MODELS.register_module()
@@ -42,6 +53,11 @@ class PrunedSwinTransformer(PrunedSwinMixin, SwinTransformer):
 
 
 @MODELS.register_module()
+class PrunedSwinTransformerV2(PrunedSwinV2Mixin, SwinTransformerV2):
+    __doc__ = PrunedSwinV2Mixin.__doc__
+
+
+@MODELS.register_module()
 class PrunedVisionTransformer(PrunedViTMixin, VisionTransformer):
     __doc__ = PrunedViTMixin.__doc__
 
@@ -59,6 +75,21 @@ class PrunedViTEVA02(PrunedEVA02Mixin, ViTEVA02):
 @MODELS.register_module()
 class PrunedMoCoV3ViT(PrunedMoCoV3Mixin, MoCoV3ViT):
     __doc__ = PrunedMoCoV3Mixin.__doc__
+
+
+@MODELS.register_module()
+class PrunedMAEViT(PrunedMAEViTMixin, MAEViT):
+    __doc__ = PrunedMAEViTMixin.__doc__
+
+
+class FusedBEiTAttention(FusedRelativeAttention, BEiTAttention):
+    __doc__ = FusedRelativeAttention.__doc__
+
+
+@MODELS.register_module()
+class PrunedBEiTViT(PrunedBEiTMixin, BEiTViT):
+    __doc__ = PrunedBEiTMixin.__doc__
+    fused_attention_class = FusedBEiTAttention
 
 
 def rename_final_norm(state: MutableMapping[str, Any], prefix: str, name: str) -> None:

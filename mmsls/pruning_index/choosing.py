@@ -8,10 +8,10 @@ from dataclasses import replace
 from mmsls.pruning_index.choice import Choice, check_fits
 from mmsls.pruning_index.index import OF_ONE_RULE, PruningIndex
 from mmsls.pruning_index.reading import set_aside
+from mmsls.scoring.applying import grouped
 from mmsls.scoring.candidates import Candidate, candidate, candidates
 from mmsls.scoring.curve import is_real
 from mmsls.scoring.doubts import counted, errors_of
-from mmsls.scoring.rule import grouped
 from mmsls.scoring.walk import ROUNDING
 
 

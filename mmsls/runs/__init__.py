@@ -14,10 +14,11 @@ from mmsls.runs.configs import (
     sls_settings,
     tries,
 )
+from mmsls.runs.launching import start_processes
 from mmsls.runs.leaving_costs import leave_costs
 from mmsls.runs.presence import check_presence
 from mmsls.runs.refitting import check_refits, fit_head, refit
-from mmsls.runs.single import score, start_processes, test, train
+from mmsls.runs.single import score, test, train
 
 __all__ = [
     'also_files',

@@ -14,7 +14,8 @@ from mmsls.pruning_index.choosing import by_hand, check_target, ruled_candidates
 from mmsls.runs.costing import costs_at, known_costs
 from mmsls.runs.verifying import verify
 from mmsls.scoring.candidates import candidates
-from mmsls.scoring.rule import READINGS, Rule
+from mmsls.scoring.overriding import READINGS
+from mmsls.scoring.rule import Rule
 
 TARGETS = ('depths', 'max_params', 'target_latency', 'sure', 'verify')
 """What a decision may be made by, besides the rule's options."""

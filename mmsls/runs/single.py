@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.dist import init_dist, is_distributed
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
@@ -39,6 +38,7 @@ from mmsls.runs.configs import (
     scoring_options,
     without_training,
 )
+from mmsls.runs.launching import for_runner, start_processes
 from mmsls.runs.more_curves import more_curves
 from mmsls.runs.presence import check_presence
 from mmsls.runs.resuming import whole_checkpoints, with_resume_hooks
@@ -46,12 +46,6 @@ from mmsls.runs.resuming import whole_checkpoints, with_resume_hooks
 RunnerAction = Callable[[Runner], None]
 UNTUNED = 'untuned'
 """What an index's provenance names in the place of a checkpoint where there was none."""
-
-
-def start_processes(cfg: Config) -> None:
-    """Join a launcher's other processes now; MMEngine does it in a runner only, and a resumed chain may need none."""
-    if cfg.launcher != 'none' and not is_distributed():
-        init_dist(cfg.launcher, **cfg.get('env_cfg', {}).get('dist_cfg', {'backend': 'nccl'}))
 
 
 def train(cfg: Config, prepare: RunnerAction | None = None) -> Runner:
@@ -62,12 +56,14 @@ def train(cfg: Config, prepare: RunnerAction | None = None) -> Runner:
 
     Raises:
         FileNotFoundError: If the config's data, its base or its `load_from` is not there.
+        ValueError: If the config shards its model (see `for_runner`).
         OSError: If the work directory cannot be written; it names a file or that folder.
     """
     check_presence(cfg, 'train', 'val')
-    cfg = with_resume_hooks(cfg)
+    cfg = with_resume_hooks(for_runner(cfg))
     if cfg.get('load_from'):
         cfg.load_from = check_checkpoint(cfg.load_from)
+    start_processes(cfg)
     with naming(cfg.work_dir), whole_checkpoints():
         runner = Runner.from_cfg(cfg)
         if prepare:
@@ -84,8 +80,9 @@ def test(cfg: Config, checkpoint: str, prepare: RunnerAction | None = None) -> d
     """
     check_presence(cfg, 'test')
     checkpoint = check_checkpoint(checkpoint)
-    cfg = without_training(cfg)
+    cfg = without_training(for_runner(cfg))
     cfg.load_from, cfg.resume = checkpoint, False
+    start_processes(cfg)
     with naming(cfg.work_dir):
         runner = Runner.from_cfg(cfg)
         if prepare:
@@ -136,10 +133,11 @@ def score(
     supplied = supplies(needs, cfg, split, on_batch, options.get('seed', 0))
     if needs == 'loss' and split != 'train':
         raise ValueError(f'split {split!r}: {options["criterion"]} looks at the loss on training images; leave it out')
-    bare = without_training(cfg)
+    bare = without_training(for_runner(cfg))
     bare.load_from, bare.resume, bare.custom_hooks = checkpoint, False, []
     # A runner with nothing but the model: no loop of the host would run without an evaluator.
     bare.test_dataloader = bare.test_cfg = bare.test_evaluator = None
+    start_processes(bare)
     runner = Runner.from_cfg(bare)
     if prepare:
         prepare(runner)

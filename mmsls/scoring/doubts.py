@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from mmsls.scoring.applying import grouped
 from mmsls.scoring.curve import POINTS, BlockId, Curve, is_int, is_real
 from mmsls.scoring.decision import Decision
-from mmsls.scoring.rule import Rule, grouped
+from mmsls.scoring.rule import Rule
 from mmsls.scoring.walk import CAUSES_AT_CHANCE
 
 NEAR = 1.0

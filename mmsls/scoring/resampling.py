@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mmsls.scoring.applying import grouped
 from mmsls.scoring.curve import BlockId
-from mmsls.scoring.rule import grouped
 
 ROUNDS = 500
 """Bootstraps: a share of a half is then known to 2 points."""

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from itertools import groupby
 from typing import Any
 
+from mmsls.scoring.applying import choose, walk_stages
 from mmsls.scoring.curve import POINTS, BlockId, Curve, is_int, is_real
 from mmsls.scoring.decision import Decision
-from mmsls.scoring.subset import block_counts, most_important, share_of_blocks, unless_lowest
-from mmsls.scoring.walk import BORDERLINE, BORDERLINE_SHARE, FLOAT32, Walk, at_chance, first_within, note_of, walk_down
+from mmsls.scoring.overriding import overridden
+from mmsls.scoring.walk import BORDERLINE, BORDERLINE_SHARE
 
 SCOPES = ('model', 'stage')
 REFERENCES = ('top', 'peak')
-READINGS = {'alpha': 'alpha', 'reference': 'alpha', 'max_drop': 'max_drop', 'keep': 'keep'}
-"""The three ways to read a curve, by the options that only one of them reads: name one, and the others end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,80 +216,4 @@ class Rule:
         """
         curve = curve if isinstance(curve, Curve) else Curve(curve)
         self.check_unit(curve.unit)
-        if self.keep is not None:
-            return self._choose(curve)
-        blocks, depths = list(curve.values), curve.depths
-        groups = grouped(blocks, self.scope)
-        walks = [self._walk(group, [curve.values[block] for block in group], curve.chance) for group in groups]
-        walked = [walk.kept for walk in walks] if self.scope == 'stage' else spread(walks[0].kept, depths)
-        kept = tuple(max(keep, min(self.min_depth, depth)) for keep, depth in zip(walked, depths, strict=True))
-        return Decision(
-            kept_depths=kept,
-            thresholds=tuple(walk.threshold for walk in walks),
-            borderline=tuple(block for walk in walks for block in walk.borderline),
-            note=note_of(walks, kept == depths, self.min_depth, curve.chance),
-        )
-
-    def _choose(self, curve: Curve) -> Decision:
-        """Keep the most important blocks."""
-        stages = [{b: v for b, v in curve.values.items() if b[0] == stage} for stage in range(len(curve.depths))]
-        groups = [dict(curve.values)] if self.scope == 'model' else stages
-        best = [most_important(group, share_of_blocks(self.keep or 1, len(group))) for group in groups]
-        held = [most_important(stage, self.min_depth) for stage in stages]
-        kept = sorted({block for blocks in (*best, *held) for block in blocks})
-        whole = len(kept) == len(curve.values)
-        return Decision(
-            kept_depths=block_counts(kept, len(stages)),
-            thresholds=tuple(min(curve.values[block] for block in blocks) for blocks in best),
-            borderline=(),
-            note=f'nothing pruned: {self.told} and min_depth={self.min_depth} keep every block' if whole else None,
-            subset=unless_lowest(kept),
-        )
-
-    def _walk(self, group: Sequence[BlockId], values: Sequence[float], chance: float | None) -> Walk:
-        if chance is not None and max(values) <= chance + FLOAT32:
-            return at_chance(group, values)
-        if self.max_drop is not None:
-            return first_within(group, values, self.max_drop)
-        return walk_down(group, values, self.alpha, self.reference)
-
-
-def overridden(settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with others in their place; None overrides nothing.
-
-    Who names `alpha` or `reference`, `max_drop` or `keep` wants the rule to read a curve that way: what reads it in
-    another way goes from the settings (`alpha` and `reference`, which always have a value, stay unread).
-
-    Raises:
-        ValueError: If options of two ways override together.
-
-    Example:
-        >>> overridden({'max_drop': 1.0, 'seed': 0}, {'alpha': 0.5, 'seed': None})
-        {'seed': 0, 'alpha': 0.5}
-    """
-    given = {name: value for name, value in overrides.items() if value is not None}
-    named = {READINGS[name]: name for name in given if name in READINGS}
-    if len(named) > 1:
-        last = 'keep' if 'keep' in named else 'max_drop'
-        other = next(name for way, name in named.items() if way != last)
-        unread = 'neither alpha nor reference' if last == 'max_drop' else 'neither alpha, reference nor max_drop'
-        raise ValueError(
-            f'{last} is {given[last]!r} and {other} is {given[other]!r}; {last} reads {unread}: give one or the other'
-        )
-    ended = {way for way in ('max_drop', 'keep') if named and way not in named}
-    return {name: value for name, value in settings.items() if name not in ended} | given
-
-
-def grouped(blocks: Sequence[BlockId], scope: str) -> list[list[BlockId]]:
-    """Return the blocks that are read together: all of them, or each stage's.
-
-    Example:
-        >>> grouped([(0, 0), (0, 1), (1, 0)], 'stage')
-        [[(0, 0), (0, 1)], [(1, 0)]]
-    """
-    return [list(blocks)] if scope == 'model' else [list(stage) for _, stage in groupby(blocks, lambda block: block[0])]
-
-
-def spread(kept: int, depths: Sequence[int]) -> list[int]:
-    """Hand `kept` blocks, counted over the whole model from the bottom, out to the stages."""
-    return [min(max(kept - sum(depths[:stage]), 0), depth) for stage, depth in enumerate(depths)]
+        return choose(self, curve) if self.keep is not None else walk_stages(self, curve)

@@ -22,7 +22,9 @@ VIT = ((0, 0), (0, 2), (0, 3))
 def lists_of(model):
     if hasattr(model, 'stages'):
         return [stage.blocks for stage in model.stages]
-    return [model.model.blocks if hasattr(model, 'model') else model.layers]
+    if not hasattr(model, 'model'):
+        return [model.layers]
+    return [model.model.blocks] if hasattr(model.model, 'blocks') else [stage.blocks for stage in model.model.layers]
 
 
 def cut(model, kept):

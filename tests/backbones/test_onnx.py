@@ -25,15 +25,15 @@ class Outputs(nn.Module):
 
 
 @pytest.fixture
-def pruned(request, tmp_path, mmdet_host, mmseg_vit_host, randomise):
-    host = {'detector': mmdet_host, 'segmentor': mmseg_vit_host}[request.param]
+def pruned(request, tmp_path, columns, randomise):
+    host = columns[{'detector': 'mmdet-swin', 'segmentor': 'mmseg-vit'}.get(request.param, request.param)]()
     torch.save(host.base_of(randomise(host.stock())), tmp_path / 'base.pth')
     adapter = {'type': 'mmsls.Convpass', 'rank': 4}
     model = host.pruned(base_checkpoint=str(tmp_path / 'base.pth'), adapter=adapter, kept_depths=host.kept)
     return Outputs(randomise(model, seed=1, only_trainable=True).requires_grad_(False)).eval()
 
 
-@pytest.mark.parametrize('pruned', ['detector', 'segmentor'], indirect=True)
+@pytest.mark.parametrize('pruned', ['detector', 'segmentor', 'timm-swinv2'], indirect=True)
 @pytest.mark.parametrize('dynamo', [True, False], ids=['torch.export', 'torchscript'])
 def test_onnxruntime_computes_the_same(pruned, dynamo):
     image = torch.randn(1, 3, 61, 83, generator=torch.Generator().manual_seed(0))

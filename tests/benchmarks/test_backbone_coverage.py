@@ -37,6 +37,7 @@ def test_backbones_are_found_inside_wrappers():
         ('SwinTransformer', {'arch': 'large'}, {'depths': [2, 2, 2, 2], 'embed_dims': 192}),
         ('VisionTransformer', {'arch': 'h', 'out_indices': (3, 7)}, {'num_layers': 2}),
         ('MoCoV3ViT', {'arch': 'deit-s', 'patch_size': 16}, {'num_layers': 2, 'embed_dims': 384}),
+        ('BEiTViT', {'arch': 'eva-g'}, {'num_layers': 2, 'embed_dims': 1408}),
     ],
 )
 def test_a_model_that_is_compared_has_at_most_two_blocks_a_stage(mmpretrain, name, arguments, blocks):
@@ -51,9 +52,14 @@ def test_what_is_supported_is_compared_and_what_is_not_is_told(mmpretrain):
     assert compared('mmpretrain', vit) == 'equal'
     assert compared('mmpretrain', {**vit, 'patch_size': 'x'}).startswith('fails (')
     assert verdict('mmpretrain', 'VisionTransformer', Family([], {'': vit})) == (True, '1 set equal')
+    beit = {'type': 'BEiTViT', 'arch': small, 'img_size': 32}
+    assert verdict('mmpretrain', 'BEiTViT', Family([], {'': beit})) == (True, '1 set equal')
+    mae = verdict('mmpretrain', 'MAEViT', Family([], {'': {**vit, 'type': 'MAEViT'}}))
+    assert mae[0]
+    assert mae[1].startswith('1 set equal; no patch masked')
     for name, words in {
         'ResNet': 'no attention',
-        'MAEViT': 'pre-training',
+        'MaskFeatViT': 'pre-training',
         'PCPVT': 'no mixin for its blocks',
     }.items():
         arguments = {'type': name, **({'depth': 50} if name == 'ResNet' else {'arch': 'small'})}

@@ -23,7 +23,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_file_is_a_command():
-    files = {path.stem for path in FOLDER.glob('*.py')} - {'__init__'}
+    files = {path.stem for path in FOLDER.glob('[!_]*.py')}
     assert files == {module_of(command) for command in COMMANDS}
 
 

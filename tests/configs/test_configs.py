@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
 LEAVES = sorted(path for folder in ('det', 'bccd') for path in (CONFIGS / folder).rglob('*.py'))
 COCO_VOC = sorted(path for path in (CONFIGS / 'det').iterdir() if path.is_dir())
-SWIN = [path for path in COCO_VOC if 'swin' in path.name]
+SWIN = [path for path in COCO_VOC if 'swin-' in path.name]
 LIGHT = ['det/mask-rcnn_swin-t_coco', 'det/retinanet_swin-t_coco', 'bccd']
 KEYS = {
     *('auto_scale_lr', 'custom_hooks', 'custom_imports', 'default_hooks', 'default_scope', 'env_cfg', 'load_from'),

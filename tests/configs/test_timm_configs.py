@@ -11,11 +11,13 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 
-from mmsls.backbones.timm.host import created
+from mmsls.backbones.timm.creating import created
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+WIDTHS = {'small': 384, 'base': 768, 'large': 1024}
 WIDTH = 24  # DINOv3 turns positions by the width of a head, a multiple of 4
-BASES = sorted(path for path in (CONFIGS / '_base_/backbones').glob('*.py') if 'PrunedTimmBackbone' in path.read_text())
+ON_TIMM = [path for path in (CONFIGS / '_base_/backbones').glob('*.py') if 'PrunedTimmBackbone' in path.read_text()]
+BASES = sorted(path for path in ON_TIMM if 'swin' not in path.stem)  # those are in test_timm_swin_configs.py
 
 
 @pytest.mark.parametrize('path', BASES, ids=lambda path: path.stem)
@@ -37,26 +39,26 @@ def shrunk(name):
     cfg = Config.fromfile(CONFIGS / name / 'tune.py').model
     sizes = {'depth': 4, 'num_heads': 2, 'embed_dim': WIDTH}
     cfg.backbone.update(img_size=64, out_indices=(0, 1, 2, 3), model_args={'patch_size': 16, **sizes})
-    narrow(cfg)
+    narrow(cfg, WIDTHS[cfg.backbone.model_name.split('_')[1]])
     return cfg
 
 
-def narrow(cfg):
-    """Narrow what reads the backbone, and shorten transformers, in place."""
+def narrow(cfg, width):
+    """Narrow what reads the backbone, all that is as wide as its base, and shorten transformers, in place."""
     for key, value in cfg.items():
         if isinstance(value, dict):
-            narrow(value)
+            narrow(value, width)
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             for part in value:
-                narrow(part)
-        elif key == 'fc_out_channels' or (key == 'out_channels' and value == 768):
+                narrow(part, width)
+        elif key == 'fc_out_channels' or (key == 'out_channels' and value == width):
             cfg[key] = WIDTH
-        elif key in ('in_channels', 'embed_dim') and value in (384, 768, [384] * 4, [768] * 4):
+        elif key in ('in_channels', 'embed_dim') and value in (width, [width] * 4):
             cfg[key] = [WIDTH] * 4 if isinstance(value, list) else WIDTH
         elif key == 'num_layers':
             cfg[key] = 2
         elif key == 'channels':
-            cfg[key] = 4 * WIDTH if cfg.get('num_convs') == 0 else WIDTH
+            cfg[key] = 4 * WIDTH if value == 4 * width else WIDTH  # a linear head is four maps wide
         elif key == 'num_points' and value > 1000:
             cfg[key] = 64
         elif key in ('num', 'num_queries'):
@@ -85,11 +87,26 @@ def check_step(model, losses):
 
 DETECTORS = [
     'det/mask-rcnn_dinov2-s_coco',
+    'det/mask-rcnn_dinov3-b_coco',
+    'det/mask-rcnn_eva02-b_coco',
     'det/cascade-mask-rcnn_dinov2-b_coco',
+    'det/cascade-mask-rcnn_dinov2-l_coco',
+    'det/cascade-mask-rcnn_eva02-l_coco',
     'det/dino_dinov2-s_coco',
     'det/mask2former_dinov3-s_coco',
+    'det/mask2former_dinov3-l_coco',
 ]
-SEGMENTORS = ['seg/upernet_dinov2-b_ade20k', 'seg/linear_dinov2-s_ade20k', 'seg/mask2former_dinov2-b_ade20k']
+SEGMENTORS = [
+    'seg/upernet_dinov2-b_ade20k',
+    'seg/upernet_dinov3-b_ade20k',
+    'seg/upernet_eva02-b_ade20k',
+    'seg/upernet_eva02-l_ade20k',
+    'seg/linear_dinov2-s_ade20k',
+    'seg/linear_dinov3-s_ade20k',
+    'seg/linear_dinov3-l_ade20k',
+    'seg/mask2former_dinov2-b_ade20k',
+    'seg/mask2former_dinov2-l_ade20k',
+]
 
 
 @pytest.mark.parametrize('name', DETECTORS)

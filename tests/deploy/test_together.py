@@ -164,7 +164,7 @@ def test_unknown_names_and_none_are_refused(library):
 
 
 def test_a_task_without_a_pipeline_is_refused(library):
-    from mmsls.deploy.together import reader
+    from mmsls.deploy.image_reader import reader
 
     cfg = library['cells'].cfg.copy()
     cfg.pop('test_pipeline')

@@ -11,7 +11,7 @@ import pytest
 from doc_commands import as_shown, parser_of
 from page_blocks import FENCE, ROOT, blocks, pages
 
-OURS = re.compile(r'^(tools|benchmarks)/\w+\.py$|^docs/(\w+/)*\w+\.py$')
+OURS = re.compile(r'^(tools|benchmarks|requirements)/\w+\.py$|^docs/(\w+/)*\w+\.py$')
 INLINE = re.compile(r'`[^`\n]*?python ((?:tools|benchmarks)/\w+\.py)([^`\n]*)`')
 TARGETS = set(re.findall(r'^([\w-]+):', (ROOT / 'Makefile').read_text(), re.M))
 PARSED_NOT = {'docs/tutorials/detector.py', 'docs/tutorials/segmentor.py'}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
+
+from warm_process import run_script
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -16,7 +16,8 @@ def words(path: Path) -> list[str]:
 
 
 def test_pictures_are_up_to_date(tmp_path):
-    subprocess.run([sys.executable, str(ROOT / 'docs/pictures.py'), '--out', str(tmp_path)], check=True)
+    done = run_script(ROOT / 'docs/pictures.py', '--out', tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
     committed = sorted((ROOT / 'docs/images').glob('*.svg'))
     assert [path.name for path in committed] == sorted(path.name for path in tmp_path.iterdir())
     for path in committed:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ import yaml
 
 pytest.importorskip('mkdocs', reason='the site needs the packages of the extra docs')
 from page_blocks import ROOT
+from warm_process import run_script
 
 ELSEWHERE = re.compile(r'<(?:script|link|img|iframe|source|video)\b[^>]*?(?:src|href)="?((?:https?:)?//[^" >]*)')
 
@@ -20,13 +18,10 @@ ELSEWHERE = re.compile(r'<(?:script|link|img|iframe|source|video)\b[^>]*?(?:src|
 @pytest.fixture(scope='module')
 def site(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('site')
-    done = subprocess.run(
-        [sys.executable, '-m', 'mkdocs', 'build', '--strict', '--quiet', '--site-dir', str(folder)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, 'OMP_NUM_THREADS': '1', 'NO_MKDOCS_2_WARNING': '1'},
-    )
+    script = tmp_path_factory.mktemp('mkdocs') / 'build.py'
+    script.write_text('from mkdocs.__main__ import cli\n\ncli()\n')
+    given = ('--config-file', ROOT / 'mkdocs.yml', '--site-dir', folder)
+    done = run_script(script, 'build', '--strict', '--quiet', *given, NO_MKDOCS_2_WARNING='1')
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert 'WARNING' not in done.stdout + done.stderr
     return folder

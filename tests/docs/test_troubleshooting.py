@@ -12,8 +12,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / 'docs/troubleshooting.md').read_text()
 OURS = re.findall(r'^### `(.*)`$', PAGE, re.M)
-# Said by Python, MMEngine and torch.
-OTHERS = {"No module named 'mmcv._ext'", 'is not in the mmdet::model registry', 'Weights only load failed'}
+# Said by Python, MMDetection, MMEngine and torch.
+OTHERS = {
+    "No module named 'mmcv._ext'",
+    'is used but incompatible. Please install mmcv',
+    'is not in the mmdet::model registry',
+    'Weights only load failed',
+}
 
 
 def text_of(node: ast.AST) -> str | None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import doctest
-import os
 import re
-import subprocess
-import sys
 from importlib import import_module
 
 import doc_commands
@@ -15,6 +12,7 @@ import pytest
 from doc_tutorials import Notebook, cells, page
 from mmengine.registry import DefaultScope
 from page_blocks import ROOT
+from warm_process import run_script
 
 NAMES = ('detector', 'segmentor')
 FOLDER = ROOT / 'docs/tutorials'
@@ -45,15 +43,10 @@ def test_a_page_shows_its_script(name):
     assert re.sub(r'\n{2,}', '\n\n', bare) == re.sub(r'\n{2,}', '\n\n', page((FOLDER / f'{name}.py').read_text()))
 
 
-@pytest.mark.timeout(1500)  # 45 s of CPU time; a machine that does ten other things took 500 s
+@pytest.mark.timeout(1500)  # half a minute of CPU time; a machine that does ten other things took 500 s
 @pytest.mark.parametrize('name', NAMES)
 def test_a_tutorial_runs_in_short(here, name):
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', str(FOLDER / f'{name}.py')],
-        capture_output=True,
-        text=True,
-        env={**os.environ, 'TUTORIAL': 'short', 'TUTORIAL_DATA': '', 'MPLBACKEND': 'agg', 'OMP_NUM_THREADS': '1'},
-    )
+    done = run_script(FOLDER / f'{name}.py', TUTORIAL='short', TUTORIAL_DATA='', MPLBACKEND='agg')
     assert done.returncode == 0, done.stderr[-3000:]
     assert '| retrained |' in done.stdout or 'The rule finds no block' in done.stdout
     assert re.search(r'^stored: \d+ KiB$', done.stdout, re.M)

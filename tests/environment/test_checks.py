@@ -44,6 +44,7 @@ WRONG = [
         replace(GOOD, versions=without('timm', 'safetensors')),
         'timm, safetensors not installed: pip install timm safetensors',
     ),
+    ('old timm', replace(GOOD, versions={**GOOD.versions, 'timm': '0.9.16'}), 'timm 0.9.16 is older than 1.0.22'),
     (
         'both stacks',
         replace(GOOD, versions={**GOOD.versions, 'mmdet': '3.3.0'}),
@@ -68,6 +69,12 @@ WRONG = [
         'mmengine 0.10.7 cannot load its own checkpoints under torch 2.6.0',
     ),
     (
+        'mmcv too new',
+        replace(GOOD, versions={'torch': '2.5.1', **OTHERS, **OFFICIAL, 'mmcv': '2.2.0'}),
+        'mmdet 3.3.0 and mmsegmentation 1.2.2 cannot be imported beside mmcv 2.2.0: MMCV_WITH_OPS=1 pip install '
+        '--no-build-isolation mmcv==2.1.0',
+    ),
+    (
         'a host that does not import',
         replace(GOOD, failures={'mmdet': 'AssertionError: MMCV==2.2.0 is used but incompatible'}),
         'mmdet cannot be imported: AssertionError: MMCV==2.2.0',
@@ -85,6 +92,11 @@ WRONG = [
 def test_a_bad_environment_is_told(facts, said):
     wrong = [finding.text for finding in findings(facts) if finding.wrong]
     assert any(said in text for text in wrong), wrong
+
+
+def test_later_toolboxes_may_take_a_later_mmcv():
+    versions = {'torch': '2.5.1', **OTHERS, **OFFICIAL, 'mmcv': '2.2.0', 'mmdet': '3.4.0', 'mmsegmentation': '1.3.0'}
+    assert findings(replace(GOOD, versions=versions)) == []
 
 
 def test_no_host_at_all_is_wrong_with_what_to_install():

@@ -41,3 +41,14 @@ def test_what_lacks():
     assert 'cache         /c (cannot be written to)' in lines
     assert 'CUDA          13.0, H100' in lines
     assert 'mmcv ops      -' in told(replace(FACTS, versions={}), []).splitlines()
+
+
+def test_the_stack_and_its_known_faults():
+    official = told(replace(FACTS, versions={'torch': '2.5.1', 'mmengine': '0.10.7'}), []).splitlines()
+    assert "stack         OpenMMLab's own releases" in official
+    assert sum(line.startswith('known: ') for line in official) == 2
+    onedl = told(replace(FACTS, versions={'torch': '2.13.0', 'onedl-mmengine': '0.10.12'}), []).splitlines()
+    assert 'stack         maintained forks (onedl-*)' in onedl
+    assert any(line.startswith("known: `_base_ = 'mmseg::...'` is not found") for line in onedl)
+    assert 'stack         both stacks, which breaks both' in told(FACTS, []).splitlines()
+    assert 'stack         -' in told(replace(FACTS, versions={}), []).splitlines()

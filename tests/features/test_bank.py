@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import os
 import pickle
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from warm_process import run_scripts
 
 from mmsls.features import FeatureBank, Sample, order_hash
 from mmsls.features.sample_draw import draw_keys
@@ -145,20 +143,9 @@ def split_cases() -> list[tuple[int, list[list[Sample]]]]:
 def test_two_processes_keep_what_one_keeps(tmp_path):
     cases = split_cases()
     (tmp_path / 'cases.pkl').write_bytes(pickle.dumps(cases))
-    workers = [
-        subprocess.Popen(
-            [sys.executable, str(WORKER), str(tmp_path), str(rank)],
-            env={**os.environ, 'OMP_NUM_THREADS': '1', 'GLOO_SOCKET_IFNAME': 'lo'},
-            stderr=subprocess.PIPE,
-        )
-        for rank in range(2)
-    ]
-    for worker in workers:
-        try:
-            _, errors = worker.communicate(timeout=240)
-        finally:
-            worker.kill()
-        assert worker.returncode == 0, errors.decode()
+    commands = [[str(WORKER), str(tmp_path), str(rank)] for rank in range(2)]
+    done = run_scripts(commands, [{'GLOO_SOCKET_IFNAME': 'lo'}] * 2)
+    assert done.returncode == 0, done.stderr[-3000:]
     results = [pickle.loads((tmp_path / f'{rank}.pkl').read_bytes()) for rank in range(2)]
     for index, (max_samples, shares) in enumerate(cases):
         features, labels, keys = fill([*shares[1], *shares[0]], 11, max_samples=max_samples).to_arrays()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +23,7 @@ from mmengine.runner import Runner
 from mmpretrain.datasets import KFoldDataset
 from torch.utils.data import ConcatDataset as TorchConcatDataset
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
+from warm_process import run_scripts
 
 from mmsls.features.leaves import find_leaves
 from mmsls.features.records import PassRecords, Record, RepeatedRecord, same_random_state
@@ -212,19 +210,10 @@ dist.destroy_process_group()
 
 def test_the_padding_of_three_processes_counts_once(tmp_path):
     """Four images over three processes: two come twice."""
-    root = Path(__file__).parents[2]
-    workers = [
-        subprocess.Popen(
-            [sys.executable, '-c', WORKER, str(tmp_path), str(rank)],
-            cwd=root,
-            env={'PATH': '', 'OMP_NUM_THREADS': '1', 'GLOO_SOCKET_IFNAME': 'lo', 'PYTHONPATH': str(root)},
-            stderr=subprocess.PIPE,
-        )
-        for rank in range(3)
-    ]
-    for worker in workers:
-        _, errors = worker.communicate(timeout=200)
-        assert worker.returncode == 0, errors.decode()
+    (tmp_path / 'worker.py').write_text(WORKER)
+    commands = [[str(tmp_path / 'worker.py'), str(tmp_path), str(rank)] for rank in range(3)]
+    done = run_scripts(commands, [{'GLOO_SOCKET_IFNAME': 'lo'}] * 3)
+    assert done.returncode == 0, done.stderr[-3000:]
     found = [one for rank in range(3) for one in flat(pickle.loads((tmp_path / f'{rank}.pkl').read_bytes()))]
     assert sorted(record for record, again in found if not again) == [(0, 0), (0, 1), (0, 2), (0, 3)]
     assert len(found) == 6

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
+from warm_process import run_scripts
 
 from mmsls.features.trial import Judge, Trial, headline, is_number, is_share, training_images
 
@@ -154,14 +152,9 @@ def test_guessing_reaches_a_share_of_the_classes_in_accuracy_and_nothing_in_othe
 
 
 def test_two_processes_judge_halves_as_one(tmp_path):
-    workers = [
-        subprocess.Popen(
-            [sys.executable, str(WORKER), str(tmp_path), str(rank)],
-            env={**os.environ, 'OMP_NUM_THREADS': '1', 'GLOO_SOCKET_IFNAME': 'lo'},
-        )
-        for rank in range(2)
-    ]
-    assert [worker.wait(timeout=240) for worker in workers] == [0, 0]
+    commands = [[str(WORKER), str(tmp_path), str(rank)] for rank in range(2)]
+    done = run_scripts(commands, [{'GLOO_SOCKET_IFNAME': 'lo'}] * 2)
+    assert done.returncode == 0, done.stderr[-3000:]
     alone = runpy.run_path(str(WORKER))['told'](0, 1)
     assert len(alone[1].points) == 20
     told = [json.loads((tmp_path / f'{rank}.json').read_text()) for rank in range(2)]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
+import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from warm_process import Running
 
 from mmsls.hooks import SLSHook  # noqa: F401 (registers it)
 
@@ -39,35 +38,24 @@ def written(detector_cfg):
     return run
 
 
-def start_alone(folder: Path, count: int) -> list[subprocess.Popen]:
+def start_alone(folder: Path, count: int) -> list[Running]:
     """Start the processes of a run without a launcher that would end them all when one dies."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = str(free.getsockname()[1])
     shared = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port, 'WORLD_SIZE': str(count), 'GLOO_SOCKET_IFNAME': 'lo'}
-    command = [sys.executable, str(TESTS / 'ddp_worker.py'), 'run', str(folder / 'config.py'), str(folder)]
-    return [
-        subprocess.Popen(
-            command,
-            env={**os.environ, **shared, 'OMP_NUM_THREADS': '1', 'RANK': str(rank), 'LOCAL_RANK': str(rank)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(count)
-    ]
+    command = [str(TESTS / 'ddp_worker.py'), 'run', str(folder / 'config.py'), str(folder)]
+    return [Running(command, {**shared, 'RANK': str(rank), 'LOCAL_RANK': str(rank)}) for rank in range(count)]
 
 
-def ended(processes: list[subprocess.Popen]) -> list[int]:
+def ended(processes: list[Running]) -> list[int]:
     """Wait for the processes, and return how they ended."""
     deadline = time.monotonic() + BOUND
     try:
-        for process in processes:
-            process.communicate(timeout=max(1, deadline - time.monotonic()))
+        return [process.end(timeout=max(1, deadline - time.monotonic())).returncode for process in processes]
     finally:
         for process in processes:
-            process.kill()
-    return [process.returncode for process in processes]
+            process.signal(signal.SIGKILL)
 
 
 def test_a_bug_in_one_process_costs_no_training(written, tmp_path):

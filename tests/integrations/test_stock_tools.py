@@ -10,6 +10,7 @@ from pathlib import Path
 import mmdet
 import mmseg
 import torch
+from warm_process import run_script
 
 from mmsls.pruning_index import PruningIndex
 
@@ -22,6 +23,7 @@ HOOKS = [
 
 
 def run(*command: str) -> None:
+    """Run a tool in a fresh interpreter, in which nothing of mmsls is imported but by the config."""
     done = subprocess.run(
         [sys.executable, *command],
         capture_output=True,
@@ -29,6 +31,12 @@ def run(*command: str) -> None:
         env={**os.environ, 'OMP_NUM_THREADS': '1'},
         check=False,
     )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def run_warm(*command: str) -> None:
+    """Run a tool in a process that has imported the toolboxes."""
+    done = run_script(*command)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -41,7 +49,7 @@ def test_stock_train_and_test(tmp_path, detector_cfg):
     assert index.provenance['sampler'] == 'InstanceSampler'
     checkpoint = tmp_path / 'run' / 'epoch_1.pth'
     assert not any('qkv' in key for key in torch.load(checkpoint, weights_only=True)['state_dict'])
-    run(str(TOOLS / 'test.py'), config, str(checkpoint), '--work-dir', str(tmp_path / 'test'))
+    run_warm(str(TOOLS / 'test.py'), config, str(checkpoint), '--work-dir', str(tmp_path / 'test'))
     assert PruningIndex.load(tmp_path / 'test' / 'pruning_index.json').provenance['split'] == 'test'
 
 
@@ -52,5 +60,5 @@ def test_stock_train_and_test_of_mmseg(tmp_path, segmentor_cfg):
     assert PruningIndex.load(tmp_path / 'run' / 'pruning_index.json').provenance['sampler'] == 'RegionSampler'
     checkpoint = tmp_path / 'run' / 'iter_2.pth'
     assert not any('qkv' in key for key in torch.load(checkpoint, weights_only=True)['state_dict'])
-    run(str(MMSEG_TOOLS / 'test.py'), config, str(checkpoint), '--work-dir', str(tmp_path / 'test'))
+    run_warm(str(MMSEG_TOOLS / 'test.py'), config, str(checkpoint), '--work-dir', str(tmp_path / 'test'))
     assert PruningIndex.load(tmp_path / 'test' / 'pruning_index.json').provenance['split'] == 'test'

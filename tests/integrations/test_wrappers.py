@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import mmdet
@@ -15,6 +12,7 @@ from mmengine.config import Config
 from mmengine.model import BaseTTAModel, MMDistributedDataParallel
 from mmengine.runner import load_checkpoint
 from torch import nn
+from warm_process import run_script
 
 from mmsls import runs
 from mmsls.checkpoint import check_has_base, describe, slim
@@ -60,9 +58,7 @@ def segmentor(segmentor_cfg, tmp_path_factory):
 
 
 def stock(host, tool, *arguments):
-    command = [sys.executable, str(Path(host.__file__).parent / '.mim/tools' / tool), *map(str, arguments)]
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    return run_script(Path(host.__file__).parent / '.mim/tools' / tool, *arguments)
 
 
 def test_mmdets_own_test_with_tta(detector, tmp_path):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from warm_process import run_scripts
 
 
 @pytest.fixture
@@ -18,15 +16,10 @@ def told_by(tmp_path) -> Callable[[str, int], list[Any]]:
     """A function that runs a worker of this folder in several processes and returns what each of them stored."""
 
     def run(worker: str, world: int) -> list[Any]:
-        script = Path(__file__).with_name(worker)
-        processes = [
-            subprocess.Popen(
-                [sys.executable, str(script), str(tmp_path), str(rank), str(world)],
-                env={**os.environ, 'GLOO_SOCKET_IFNAME': 'lo'},
-            )
-            for rank in range(world)
-        ]
-        assert [process.wait(timeout=120) for process in processes] == [0] * world
+        script = str(Path(__file__).with_name(worker))
+        commands = [[script, str(tmp_path), str(rank), str(world)] for rank in range(world)]
+        done = run_scripts(commands, [{'GLOO_SOCKET_IFNAME': 'lo'}] * world)
+        assert done.returncode == 0, done.stderr[-3000:]
         return [json.loads((tmp_path / f'{rank}.json').read_text()) for rank in range(world)]
 
     return run

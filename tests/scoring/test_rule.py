@@ -11,7 +11,8 @@ import pytest
 
 from mmsls.scoring import choose_depths
 from mmsls.scoring.curve import Curve, stage_depths
-from mmsls.scoring.rule import Rule, overridden
+from mmsls.scoring.overriding import overridden
+from mmsls.scoring.rule import Rule
 
 
 def table(*stages: list[float]) -> dict[tuple[int, int], float]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from warm_process import Running
 
 ROOT = Path(__file__).resolve().parents[2]
 HOOKS = [
@@ -51,7 +50,7 @@ def config(tmp_path_factory, detector_cfg):
     """A chain of seconds: random flips and colours, dropout, a best checkpoint, something to prune."""
     folder = tmp_path_factory.mktemp('survival')
     data = paint(folder / 'data', {'train': 6, 'val': 8})
-    cfg = detector_cfg(folder / 'run', hooks=HOOKS, epochs=3)
+    cfg = detector_cfg(folder / 'run', hooks=HOOKS, epochs=2)
     cfg.pop('work_dir')
     cfg.randomness = {}  # the chain draws a seed once
     cfg.model.bbox_head.num_classes = 3
@@ -66,34 +65,32 @@ def config(tmp_path_factory, detector_cfg):
     return folder / 'config.py'
 
 
-def start(config: Path, work_dir: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / 'tools/run_sls.py'), str(config), '--work-dir', str(work_dir), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, 'OMP_NUM_THREADS': '1'},
-        # What was started in the background by a shell ignores Ctrl-C, and so would this.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+def start(config: Path, work_dir: Path, *arguments: str) -> Running:
+    return Running([str(ROOT / 'tools/run_sls.py'), str(config), '--work-dir', str(work_dir), *arguments])
 
 
-def finish(config: Path, work_dir: Path, *arguments: str) -> tuple[str, str]:
-    process = start(config, work_dir, *arguments)
-    out, err = process.communicate(timeout=500)
-    assert process.returncode == 0, err[-3000:]
-    return out, err
+def finish(config: Path, work_dir: Path) -> None:
+    done = start(config, work_dir).end()
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def start_until(config: Path, work_dir: Path, name: str) -> Running:
+    """Start a chain, and return when it has written a file and is still at work."""
+    process = start(config, work_dir)
+    while not (work_dir / name).exists():
+        assert process.code is None, process.end().stderr[-3000:]
+        time.sleep(0.01)
+    return process
 
 
 def refused(config: Path, work_dir: Path, *arguments: str) -> str:
     """Return the one line that a run ends with; `broken off` goes to the output, not here."""
-    process = start(config, work_dir, *arguments)
-    _, err = process.communicate(timeout=500)
-    assert process.returncode != 0
-    assert 'Traceback' not in err, err[-3000:]
-    assert 'Logging error' not in err
-    assert err.splitlines()[-1].startswith('error: ')
-    return err.splitlines()[-1]
+    done = start(config, work_dir, *arguments).end()
+    assert done.returncode != 0
+    assert 'Traceback' not in done.stderr, done.stderr[-3000:]
+    assert 'Logging error' not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith('error: ')
+    return done.stderr.splitlines()[-1]
 
 
 def outcome(work_dir: Path) -> tuple[bytes, list, dict]:
@@ -124,13 +121,11 @@ def unbroken(config, tmp_path_factory):
 
 def kill_at(config: Path, work_dir: Path, seconds: float) -> bool:
     """Kill a run after some seconds; whether it was not over by then."""
-    process = start(config, work_dir)
-    try:
-        process.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-    process.communicate()
-    return process.returncode == -signal.SIGKILL
+    process, until = start(config, work_dir), time.monotonic() + seconds
+    while process.code is None and time.monotonic() < until:
+        time.sleep(0.01)
+    process.signal(signal.SIGKILL)
+    return process.end().returncode == -signal.SIGKILL
 
 
 def killed_chains(config: Path, unbroken: tuple[Path, float], folder: Path, kills: int, seed: int) -> tuple[int, int]:
@@ -142,7 +137,7 @@ def killed_chains(config: Path, unbroken: tuple[Path, float], folder: Path, kill
     chance, killed, chains = random.Random(seed), 0, 0
     while killed < kills:
         work_dir = with_seed_of(folder / str(chains), unbroken[0])
-        while killed < kills and kill_at(config, work_dir, chance.uniform(0.4, 1.0) * length):
+        while killed < kills and kill_at(config, work_dir, chance.uniform(0.1, 1.0) * length):
             killed += 1
         finish(config, work_dir)
         assert outcome(work_dir) == reference, f'chain {chains} of seed {seed} ended otherwise'
@@ -150,10 +145,18 @@ def killed_chains(config: Path, unbroken: tuple[Path, float], folder: Path, kill
     return killed, chains
 
 
-def test_a_killed_chain_ends_as_one_that_was_not(config, unbroken, tmp_path):
-    work_dir, length = with_seed_of(tmp_path / 'chain', unbroken[0]), unbroken[1]
-    # A process imports for a third of that; what is left is shorter each time.
-    assert all(kill_at(config, work_dir, part * length) for part in (0.5, 0.5))
+def test_an_interrupted_and_killed_chain_ends_as_one_that_was_not(config, unbroken, tmp_path):
+    work_dir = with_seed_of(tmp_path / 'chain', unbroken[0])
+    process = start_until(config, work_dir, 'tuned/epoch_1.pth')
+    process.signal(signal.SIGINT)
+    done = process.end()
+    assert done.returncode == 130
+    assert done.stderr.splitlines()[-1] == 'interrupted; the same command goes on where it stopped'
+    assert 'Traceback' not in done.stderr
+    for name in ('tuned/epoch_2.pth', 'retrained/epoch_1.pth'):
+        process = start_until(config, work_dir, name)
+        process.signal(signal.SIGKILL)
+        assert process.end().returncode == -signal.SIGKILL
     finish(config, work_dir)
     assert outcome(work_dir) == outcome(unbroken[0])
 
@@ -184,15 +187,21 @@ def small_disk(folder: Path, options: str):
         subprocess.run(['umount', str(folder)], check=True)
 
 
-def test_a_full_disk_is_one_line_and_room_lets_the_run_go_on(config, unbroken, tmp_path):
+@pytest.mark.parametrize('until', ['tuned/done.json', pytest.param('the end', marks=pytest.mark.long)])
+def test_a_full_disk_is_one_line_and_room_lets_the_run_go_on(config, unbroken, tmp_path, until):
     with small_disk(tmp_path / 'disk', 'size=400k') as disk:
         work_dir = with_seed_of(disk / 'chain', unbroken[0])
         line = refused(config, work_dir)
         assert str(work_dir) in line
         assert 'No space left on device; make room' in line
         subprocess.run(['mount', '-o', 'remount,size=64m', str(disk)], check=True)
-        finish(config, work_dir)
-        assert outcome(work_dir) == outcome(unbroken[0])
+        if until == 'the end':
+            finish(config, work_dir)
+            assert outcome(work_dir) == outcome(unbroken[0])
+        else:
+            process = start_until(config, work_dir, until)
+            process.signal(signal.SIGKILL)
+            process.end()
 
 
 def test_a_read_only_folder_is_one_line(config, tmp_path):
@@ -211,27 +220,13 @@ def test_a_work_dir_that_is_a_file_is_one_line(config, tmp_path):
 
 def test_a_folder_that_vanishes_is_one_line(config, unbroken, tmp_path):
     work_dir = tmp_path / 'chain'
-    process = start(config, work_dir)
-    while not list(work_dir.glob('tuned/epoch_1.pth')):
-        assert process.poll() is None
-        time.sleep(0.02)
+    process = start_until(config, work_dir, 'tuned/epoch_1.pth')
     work_dir.rename(tmp_path / 'elsewhere')
-    _, err = process.communicate(timeout=500)
-    assert process.returncode != 0
-    assert 'Traceback' not in err
-    assert err.splitlines()[-1].startswith('error: ')
-    assert str(work_dir) in err.splitlines()[-1]
-
-
-def test_an_interruption_says_how_to_go_on(config, tmp_path):
-    process = start(config, tmp_path / 'chain')
-    while not list(tmp_path.glob('chain/tuned/epoch_1.pth')):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=500)
-    assert process.returncode == 130
-    assert err.splitlines()[-1] == 'interrupted; the same command goes on where it stopped'
-    assert 'Traceback' not in err
+    done = process.end()
+    assert done.returncode != 0
+    assert 'Traceback' not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith('error: ')
+    assert str(work_dir) in done.stderr.splitlines()[-1]
 
 
 def test_somebodys_folder_is_refused_before_anything_is_written(config, tmp_path):

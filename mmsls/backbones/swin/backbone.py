@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from mmsls.adapters.base import build_adapters
 from mmsls.backbones.arguments import check_flag, ignore_arguments, ignore_init_cfg, mend_arguments, stage_count
-from mmsls.backbones.base import PrunedBackbone
 from mmsls.backbones.base_weights import StateDict, swin_keys
-from mmsls.backbones.bridge import BridgeSetting, LinearBridge
+from mmsls.backbones.bridge import BridgeSetting
 from mmsls.backbones.outputs import checked_outputs
+from mmsls.backbones.staged import StagedBackbone
 from mmsls.backbones.swin.attention import FusedWindowAttention
 from mmsls.backbones.swin.block import AdaptedSwinBlock
 from mmsls.backbones.tokens import BlockTokens
-from mmsls.scoring import BlockId
 
 
-class PrunedSwinMixin(PrunedBackbone):
+class PrunedSwinMixin(StagedBackbone):
     """Swin Transformer on a frozen base, with adapters, at the depths that SLS kept.
 
     Takes every argument of the host's `SwinTransformer`, and:
@@ -45,7 +43,7 @@ class PrunedSwinMixin(PrunedBackbone):
     """
 
     family = 'SwinTransformer'
-    alternates = True
+    block_class: type[AdaptedSwinBlock] = AdaptedSwinBlock
     # The host's own children.
     patch_embed: Any
     stages: Any
@@ -76,45 +74,29 @@ class PrunedSwinMixin(PrunedBackbone):
             checked_outputs(kwargs['out_indices'], stage_count(kwargs), 'stages')
         super().__init__(*args, **kwargs)
         self._host_arguments = (args, kwargs)
-        if fused_attention:
-            for stage in self.stages:
-                for block in stage.blocks:
-                    block.attn = FusedWindowAttention(block.attn, fixed_table=base_checkpoint is not None)
+        self.prepare(fused_attention, base_checkpoint is not None)
         self.set_up(base_checkpoint, adapter, pruning_index, kept_depths, bridge, kept_blocks)
         read = max(self.out_indices) + 1
         self._freeze_unread(self.stages[read:], [block for block in self.kept_blocks if block[0] < read])
+
+    def prepare(self, fused_attention: bool, frozen: bool) -> None:
+        """Change the host's parts where ours differ, before anything is loaded."""
+        if fused_attention:
+            for stage in self.stages:
+                for block in stage.blocks:
+                    block.attn = FusedWindowAttention(block.attn, fixed_table=frozen)
 
     def block_lists(self) -> list[nn.ModuleList]:
         """Return each stage's list of blocks, bottom first."""
         return [stage.blocks for stage in self.stages]
 
-    def bridge_targets(self) -> list[BlockId]:
-        """Return the top of every stage that some output depends on."""
-        return [(stage, self.depths[stage] - 1) for stage in range(max(self.out_indices) + 1)]
+    def patches(self) -> nn.Module:
+        """Return the patch embedding."""
+        return self.patch_embed
 
-    def output_tops(self) -> list[BlockId | None]:
-        """Return the top of every stage that is put out."""
-        return [(stage, self.depths[stage] - 1) for stage in sorted(set(self.out_indices))]
-
-    def bridge_to(self, target: BlockId, setting: BridgeSetting = True) -> LinearBridge:
-        """Return a new bridge."""
-        return LinearBridge(self.base_width() * 2 ** target[0], target, setting=setting)
-
-    def trunk(self) -> list[nn.Module]:
-        """Return patch embedding, blocks and patch mergings up to the first removed block."""
-        found = [self.patch_embed]
-        for stage, depth in enumerate(self.depths):
-            blocks, merging = self.blocks_in_place(stage), self.stages[stage].downsample
-            found += blocks
-            if len(blocks) < depth or merging is None:
-                break
-            found.append(merging)
-        return found
-
-    def read_modules(self) -> list[nn.Module]:
-        """Return patch embedding, patch mergings and every stage's last kept block."""
-        last = [part for stage in self.stages for part in (*stage.blocks[-1:], stage.downsample)]
-        return [self.patch_embed, *(part for part in last if part is not None)]
+    def merging_after(self, stage: int) -> nn.Module | None:
+        """Return the patch merging at a stage's end; the last stage has none."""
+        return self.stages[stage].downsample
 
     def base_width(self) -> int:
         """Return the width C of the first stage."""
@@ -123,7 +105,7 @@ class PrunedSwinMixin(PrunedBackbone):
     def adapted(self, block: Any, stage: int, cfg: Mapping[str, Any]) -> nn.Module:  # noqa: ARG002
         """Return a block with adapters around the host's block."""
         width = block.attn.w_msa.embed_dims  # not num_features: mmpretrain counts those after the merging if asked to
-        adapted = AdaptedSwinBlock(block)
+        adapted = self.block_class(block)
         adapted.insert(build_adapters(cfg, width, adapted.layers()))
         return adapted
 
@@ -141,32 +123,24 @@ class PrunedSwinMixin(PrunedBackbone):
         """Return `norm{i}` of every output."""
         return {f'norm{i}': getattr(self, f'norm{i}') for i in self.out_indices}
 
-    def record_blocks(self, callback: Callable[[BlockId, BlockTokens], None]) -> list[RemovableHandle]:
-        """Call back with every block's output tokens in each forward pass, until the handles are removed."""
-
-        def hook_of(block_id: BlockId) -> Callable[[nn.Module, tuple, Tensor], None]:
-            stride = self._stride(block_id[0])
-
-            def hook(_: nn.Module, inputs: tuple, output: Tensor) -> None:
-                callback(block_id, BlockTokens(output, tuple(inputs[1]), stride, None))
-
-            return hook
-
-        return [block.register_forward_hook(hook_of(block_id)) for block_id, block in self.iter_blocks()]
+    def tokens_of(self, stage: int, inputs: tuple[Any, ...], output: Tensor) -> BlockTokens:
+        """Return what a block of a stage put out; its grid is the second of what it is called with."""
+        return BlockTokens(output, tuple(inputs[1]), self.stride_of(stage), None)
 
     def downsample_tokens(self, stage: int, tokens: BlockTokens) -> BlockTokens:
         """Apply the stage's patch merging; the last stage has none."""
-        merging = self.stages[stage].downsample
+        merging = self.merging_after(stage)
         if merging is None:
             return tokens
         merged, hw_shape = merging(tokens.tokens, tokens.hw_shape)
-        return BlockTokens(merged, tuple(hw_shape), self._stride(stage + 1), None)
+        return BlockTokens(merged, tuple(hw_shape), self.stride_of(stage + 1), None)
 
-    def _stride(self, stage: int) -> int:
+    def stride_of(self, stage: int) -> int:
         """Return how many input pixels one token of a stage spans."""
         stride = self._first_stride()
-        for below in self.stages[:stage]:
-            merging = below.downsample.sampler.stride  # of its nn.Unfold; the hosts' PatchMerging does not keep it
+        for below in range(stage):
+            sampler: Any = self.merging_after(below)
+            merging = sampler.sampler.stride  # of its nn.Unfold; the hosts' PatchMerging does not keep it
             stride *= merging if isinstance(merging, int) else merging[0]
         return stride
 

@@ -1,44 +1,30 @@
-"""A Vision Transformer of timm as the toolboxes' backbones are: images in, one map per output out."""
+"""A model of timm as the toolboxes' backbones are: images in, one map per output out."""
 
 from __future__ import annotations
 
-import difflib
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import timm
-import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmsls.backbones.timm.block import form_of
+from mmsls.backbones.timm.creating import created, takes_any_size
 
 OUT_TYPES = ('featmap', 'cls_token')
-REFUSED = {
-    **dict.fromkeys(('pretrained', 'checkpoint_path'), 'weights come from base_checkpoint'),
-    **dict.fromkeys(('pretrained_cfg', 'pretrained_cfg_overlay', 'cache_dir'), 'nothing is downloaded here'),
-    **dict.fromkeys(('num_classes', 'features_only'), 'the backbone has no head, and out_indices says what comes out'),
-    'img_size': 'it is an argument of the backbone',
-    'patch_drop_rate': 'a map has all of its patches',
-}
-"""Arguments of `timm.create_model` that would load files, or give something else than maps, and why not."""
 
 
-class TimmViT(BaseModule):
+class TimmHost(BaseModule):
     """A Vision Transformer that `timm.create_model` builds, without its head.
 
-    Images of any size are padded with zeros below and on the right to whole patches, as the hosts' own ViTs do it, and
-    position embeddings are resized to the image in every pass. BEiT's relative positions are not: there the image has
-    the size `img_size`.
+    Images of any size are padded with zeros below and on the right to whole patches, as the hosts' own do it.
 
     Args:
         model_name: Name of the architecture in timm, such as `'vit_small_patch14_reg4_dinov2'`; nothing is downloaded.
-        out_indices: Blocks whose output is put out, 0-based; negative ones count from the top.
-        img_size: Side of the training images, or (H, W): position embeddings are made for it, and a base's resized to
-            it. By default that of the architecture.
-        final_norm: Let the model's final norm follow every output.
+        out_indices: Blocks (of a Swin: stages) whose output is put out, 0-based; negative ones count from the top.
+        img_size: Side of the training images, or (H, W). Position embeddings are made for it, and a base's resized to
+            it; the windows of a Swin are cut to it. By default that of the architecture.
+        final_norm: Let the model's final norm follow every output; of a Swin, that of the last stage.
         out_type: `'featmap'`: maps (B, C, H, W) of the image tokens; `'cls_token'`: the class token, (B, C).
         with_cp: Compute activations again in the backward pass, to save memory.
         model_args: Further arguments of `timm.create_model`, such as `dict(drop_path_rate=0.1)`.
@@ -47,6 +33,9 @@ class TimmViT(BaseModule):
     Raises:
         ValueError: If timm has no such model, it is no Vision Transformer of a known form, or an argument does not fit.
     """
+
+    parts: str
+    """Attribute of timm's model that holds what `out_indices` counts."""
 
     def __init__(
         self,
@@ -64,6 +53,10 @@ class TimmViT(BaseModule):
             raise ValueError(f'out_type is {out_type!r}; it must be one of {OUT_TYPES}')
         self.creation = (model_name, img_size, model_args or {})
         self.model: Any = created(*self.creation)
+        if not hasattr(self.model, self.parts):
+            raise ValueError(
+                f'model_name: {model_name} is no {type(self).__name__}, but PrunedTimmBackbone takes it by its name'
+            )
         self.model_name, self.out_type, self.final_norm = model_name, out_type, final_norm
         if out_type == 'cls_token' and getattr(self.model, 'cls_token', None) is None:
             raise ValueError(f"out_type is 'cls_token', and {model_name} has no class token; leave it at 'featmap'")
@@ -71,11 +64,34 @@ class TimmViT(BaseModule):
             raise ValueError(f'final_norm is True, and {model_name} has no norm before its pooling; leave it out')
         # Nothing that is not read may be trained.
         for name in ('fc_norm', 'attn_pool') if final_norm else ('norm', 'fc_norm', 'attn_pool'):
-            setattr(self.model, name, nn.Identity())
-        depth = len(self.model.blocks)
+            if hasattr(self.model, name):
+                setattr(self.model, name, nn.Identity())
+        depth = len(getattr(self.model, self.parts))
         wanted = [out_indices] if isinstance(out_indices, int) else list(out_indices)
         self.out_indices: Sequence[int] = tuple(index + depth if index < 0 else index for index in wanted)
         self.model.set_grad_checkpointing(with_cp)
+
+    def _padded(self, x: Tensor) -> Tensor:
+        height, width = self.model.patch_embed.patch_size
+        rest = -x.shape[2] % height, -x.shape[3] % width
+        x = F.pad(x, (0, rest[1], 0, rest[0])) if any(rest) else x
+        size = tuple(self.model.patch_embed.img_size)
+        if not takes_any_size(self.model) and tuple(x.shape[2:]) != size:
+            raise ValueError(
+                f'{self.model_name} takes images of {size[0]}x{size[1]} only, got {x.shape[2]}x{x.shape[3]}: set '
+                'img_size, and have the pipeline resize or pad to it'
+            )
+        return x
+
+
+class TimmViT(TimmHost):
+    """A plain Vision Transformer of timm; takes the arguments of `TimmHost`.
+
+    Position embeddings are resized to the image in every pass. BEiT's relative positions are not: there the image has
+    the size `img_size`.
+    """
+
+    parts = 'blocks'
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return one output per entry of `out_indices` for images (B, 3, H, W).
@@ -93,83 +109,39 @@ class TimmViT(BaseModule):
         )
         return tuple(prefix[:, 0] for _, prefix in outs) if self.out_type == 'cls_token' else tuple(outs)
 
-    def _padded(self, x: Tensor) -> Tensor:
-        height, width = self.model.patch_embed.patch_size
-        x = F.pad(x, (0, -x.shape[3] % width, 0, -x.shape[2] % height)) if any(self._rest(x)) else x
-        size = tuple(self.model.patch_embed.img_size)
-        if not takes_any_size(self.model) and tuple(x.shape[2:]) != size:
+
+class TimmSwin(TimmHost):
+    """A Swin Transformer of timm, the first or the second; takes the arguments of `TimmHost`.
+
+    Windows are made for images of `img_size`, and stay so whatever the image: where a stage's grid is no larger than a
+    window, the window is cut to it and nothing shifts. A grid that is no whole windows is padded with zeros; timm does
+    so after the shift, the toolboxes' own Swin before it, so that there a window at the lower or right border sees
+    tokens of the opposite one.
+    """
+
+    parts = 'layers'
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        last = len(self.model.layers) - 1
+        if self.final_norm and last not in self.out_indices:
             raise ValueError(
-                f'{self.model_name} takes images of {size[0]}x{size[1]} only, got {x.shape[2]}x{x.shape[3]}: set '
-                'img_size, and have the pipeline resize or pad to it'
+                f'final_norm is True, and the final norm is that of stage {last}, which out_indices '
+                f'{tuple(self.out_indices)} leaves out; leave final_norm out'
             )
-        return x
 
-    def _rest(self, x: Tensor) -> tuple[int, int]:
-        height, width = self.model.patch_embed.patch_size
-        return x.shape[2] % height, x.shape[3] % width
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return one map (B, C, H, W) per entry of `out_indices` for images (B, 3, H, W).
 
-
-def created(name: str, img_size: int | Sequence[int] | None, args: Mapping[str, Any]) -> Any:
-    """Build a model of timm without head and weights, for images of any size where its class allows that.
-
-    Raises:
-        ValueError: As `TimmViT`.
-    """
-    if not isinstance(name, str) or not timm.is_model(name):
-        near = difflib.get_close_matches(str(name), timm.list_models(), n=3)
-        raise ValueError(
-            f'model_name: timm {timm.__version__} has no model {name!r}'
-            + (f'; near it are {", ".join(near)}' if near else '; timm.list_models() names them')
+        Raises:
+            ValueError: If the model was told to take images of one size only, and these have another.
+        """
+        return tuple(
+            self.model.forward_intermediates(
+                self._padded(x),
+                indices=list(self.out_indices),
+                norm=self.final_norm,
+                stop_early=True,
+                intermediates_only=True,
+            )
         )
-    for key in REFUSED.keys() & args.keys():
-        raise ValueError(f'model_args.{key} is {args[key]!r}; leave it out: {REFUSED[key]}')
-    given: dict[str, Any] = {'num_classes': 0, **args}
-    if img_size is not None:
-        given['img_size'] = img_size if isinstance(img_size, int) else tuple(img_size)
-    try:
-        with torch.device('meta'):
-            cls = type(timm.create_model(name, **given))
-        if 'dynamic_img_size' in inspect.signature(cls).parameters:
-            given = {'dynamic_img_size': True, **given}
-        model = timm.create_model(name, **given)
-    except TypeError as error:
-        raise ValueError(f'model_args: {error}; {name} takes the arguments of timm.create_model') from error
-    check_form(model, name)
-    return model
-
-
-def check_form(model: Any, name: str) -> None:
-    """Refuse a model that is no Vision Transformer with blocks of a known form.
-
-    Raises:
-        ValueError: Naming what is missing.
-    """
-    if type(model).__name__.startswith('SwinTransformerV2'):
-        raise ValueError(
-            f'model_name: {name} is a Swin v2: its blocks stand in stages with patch mergings between them and take '
-            'maps, not tokens, and mmsls has no mixin for these: take a Vision Transformer of timm, or '
-            'PrunedSwinTransformer for Swin v1'
-        )
-    lacking = [
-        part
-        for part, there in {
-            'blocks in one list': isinstance(getattr(model, 'blocks', None), nn.Sequential | nn.ModuleList),
-            'forward_intermediates': hasattr(model, 'forward_intermediates'),
-            'a patch embedding of its own': hasattr(getattr(model, 'patch_embed', None), 'dynamic_feat_size'),
-        }.items()
-        if not there
-    ]
-    if lacking:
-        raise ValueError(
-            f'model_name: {name} ({type(model).__name__}) lacks {", ".join(lacking)}: take a Vision Transformer of '
-            'timm (VisionTransformer, Eva, Beit), or PrunedSwinTransformer'
-        )
-    if getattr(model, 'rope_mixed', False):
-        raise ValueError(f'model_name: the position embeddings of {name} differ by block, which pruning would confuse')
-    for block in model.blocks:
-        form_of(block)
-
-
-def takes_any_size(model: Any) -> bool:
-    """Whether a model resizes its position embeddings to the image."""
-    return bool(getattr(model, 'dynamic_img_size', False))

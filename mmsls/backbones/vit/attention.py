@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor
@@ -56,3 +57,57 @@ class FusedSelfAttention(BaseModule):
             out = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
         out = attn.out_proj(out.transpose(1, 2).reshape(batch, tokens, channels))
         return (query if identity is None else identity) + self.dropout_layer(self.proj_drop(out))
+
+
+class FusedRelativeAttention:
+    """In front of a host's `BEiTAttention`: the same parameters, PyTorch's scaled-dot-product kernel.
+
+    Both toolboxes have that class; what is made of it is registered nowhere: a backbone gives its attentions the class
+    (`PrunedBEiTMixin.fused_attention_class`).
+    """
+
+    # The host's own children and attributes.
+    bias: Any
+    q_bias: Any
+    v_bias: Any
+    qkv: Any
+    scale: float
+    num_heads: int
+    attn_drop: Any
+    proj: Any
+    proj_drop: Any
+    relative_position_bias_table: Tensor | None
+    relative_position_index: Any
+
+    def forward(self, x: Tensor, rel_pos_bias: Tensor | None = None) -> Tensor:
+        """Attend among all tokens.
+
+        Args:
+            x: Normed tokens, (B, L, C).
+            rel_pos_bias: What all blocks add to their scores, (heads, L, L); mmpretrain alone has it.
+
+        Returns:
+            (B, L, C).
+        """
+        if spelled_out():
+            given = {} if rel_pos_bias is None else {'rel_pos_bias': rel_pos_bias}
+            return super().forward(x, **given)  # type: ignore[misc]  # the host's, next in line
+        batch, tokens, channels = x.shape
+        bias = self.qkv.bias
+        if self.bias == 'qv_bias':
+            bias = torch.cat([self.q_bias, torch.zeros_like(self.v_bias), self.v_bias])
+        qkv = F.linear(x, self.qkv.weight, bias).view(batch, tokens, 3, self.num_heads, -1)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, L, C / heads)
+        dropout = self.attn_drop.p if self.attn_drop.training else 0.0
+        mask = self._added(tokens, rel_pos_bias)
+        mask = None if mask is None else mask.to(q.dtype)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=self.scale)
+        return self.proj_drop(self.proj(out.transpose(1, 2).reshape(batch, tokens, channels)))
+
+    def _added(self, tokens: int, shared: Tensor | None) -> Tensor | None:
+        """Return what is added to the scores, (heads, L, L), or None."""
+        table = self.relative_position_bias_table
+        if table is None:
+            return shared
+        own = table[self.relative_position_index.view(-1)].view(tokens, tokens, -1).permute(2, 0, 1)
+        return own if shared is None else own + shared

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmsls.adapters.base import build_adapters
 from mmsls.backbones.arguments import check_flag, ignore_arguments, ignore_init_cfg
 from mmsls.backbones.base_files import StateDict
-from mmsls.backbones.bridge import BridgeSetting, LinearBridge
+from mmsls.backbones.bridge import BridgeSetting, LinearBridge, Passed
 from mmsls.backbones.one_stage import OneStageBackbone
 from mmsls.backbones.outputs import BlockOutputs
 from mmsls.backbones.tokens import TokenGrid
@@ -98,7 +98,7 @@ class PrunedViTMixin(OneStageBackbone):
         check_flag('fused_attention', fused_attention)
         super().__init__(*args, **kwargs)
         self._host_arguments = (args, kwargs)
-        self._grid = TokenGrid()
+        self._grid = self.new_grid()
         self.patch_embed.register_forward_hook(self._grid.note)
         if fused_attention:
             self._fuse_attention()
@@ -108,6 +108,10 @@ class PrunedViTMixin(OneStageBackbone):
         for layer in self.layers:
             if isinstance(getattr(layer.attn, 'attn', None), nn.MultiheadAttention):
                 layer.attn = FusedSelfAttention(layer.attn)
+
+    def new_grid(self) -> TokenGrid:
+        """Return what is to know the token grid of every pass."""
+        return TokenGrid()
 
     def forward(self, *args: Any, **kwargs: Any) -> BlockOutputs:
         """Run the host's forward; an output that is wanted several times comes several times."""
@@ -122,7 +126,7 @@ class PrunedViTMixin(OneStageBackbone):
         """Put a bridge behind the kept blocks for every removed block that is an output, each on what is below it."""
         super().insert_bridges()
         if self.kept_depths[0] <= self._wanted[-1] < self.depths[0] - 1:
-            self.layers.append(nn.Identity())  # the host's final norm, which no output passes, follows the last
+            self.layers.append(Passed())  # the host's final norm, which no output passes, follows the last
 
     def blocks(self) -> Any:
         """Return the list of blocks."""
@@ -160,7 +164,7 @@ class PrunedViTMixin(OneStageBackbone):
         for idle in ('cls_token', 'ln1.weight', 'ln1.bias', 'ln2.weight', 'ln2.bias'):
             if idle not in own:
                 state.pop(idle, None)
-        if 'pos_embed' in state:
+        if 'pos_embed' in state and 'pos_embed' in own:
             state['pos_embed'] = self._fit_position(state['pos_embed'])
         return state
 

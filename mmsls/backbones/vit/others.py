@@ -1,4 +1,4 @@
-"""mmpretrain's relatives of its ViT: DeiT III, EVA-02, MoCo v3."""
+"""mmpretrain's relatives of its ViT: DeiT III, EVA-02, MoCo v3, MAE."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmsls.adapters.base import build_adapters
 from mmsls.backbones.blocks import LinearLayer
+from mmsls.backbones.outputs import BlockOutputs
 from mmsls.backbones.vit.backbone import PrunedViTMixin
 from mmsls.backbones.vit.block import AdaptedViTBlock
 
@@ -104,3 +105,26 @@ class PrunedMoCoV3Mixin(PrunedViTMixin):
     """The host's MoCo v3; takes what `PrunedViTMixin` takes."""
 
     family = 'MoCoV3ViT'
+
+
+class PrunedMAEViTMixin(PrunedViTMixin):
+    """The host's MAE, for what comes after its pre-training; takes what `PrunedViTMixin` takes.
+
+    The host masks patches unless `forward` is told not to; here nothing is masked: adapters see the whole token grid.
+    MMPretrain's own fine-tuning configs name its `VisionTransformer`, which has the same keys.
+    """
+
+    family = 'MAEViT'
+    hostless = "the host's MAEViT masks patches; build it as PrunedVisionTransformer, which has the same keys"
+
+    def forward(self, x: Tensor, mask: bool | None = None) -> BlockOutputs:
+        """Return one output per entry of `out_indices` for images (B, 3, H, W).
+
+        Raises:
+            ValueError: If patches are to be masked.
+        """
+        if mask:
+            raise ValueError(
+                f'mask is {mask!r}, and a frozen base is not pre-trained: leave it out, or take MAEViT to pre-train'
+            )
+        return super().forward(x, mask=None)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+from importlib import reload
+
 import pytest
 import timm
 import torch
 from mmengine.registry import init_default_scope
+from timm.layers.patch_embed import resample_patch_embed
 
 from mmsls.adapters import Adapter
 from mmsls.backbones.timm.backbone import PrunedTimmBackbone
@@ -84,6 +88,41 @@ def test_what_does_not_fit_is_refused(base, arguments, words):
         PrunedTimmBackbone(base_checkpoint=base, **settings)
 
 
+def test_a_base_without_registers_is_refused_where_the_model_has_some(randomise, tmp_path):
+    plain = randomise(timm.create_model('vit_small_patch14_dinov2', num_classes=0, img_size=64, **TINY))
+    torch.save(plain.state_dict(), tmp_path / 'plain.pth')
+    with pytest.raises(
+        ValueError, match=r'those of vit_small_patch14_reg4_dinov2 .*with or without registers \(_reg4_\)'
+    ):
+        ours(str(tmp_path / 'plain.pth'))
+
+
+def test_an_adapter_that_does_not_fit_is_refused_by_name(randomise, tmp_path):
+    """SSF scales what norms put out, by the norms' weights: these have none."""
+    args = {**TINY, 'norm_layer': partial(torch.nn.LayerNorm, elementwise_affine=False)}
+    model = timm.create_model(DINO, num_classes=0, img_size=64, **args)
+    torch.save(randomise(model).state_dict(), tmp_path / 'bare.pth')
+    with pytest.raises(
+        ValueError, match="SSF sits at the layer 'attn_norm', and the blocks of this backbone have none"
+    ):
+        ours(str(tmp_path / 'bare.pth'), model_args=args, adapter={'type': 'mmsls.SSF'})
+
+
+@pytest.mark.parametrize(
+    ('name', 'width'), [(DINO, 16), ('vit_small_patch16_dinov3', 24), ('eva02_base_patch14_224', 24)]
+)
+def test_a_base_of_another_patch_size_is_resampled_as_timm_does_it(name, width, randomise, tmp_path):
+    args = {**TINY, 'embed_dim': width}
+    base = randomise(timm.create_model(name, num_classes=0, img_size=64, **args)).state_dict()
+    torch.save(base, tmp_path / 'base.pth')
+    coarse = PrunedTimmBackbone(
+        name, img_size=64, model_args={**args, 'patch_size': 16}, base_checkpoint=str(tmp_path / 'base.pth')
+    )
+    expected = resample_patch_embed(base['patch_embed.proj.weight'], (16, 16))
+    assert torch.equal(coarse.model.patch_embed.proj.weight, expected)
+    assert coarse(image())[0].shape == (1, width, 4, 4)
+
+
 @pytest.mark.parametrize('toolbox', ['mmdet', 'mmseg', 'mmpretrain'])
 def test_every_toolbox_builds_it_by_name(toolbox, base):
     from importlib import import_module
@@ -156,3 +195,11 @@ def test_a_merge_that_nothing_can_take_is_refused(randomise, tmp_path):
     )
     with pytest.raises(ValueError, match="neither the layer after 'attn_input' nor a norm before it has a bias"):
         merge_backbone(model)
+
+
+def test_an_older_timm_is_refused_with_what_to_install(monkeypatch):
+    import mmsls.backbones.timm as package
+
+    monkeypatch.setattr(timm, '__version__', '0.6.13')
+    with pytest.raises(ValueError, match=r'timm 0\.6\.13 is older than 1\.0\.22, which .* needs: pip install -U timm'):
+        reload(package)

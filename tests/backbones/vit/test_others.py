@@ -1,15 +1,19 @@
-"""mmpretrain's DeiT III, EVA-02 and MoCo v3: what their own classes give, with adapters, cut, stored and loaded."""
+"""Relatives of the hosts' ViT (DeiT III, EVA-02, MoCo v3, MAE, BEiT): their own outputs, adapted, cut, stored."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from mmsls.adapters import Adapter
 from mmsls.checkpoint import slim
-from mmsls.deploy.merging import merge_backbone
+from mmsls.deploy.merging import merge_backbone, why_not_stock
 
-NAMES = ('mmpretrain-deit3', 'mmpretrain-eva02', 'mmpretrain-mocov3')
+NAMES = (
+    *('mmpretrain-deit3', 'mmpretrain-eva02', 'mmpretrain-mocov3', 'mmpretrain-mae', 'mmpretrain-beit'),
+    *('mmseg-beit', 'mmseg-mae'),
+)
 KINDS = ('Convpass', 'RepAdapter', 'LoRA', 'SSF')
 
 
@@ -37,7 +41,7 @@ def test_without_a_base_it_is_the_hosts(case):
     host, stock, _ = case
     ours = host.pruned().eval()
     ours.load_state_dict(stock.state_dict())
-    for size in ((64, 64), (40, 72)):
+    for size in host.sizes:
         assert same(ours(image(size)), stock(image(size)))
 
 
@@ -82,9 +86,9 @@ def test_what_is_stored_comes_back_after_images_of_another_size(case, randomise)
     arguments = {'base_checkpoint': base, 'adapter': {'type': 'mmsls.Convpass', 'rank': 4}}
     model = randomise(host.pruned(**arguments), seed=1, only_trainable=True).eval()
     with torch.no_grad():
-        model(image((40, 72)))
+        model(image(host.sizes[1]))
         expected = model(image())
-        model(image((40, 72)))
+        model(image(host.sizes[1]))
     holder = torch.nn.Module()
     holder.backbone = model
     checkpoint = {'meta': {}, 'state_dict': dict(holder.state_dict())}
@@ -105,6 +109,28 @@ def test_everything_that_is_selected_gets_a_gradient(case, kind):
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     assert trained
     assert all(parameter.grad is not None for parameter in trained)
+
+
+@pytest.mark.parametrize('name', ['mmpretrain-eva02', 'mmpretrain-beit'])
+def test_a_bridge_may_be_an_output_below_the_last_block(name, columns, randomise, tmp_path):
+    """The hosts hand their blocks more than tokens, and so what stands behind the last output gets it too."""
+    host = columns[name]()
+    stock, base = randomise(host.stock()), str(tmp_path / 'base.pth')
+    stock.eval()  # the hosts return None
+    torch.save(host.base_of(stock), base)
+    model = host.pruned(base_checkpoint=base, kept_depths=1, out_indices=(0, 2), bridge=True).eval()
+    with torch.no_grad():
+        assert same(model(image()), [stock(image())[0]] * 2)
+
+
+def test_mae_masks_nothing(columns, tmp_path):
+    host = columns['mmpretrain-mae']()
+    torch.save(host.stock().state_dict(), tmp_path / 'base.pth')
+    model = host.pruned(base_checkpoint=str(tmp_path / 'base.pth')).eval()
+    assert [out.shape for out in model(image())] == [(2, 65, 16)] * 3
+    with pytest.raises(ValueError, match='mask is True, and a frozen base is not pre-trained'):
+        model(image(), mask=True)
+    assert 'PrunedVisionTransformer' in why_not_stock(model, Config({'model': {}}))
 
 
 def test_moco_v3_drops_what_freezes_the_host(columns, tmp_path):

@@ -1,0 +1,9 @@
+# Cascade Mask R-CNN, DINOv2-L, COCO: tune adapters on the frozen base. Fill in: data/coco. Then:
+# mmsls train mmsls::det/cascade-mask-rcnn_dinov2-l_coco/tune.py
+_base_ = [
+    *['mmdet::_base_/' + part for part in ('models/cascade-mask-rcnn_r50_fpn.py', 'datasets/coco_instance.py')],
+    *['../../_base_/' + part for part in ('det_vit_1x.py', 'necks/pyramid_l.py')],
+    *['../../_base_/' + part for part in ('backbones/dinov2_l.py', 'adapters/convpass.py')],
+]
+model = dict(backbone=dict(_delete_=True, **_base_.backbone, adapter=_base_.adapter), neck=_base_.neck)
+work_dir = 'work_dirs/cascade-mask-rcnn_dinov2-l_coco/tune'

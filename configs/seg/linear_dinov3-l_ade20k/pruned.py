@@ -1,0 +1,8 @@
+# Linear head, DINOv3-L, ADE20K: retrain what the index keeps, from the tuned values, as long as it was tuned.
+# Fill in: pruning_index (of tune.py or mmsls score) and load_from (the tuned checkpoint). Then:
+# mmsls train mmsls::seg/linear_dinov3-l_ade20k/pruned.py
+_base_ = './tune.py'
+model = dict(backbone=dict(pruning_index='work_dirs/linear_dinov3-l_ade20k/tune/pruning_index.json'))
+load_from = 'work_dirs/linear_dinov3-l_ade20k/tune/iter_80000.pth'
+custom_hooks = [dict(type='mmsls.SlimCheckpointHook')]
+work_dir = 'work_dirs/linear_dinov3-l_ade20k/pruned'

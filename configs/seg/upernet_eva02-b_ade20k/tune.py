@@ -1,0 +1,12 @@
+# UPerNet, EVA-02-B, ADE20K: tune adapters on the frozen base. Fill in: data/ade/ADEChallengeData2016. Then:
+# mmsls train mmsls::seg/upernet_eva02-b_ade20k/tune.py
+_base_ = [
+    *['../../_base_/' + part for part in ('models/upernet_vit.py', 'datasets/ade20k.py', 'seg_80k.py')],
+    *['../../_base_/' + part for part in ('backbones/eva02_b.py', 'adapters/convpass.py')],
+]
+model = dict(
+    backbone=dict(**_base_.backbone, adapter=_base_.adapter),
+    decode_head=dict(num_classes=150),
+    auxiliary_head=dict(num_classes=150),
+)
+work_dir = 'work_dirs/upernet_eva02-b_ade20k/tune'

@@ -1,0 +1,12 @@
+# UPerNet, Swin v2-B, ADE20K: tune adapters on the frozen base. Fill in: data/ade/ADEChallengeData2016. Then:
+# mmsls train mmsls::seg/upernet_swinv2-b_ade20k/tune.py
+_base_ = [
+    *['../../_base_/' + part for part in ('models/upernet_swin.py', 'datasets/ade20k.py', 'seg_80k.py')],
+    *['../../_base_/' + part for part in ('backbones/swinv2_b.py', 'adapters/convpass.py')],
+]
+model = dict(
+    backbone=dict(**_base_.backbone, adapter=_base_.adapter),
+    decode_head=dict(in_channels=[128, 256, 512, 1024], num_classes=150),
+    auxiliary_head=dict(in_channels=512, num_classes=150),
+)
+work_dir = 'work_dirs/upernet_swinv2-b_ade20k/tune'
