@@ -188,4 +188,4 @@ def main(argv: Sequence[str] | None = None) -> None:
             last,
             written(work_dir, args.until),
         ):
-            console.print(line, highlight=False, soft_wrap=True)
+            console.print(line, highlight=False, soft_wrap=True, markup=False)

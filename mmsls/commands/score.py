@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         page = on_main_process(partial(with_costs, cfg, path, args.checkpoint))
     if is_main_process():
         for line in closing(index, Path(path), page):
-            console.print(line, highlight=False, soft_wrap=True)
+            console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def with_costs(cfg: Config, path: str | Path, checkpoint: str | None) -> Path | None:
