@@ -81,7 +81,8 @@ def regions(found: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
     Image.fromarray(found.astype(np.uint8 if found.max() < 256 else np.uint16)).save(file, 'PNG')
     numbers, counts = np.unique(found, return_counts=True)
     shares = {name_of(int(n), classes): float(c) / found.size for n, c in zip(numbers, counts, strict=True)}
-    return {'map': file.getvalue(), 'shares': shares}
+    # Every class in every row: Arrow holds them as one type.
+    return {'map': file.getvalue(), 'shares': {**dict.fromkeys(map(str, classes), 0.0), **shares}}
 
 
 def name_of(label: int, classes: Sequence[str]) -> str:

@@ -122,6 +122,7 @@ def test_the_command_writes_a_line_for_each_image_and_a_map(tasks, folder, tmp_p
             found = inference_model(model, str(folder / row['path'])).pred_sem_seg.data[0].numpy()
             assert np.array_equal(np.asarray(Image.open(tmp_path / 'out' / row['map'])), found)
             assert sum(row['shares'].values()) == pytest.approx(1)
+            assert set(row['shares']) == {*CLASSES, 'background'}
 
 
 def test_parts_make_the_whole_and_nothing_is_replaced(tasks, folder, tmp_path):
