@@ -74,7 +74,7 @@ format: setup
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
-# What the pages show and a build does not make: the concept pictures (seconds), the tutorials' outputs (20 minutes).
+# What the pages show and a build does not make: the concept pictures (seconds), the tutorials' outputs (tens of minutes).
 pictures: setup
 	$(PY) docs/pictures.py
 

@@ -142,7 +142,7 @@ plt.show()
 
 print(f'kept: {index.kept_depths} of {tuple(index.foundation.depths)} blocks')
 for advice in advise(index):
-    print('\n'.join(advice.lines()))
+    print('\n  try: '.join([advice.text, *(what for what, _ in advice.tries)]))
 
 # %% [markdown]
 # Not what you want? Set `MAX_DROP` to something else, or `KEEP` to the depths that you like better, and run on from here: nothing is scored again. The page that says all this with costs and what other rules would keep is

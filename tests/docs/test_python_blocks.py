@@ -46,7 +46,7 @@ def test_python_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def starts_anew(code: str) -> bool:
-    return '_base_' in code or "type='Pruned" in code or '.Pruned' in code
+    return '_base_ =' in code or "type='Pruned" in code or '.Pruned' in code
 
 
 def host_config(code: str) -> str:
@@ -70,7 +70,7 @@ def chain_of(block: Block) -> list[str]:
 def written(block: Block, folder: Path) -> Config:
     base = None
     for number, code in enumerate(chain_of(block)):
-        if '_base_' not in code:
+        if '_base_ =' not in code:
             code = f'_base_ = {base or host_config(code)!r}\n{code}'
         base = str(folder / f'part{number}.py')
         Path(base).write_text(code)

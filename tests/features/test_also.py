@@ -13,7 +13,6 @@ from mmsls.scoring.rule import Rule
 VIT = {'backbone': {'type': 'PrunedVisionTransformer', 'embed_dims': 4, 'depths': (3,)}, 'adapter': None}
 
 
-@CRITERIA.register_module(force=True)
 class Stumbles(FeatureCriterion):
     """Fails."""
 
@@ -21,12 +20,18 @@ class Stumbles(FeatureCriterion):
         raise ZeroDivisionError('no')
 
 
-@CRITERIA.register_module(force=True)
 class Nothing(FeatureCriterion):
     """Says nothing."""
 
     def score(self, features, labels, seed):
         return float('nan')
+
+
+@pytest.fixture(autouse=True)
+def _registered(monkeypatch):
+    """Register them for these tests alone."""
+    for criterion in (Stumbles, Nothing):
+        monkeypatch.setitem(CRITERIA.module_dict, criterion.__name__, criterion)
 
 
 @pytest.fixture
