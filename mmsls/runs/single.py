@@ -133,15 +133,7 @@ def score(
     supplied = supplies(needs, cfg, split, on_batch, options.get('seed', 0))
     if needs == 'loss' and split != 'train':
         raise ValueError(f'split {split!r}: {options["criterion"]} looks at the loss on training images; leave it out')
-    bare = without_training(for_runner(cfg))
-    bare.load_from, bare.resume, bare.custom_hooks = checkpoint, False, []
-    # A runner with nothing but the model: no loop of the host would run without an evaluator.
-    bare.test_dataloader = bare.test_cfg = bare.test_evaluator = None
-    start_processes(bare)
-    runner = Runner.from_cfg(bare)
-    if prepare:
-        prepare(runner)
-    runner.load_or_resume()
+    runner = bare_runner(cfg, checkpoint, prepare)
     scorer = BlockScorer(unwrapped(runner), **options)
     if checkpoint is None:
         print_log(f'SLS: no checkpoint, so {told_base(scorer.backbone)} is scored', 'current')
@@ -169,6 +161,25 @@ def score(
         partial(leave_index, index, path, scorer.maps, others, Origin.of(cfg, checkpoint, failures(others)))
     )
     return index
+
+
+def bare_runner(cfg: Config, checkpoint: str | None, prepare: RunnerAction | None = None) -> Runner:
+    """Return a runner with nothing but the model and its weights: no loop of the host would run without an evaluator.
+
+    Args:
+        cfg: The config.
+        checkpoint: The weights; None: the model as it is built.
+        prepare: Sees the runner before the weights are loaded.
+    """
+    bare = without_training(for_runner(cfg))
+    bare.load_from, bare.resume, bare.custom_hooks = checkpoint, False, []
+    bare.test_dataloader = bare.test_cfg = bare.test_evaluator = None
+    start_processes(bare)
+    runner = Runner.from_cfg(bare)
+    if prepare:
+        prepare(runner)
+    runner.load_or_resume()
+    return runner
 
 
 def leave_index(
