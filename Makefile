@@ -6,7 +6,7 @@ export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 # Waiting threads sleep instead of spinning: without this, another busy process makes every training step many times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help setup demo demo-seg test test-long test-openmmlab lint format docs pictures tutorials bccd camvid zoo benchmarks clean
+.PHONY: help setup demo demo-seg test test-long test-openmmlab lint format docs pictures tutorials bccd camvid zoo bench benchmarks clean
 
 help:
 	@echo 'make demo        set up if needed, then the whole chain on generated digit scenes (10 minutes on 2 cores)'
@@ -19,6 +19,7 @@ help:
 	@echo 'make bccd        the chain on real blood-cell images (needs ../shared/data)'
 	@echo 'make camvid      the chain on real road scenes with DeiT-Tiny (needs ../shared/data)'
 	@echo 'make zoo         the task folders of the small real runs, into work_dirs/zoo (hours on 2 cores; needs ../shared/data)'
+	@echo 'make bench       every bar of speed and memory beside what is measured for it (needs ../shared)'
 	@echo 'make benchmarks  side-by-side measurements (scoring, probe, faithful and rule need ../shared; adapters.py and depths.py train for hours and take a config)'
 
 setup:
@@ -81,6 +82,10 @@ pictures: setup
 tutorials: export OMP_NUM_THREADS = 1
 tutorials: setup
 	$(PY) docs/machinery/doc_tutorials.py detector segmentor
+
+bench: export OMP_NUM_THREADS = 1
+bench: setup
+	$(PY) benchmarks/bench.py --out work_dirs/bench.json
 
 benchmarks: setup
 	for name in fused_attention pruned_backbone tuning merge task_switching shared_trunk storage scoring probe faithful rule; do $(PY) benchmarks/$$name.py || exit 1; done

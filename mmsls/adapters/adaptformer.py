@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmsls.adapters.base import Adapter
+from mmsls.adapters.functional import plus_linear
 from mmsls.registry import ADAPTERS
 
 
@@ -43,4 +44,11 @@ class AdaptFormer(Adapter):
 
     def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         """Return what is added to the branch, (B, L, C)."""
-        return self.scale * self.up(self.dropout(F.relu(self.down(x))))
+        return self.scale * self.up(self._hidden(x))
+
+    def _add_to(self, stream: Tensor, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        return plus_linear(stream, self._hidden(x), self.up, self.scale)
+
+    def _hidden(self, x: Tensor) -> Tensor:
+        """Return what the up projection takes, (B, L, r)."""
+        return self.dropout(F.relu(self.down(x)))

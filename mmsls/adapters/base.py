@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from mmsls.adapters.functional import is_plain
 from mmsls.adapters.placement import PLACEMENT, normalise_placement
 from mmsls.registry import ADAPTERS, short_name
 
@@ -91,6 +92,22 @@ class Adapter(nn.Module):
             Tokens of the same shape.
         """
         raise NotImplementedError
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Take the way in one pass from a class that has a `forward` of its own and inherits that way."""
+        super().__init_subclass__(**kwargs)
+        if 'forward' in vars(cls) and '_add_to' not in vars(cls):
+            cls._add_to = Adapter._add_to  # type: ignore[method-assign]
+
+    def add_to(self, stream: Tensor, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """Return `stream + self(x, hw_shape)` of an adapter beside a branch.
+
+        It is done in one pass where the class has one (`_add_to`) and nobody hooks into `forward` or wraps it.
+        """
+        return self._add_to(stream, x, hw_shape) if is_plain(self) else stream + self(x, hw_shape)
+
+    def _add_to(self, stream: Tensor, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        return stream + self(x, hw_shape)
 
     def merged(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Fold this adapter into the linear layer that follows its slot.

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmsls.adapters.base import Adapter
+from mmsls.adapters.functional import plus_linear
 from mmsls.registry import ADAPTERS
 
 
@@ -38,4 +39,4 @@ class Bottleneck(Adapter):
 
     def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         """Return the new output of the branch, (B, L, C)."""
-        return x + self.scale * self.up(F.gelu(self.down(x)))
+        return plus_linear(x, F.gelu(self.down(x)), self.up, self.scale)

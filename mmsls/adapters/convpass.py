@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmsls.adapters.base import Adapter
-from mmsls.adapters.functional import filter_tokens, quick_gelu
+from mmsls.adapters.functional import filter_tokens, plus_linear, quick_gelu
 from mmsls.registry import ADAPTERS
 
 
@@ -55,5 +56,16 @@ class Convpass(Adapter):
 
     def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         """Return what is added to the branch, (B, K + H * W, C)."""
-        mixed = filter_tokens(self.conv, quick_gelu(self.down(x)), hw_shape)
-        return self.scale * self.up(self.dropout(quick_gelu(mixed)))
+        return self.scale * self.up(self._hidden(x, hw_shape))
+
+    def _add_to(self, stream: Tensor, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        return plus_linear(stream, self._hidden(x, hw_shape), self.up, self.scale)
+
+    def _hidden(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """Return what the up projection takes, (B, K + H * W, r)."""
+        mixed = filter_tokens(self.conv, quick_gelu(self.down(x)), hw_shape, self._conv_alone)
+        return self.dropout(quick_gelu(mixed))
+
+    def _conv_alone(self, extra: Tensor) -> Tensor:
+        """Return what the convolution makes of images of 1x1, where only its middle meets anything."""
+        return F.linear(extra, self.conv.weight[:, :, 1, 1], self.conv.bias)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmsls.adapters.base import Adapter
-from mmsls.adapters.functional import filter_tokens
+from mmsls.adapters.functional import filter_tokens, plus_linear
 from mmsls.registry import ADAPTERS
 
 KERNELS = (3, 5, 7)
@@ -61,7 +61,7 @@ class Mona(Adapter):
         """Return the new residual stream, (B, K + H * W, C)."""
         low = self.down(self.norm_scale * self.norm(x) + self.skip_scale * x)
         mixed = filter_tokens(self._filter, low, hw_shape)
-        return x + self.scale * self.up(self.dropout(F.gelu(mixed)))
+        return plus_linear(x, self.dropout(F.gelu(mixed)), self.up, self.scale)
 
     def _filter(self, image: Tensor) -> Tensor:
         """Filter an image (B, r, H, W) at three scales, then mix its channels."""

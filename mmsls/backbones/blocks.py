@@ -107,7 +107,8 @@ class AdaptedBlock(nn.Module):
             else:
                 x = self.run(branch, h, hw_shape, identity=x, **given)
             if f'{branch}_parallel' in self.adapters:
-                x = x + self.adapters[f'{branch}_parallel'](h, hw_shape)
+                beside = cast(Adapter, self.adapters[f'{branch}_parallel'])
+                x = beside.add_to(x, h, hw_shape)
             x = self._adapt(f'{branch}_stream', x, hw_shape)
         return x
 

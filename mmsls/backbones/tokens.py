@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from threading import get_ident
+from threading import local
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -40,7 +41,15 @@ class TokenGrid:
     """
 
     def __init__(self) -> None:
-        self._shapes: dict[int, tuple[int, int]] = {}
+        self._pass = local()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the grid out of copies and pickles."""
+        return {key: value for key, value in vars(self).items() if key != '_pass'}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Begin without a grid."""
+        vars(self).update(state, _pass=local())
 
     def note(self, module: nn.Module, inputs: tuple, output: tuple[Tensor, tuple[int, int]]) -> None:  # noqa: ARG002
         """Forward hook of the patch embedding, which returns the tokens and their grid."""
@@ -49,7 +58,7 @@ class TokenGrid:
 
     def noted(self, shape: tuple[int, int]) -> None:
         """Keep the grid (H, W) of this thread's pass."""
-        self._shapes[get_ident()] = shape
+        self._pass.shape = shape
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -58,7 +67,7 @@ class TokenGrid:
         Raises:
             RuntimeError: If no image passed the patch embedding yet.
         """
-        shape = self._shapes.get(get_ident())
+        shape = getattr(self._pass, 'shape', None)
         if shape is None:
             raise RuntimeError('the token grid is not known: call the backbone, not one of its blocks')
         return shape

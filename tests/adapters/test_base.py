@@ -94,3 +94,35 @@ def test_places_of_the_contract():
     assert toy('ffn_output') == 7 + 2 * 40
     assert toy('ffn_stream') == 2 * 47
     assert toy('attn_stream', 'ffn_parallel') == 14 + 5 * 15 + 2 * 15
+
+
+BESIDE = sorted(name for name, cls in ADAPTERS.module_dict.items() if any('parallel' in slot for slot in cls.slots))
+
+
+@pytest.mark.parametrize('name', BESIDE)
+def test_adding_to_the_stream_is_the_sum(name, randomise):
+    adapter = randomise(ADAPTERS.get(name)(6, scale=0.7)).eval()
+    stream, x = torch.randn(2, 2, 13, 6)
+    torch.testing.assert_close(adapter.add_to(stream, x, (3, 4)), stream + adapter(x, (3, 4)))
+
+
+class Doubled(Convpass):
+    """One's own adapter, made of one that adds to the stream in one pass."""
+
+    def forward(self, x, hw_shape):
+        return 2 * super().forward(x, hw_shape)
+
+
+@pytest.mark.parametrize('way', ['subclass', 'hook', 'wrapped', 'hooked layer'])
+def test_who_changes_forward_is_heard(way, randomise):
+    adapter = randomise((Doubled if way == 'subclass' else Convpass)(6)).eval()
+    stream, x = torch.randn(2, 2, 13, 6)
+    once = 2 * Convpass.forward(adapter, x, (3, 4))
+    if way == 'hook':
+        adapter.register_forward_hook(lambda module, inputs, output: 2 * output)
+    if way == 'hooked layer':
+        adapter.up.register_forward_hook(lambda module, inputs, output: 2 * output)
+    if way == 'wrapped':
+        forward = adapter.forward
+        adapter.forward = lambda x, hw_shape: 2 * forward(x, hw_shape)
+    torch.testing.assert_close(adapter.add_to(stream, x, (3, 4)), stream + once)

@@ -17,6 +17,7 @@ from mmsls.backbones.outputs import checked_outputs
 from mmsls.backbones.staged import StagedBackbone
 from mmsls.backbones.swin.attention import FusedWindowAttention
 from mmsls.backbones.swin.block import AdaptedSwinBlock
+from mmsls.backbones.swin.merging import speed_up
 from mmsls.backbones.tokens import BlockTokens
 
 
@@ -85,6 +86,10 @@ class PrunedSwinMixin(StagedBackbone):
             for stage in self.stages:
                 for block in stage.blocks:
                     block.attn = FusedWindowAttention(block.attn, fixed_table=frozen)
+        for stage in range(len(self.stages)):
+            merging = self.merging_after(stage)
+            if merging is not None:
+                speed_up(merging)
 
     def block_lists(self) -> list[nn.ModuleList]:
         """Return each stage's list of blocks, bottom first."""

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor
 
-from mmsls.backbones.swin.attention import spelled_out
+from mmsls.backbones.tracing import spelled_out
 
 
 class FusedSelfAttention(BaseModule):

@@ -6,7 +6,8 @@ import pytest
 import torch
 from mmdet.models.backbones.swin import ShiftWindowMSA
 
-from mmsls.backbones.swin.attention import FusedWindowAttention, partition, shift_mask, unpartition
+from mmsls.backbones.swin.attention import FusedWindowAttention
+from mmsls.backbones.swin.windows import window_layout
 
 WIDTH, HEADS = 12, 3
 
@@ -173,7 +174,7 @@ def test_frozen_copy_that_is_averaged_behind_autograds_back_is_followed(randomis
 
 def test_training_after_inference_mode(randomise):
     """What inference mode leaves in the caches must be usable under autograd."""
-    shift_mask.cache_clear()
+    window_layout.cache_clear()
     fused, x = frozen(randomise), tokens((8, 8))
     with torch.inference_mode():
         expected = fused(x, (8, 8)).clone()
@@ -199,21 +200,3 @@ def test_another_precision_gets_its_own_bias(randomise):
     torch.testing.assert_close(half.float(), exact, atol=0.05, rtol=0.05)
     with torch.autocast('cpu', dtype=torch.bfloat16):
         assert frozen(randomise)(x, (8, 8)).isfinite().all()
-
-
-def test_partition_round_trip():
-    grid = torch.arange(2 * 8 * 12 * 3.0).view(2, 8, 12, 3)
-    windows = partition(grid, 4)
-    assert windows.shape == (12, 16, 3)
-    assert torch.equal(windows[1].view(4, 4, 3), grid[0, :4, 4:8])
-    assert torch.equal(unpartition(windows, grid.shape), grid)
-
-
-def test_shift_mask_by_hand():
-    """On a 4x4 grid with windows of 2 and shift 1 only what was adjacent before the shift may attend."""
-    mask = shift_mask(4, 4, 2, 1, torch.device('cpu'), torch.float32)
-    assert mask.shape == (4, 1, 4, 4)
-    assert mask[0].abs().max() == 0
-    right = torch.tensor([[0, 1, 0, 1], [1, 0, 1, 0], [0, 1, 0, 1], [1, 0, 1, 0]]) * -100.0
-    assert torch.equal(mask[1, 0], right)
-    assert torch.equal(mask[3, 0], (1 - torch.eye(4)) * -100.0)
