@@ -84,7 +84,7 @@ def main() -> None:
     vits = {
         'MMSegmentation': VisionTransformer(**vit),
         'timm': timms('vit_small_patch16_224'),
-        'ours': PrunedVisionTransformer(**vit),
+        'ours': PrunedVisionTransformer(**vit, fused_attention=True),
     }
     table(f'Swin-T, 1x{size[0]}x{size[1]}', swins, image, args.repeats)
     table(f'ViT-S/16, 1x{size[0]}x{size[1]}', vits, image, args.repeats)
