@@ -17,6 +17,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmsls.cost.complexity import ParameterCounts, count_macs, count_parameters, latencies, training_bytes
+from mmsls.cost.deployed import as_deployed
 
 
 @dataclass
@@ -30,6 +31,7 @@ class Row:
         parameters: Total, trained and stored numbers.
         macs: Multiply-accumulates of one test image.
         latency: Median seconds of one test image, all rows in turns in one process; 0 where it was not measured.
+        merged: Whether multiply-accumulates and latency are of the model with its adapters folded into the base.
         memory: Bytes that a training step on two images adds to the model's own (`training_bytes`); 0 where it could
             not be measured.
     """
@@ -41,10 +43,14 @@ class Row:
     macs: int = 0
     latency: float = 0.0
     memory: int = 0
+    merged: bool = False
 
 
 def measure(rows: Sequence[Row], models: Sequence[nn.Module], batch: Any, timed: Collection[str] | None = None) -> None:
     """Fill in what each row's model costs: parameters, multiply-accumulates and latency on a batch, models in turns.
+
+    What runs is what one would deploy: adapters that merge are folded into the base (`as_deployed`). The parameters
+    are those of the model as it was trained.
 
     Args:
         rows: To fill in.
@@ -55,7 +61,9 @@ def measure(rows: Sequence[Row], models: Sequence[nn.Module], batch: Any, timed:
     """
     forwards: dict[str, Callable[[], object]] = {}
     for row, model in zip(rows, models, strict=True):
-        forwards[row.name] = partial(run_once, model, batch)
+        deployed = as_deployed(model)
+        row.merged = deployed is not model
+        forwards[row.name] = partial(run_once, deployed, batch)
         row.parameters, row.macs = count_parameters(model), count_macs(forwards[row.name])
     names = [row.name for row in rows if timed is None or row.name in timed]
     seconds = latencies({name: forwards[name] for name in names}) if names else {}

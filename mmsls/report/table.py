@@ -34,7 +34,7 @@ def row_cells(row: Row, key: str | None, full_latency: float) -> tuple[str, ...]
         metric,
         *millions,
         f'{row.macs / 1e9:.3f}',
-        f'{row.latency * 1e3:.1f}' if row.latency else '-',
+        f'{row.latency * 1e3:.1f}{" (merged)" if row.merged else ""}' if row.latency else '-',
         f'{row.latency / full_latency:.2f}' if row.latency else '-',
         f'{row.memory / 2**20:.0f}' if row.memory else '-',
     )
