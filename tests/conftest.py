@@ -107,6 +107,11 @@ class Host:
     sizes: tuple[tuple[int, int], ...] = ((64, 64), (96, 64), (61, 83), (33, 35))
     unmerged: tuple[str, ...] = ()
 
+    @property
+    def odd_size(self) -> tuple[int, int]:
+        """An image that is no whole number of patches or windows; the training size where it takes no other."""
+        return self.sizes[2] if len(self.sizes) > 2 else self.sizes[0]
+
     def stock(self, **arguments: Any) -> nn.Module:
         """Build the host's own backbone, tiny."""
         return self.stock_class(**{**self.tiny, **arguments})

@@ -67,5 +67,8 @@ class Convpass(Adapter):
         return self.dropout(quick_gelu(mixed))
 
     def _conv_alone(self, extra: Tensor) -> Tensor:
-        """Return what the convolution makes of images of 1x1, where only its middle meets anything."""
-        return F.linear(extra, self.conv.weight[:, :, 1, 1], self.conv.bias)
+        """Return what the convolution makes of images of 1x1, where only its middle meets anything.
+
+        As rows: of a slice in three dimensions PyTorch takes one product or another by `requires_grad`.
+        """
+        return F.linear(extra.flatten(0, 1), self.conv.weight[:, :, 1, 1], self.conv.bias).view(extra.shape)

@@ -89,7 +89,7 @@ def test_every_target_works_and_merges_in_every_host(column, randomise, tmp_path
     torch.save(column.base_of(stock), tmp_path / 'base.pth')
     adapter = {'type': 'mmsls.LoRA', 'rank': 2, 'targets': ALL}
     model = column.pruned(base_checkpoint=str(tmp_path / 'base.pth'), adapter=adapter, fused_attention=fused)
-    image = torch.randn(1, 3, 61, 83)
+    image = torch.randn(1, 3, *column.odd_size)
     with torch.no_grad():
         untuned = model.eval()(image)[-1]
         tuned = randomise(model, seed=1, only_trainable=True)(image)[-1]

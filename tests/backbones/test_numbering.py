@@ -38,9 +38,12 @@ def cut(model, kept):
 
 def outputs(model):
     model.eval()
+    inner = getattr(model, 'model', model)
+    fixed = any(cls.__name__.startswith(('BEiT', 'Beit')) for cls in type(inner).__mro__)  # position tables of one size
+    size = (64, 64) if fixed else (61, 83)
     model.requires_grad_(False)  # frozen, mmseg's attention takes another kernel
     with torch.no_grad():
-        found = model(torch.randn(2, 3, 61, 83, generator=torch.Generator().manual_seed(0)))
+        found = model(torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0)))
     return tuple(found) if isinstance(found, tuple | list) else (found,)
 
 
@@ -57,7 +60,9 @@ def same(left, right):
 def last_layer(model, kept):
     """The last linear layer of the topmost kept block."""
     block = dict(model.iter_blocks())[kept[-1]]
-    return block.mlp.fc2 if hasattr(block, 'mlp') else block.ffn.layers[1]
+    if not hasattr(block, 'mlp'):
+        return block.ffn.layers[1]
+    return block.mlp.fc2 if hasattr(block.mlp, 'fc2') else block.mlp.w3
 
 
 class Net(nn.Module):

@@ -59,11 +59,11 @@ def test_gradients_are_those_without_checkpointing(column, base, randomise, adap
     model = Model(randomise(column.pruned(base_checkpoint=base, adapter=adapter), only_trainable=True))
     blocks = blocks_of(model)
     stages = [name for name, _ in model.named_modules() if name.count('.') == 2 and 'stages' in name] or blocks
-    ffn = 'mlp' if 'timm' in column.name else 'ffn'
+    ffn = 'mlp' if hasattr(next(model.backbone.iter_blocks())[1], 'mlp') else 'ffn'
     inside = [f'{block}.{ffn}' for block in blocks]  # mmseg's ViT calls it with a keyword
     names = {'backbone': ['backbone'], 'stages': stages, 'blocks': blocks, 'inside a block': inside}
     names['all at once'] = ['backbone', *stages, *blocks, *inside, *blocks]
-    image = torch.rand(2, 3, 64, 96)
+    image = torch.rand(2, 3, *column.sizes[0])
     expected = gradients(model.train(), image)
     assert None not in expected.values()
     turn_on_activation_checkpointing(model, names[wrapped])

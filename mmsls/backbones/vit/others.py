@@ -88,7 +88,12 @@ class PrunedDeiT3Mixin(PrunedRelativeMixin):
 
 
 class PrunedEVA02Mixin(PrunedRelativeMixin):
-    """The host's EVA-02; takes what `PrunedViTMixin` takes."""
+    """The host's EVA-02; takes what `PrunedViTMixin` takes.
+
+    The host computes the turns of positions anew where an image has another size than the last, and keeps them as
+    buffers: what a checkpoint holds of them would fit the last image alone. Here they are saved for `img_size`, and
+    those of a checkpoint are passed over.
+    """
 
     family = 'ViTEVA02'
     block_class = AdaptedEVA02Block
@@ -96,9 +101,34 @@ class PrunedEVA02Mixin(PrunedRelativeMixin):
     not_in_base = re.compile(r'^ln2\.|' + computed.pattern)
     never_loaded = re.compile(r'^(head|head_dist|pre_logits)\.|' + computed.pattern)
 
+    # The host's own.
+    rope: Any
+    patch_resolution: tuple[int, int]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.register_state_dict_pre_hook(turn_for_own_size)
+        self._register_load_state_dict_pre_hook(pass_over_turns, with_module=True)
+
     def stored_keys(self, state: Mapping[str, Tensor] | None = None, prefix: str = '') -> list[str]:
         """Return the keys of what belongs to one task; the turns of positions follow the size of the last image."""
         return [key for key in super().stored_keys(state, prefix) if not self.is_computed(key)]
+
+
+def turn_for_own_size(backbone: PrunedEVA02Mixin, *_: Any) -> None:
+    """Compute the turns of an EVA-02's positions for its own image size, unless they are."""
+    rope, size = backbone.rope, tuple(backbone.patch_resolution)
+    if tuple(rope.patch_resolution) != size:
+        rope.patch_resolution = size
+        for name, turns in zip(('freqs_cos', 'freqs_sin'), rope.compute_position_embedding(), strict=True):
+            rope.register_buffer(name, turns.to(getattr(rope, name)))
+
+
+def pass_over_turns(backbone: PrunedEVA02Mixin, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Put the turns of an EVA-02's own size in the place of those that a state dict holds."""
+    turn_for_own_size(backbone)
+    own = {prefix + key: value for key, value in backbone.named_buffers(remove_duplicate=False)}
+    state.update({key: own[key] for key in state.keys() & own.keys() if backbone.is_computed(key)})
 
 
 class PrunedMoCoV3Mixin(PrunedViTMixin):

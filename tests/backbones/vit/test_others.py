@@ -142,3 +142,18 @@ def test_moco_v3_drops_what_freezes_the_host(columns, tmp_path):
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert trained
     assert all('.adapters.' in name for name in trained)
+
+
+def test_a_whole_checkpoint_of_eva02_fits_after_images_of_another_size(columns):
+    """The host keeps the turns of positions of the last image as buffers, and refuses to load those of another size."""
+    host = columns['mmpretrain-eva02']()
+    model, stock = host.pruned().eval(), host.stock()
+    with torch.no_grad():
+        before = model(image())
+        model(image((96, 64)))
+        state = model.state_dict()
+        stock.load_state_dict(state, strict=True)
+        twin = host.pruned().eval()
+        twin(image((96, 64)))
+        twin.load_state_dict({**state, 'rope.freqs_cos': torch.zeros(3, 2)}, strict=True)
+        assert same(twin(image()), before)
