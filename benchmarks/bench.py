@@ -190,7 +190,7 @@ def probed(repeats: int) -> Iterator[Bar]:
     yield Bar('scoring', 'DeiT-Tiny, 12 blocks by probe / bare pass', median(ratios), 1.15)
 
 
-def published(images: int = 24) -> Iterator[Bar]:
+def published(images: int = 40) -> Iterator[Bar]:
     """Compare the published procedure, a pass for each block, with one pass, on ViT-B with random weights."""
     files, labels = scoring.read_list(SHARED, images)
     passes = scoring.Passes('vit_base_patch16_224', SHARED, files)
@@ -231,11 +231,13 @@ def main() -> None:
         parser.error(f'--parts {" ".join(sorted(unknown))}: the parts are {" ".join(parts)}')
     if 'scoring' in (args.parts or parts) and not (SHARED / 'data' / 'sign_digits').is_dir():
         parser.error(f'the part scoring needs {SHARED}/data/sign_digits; leave it out by --parts')
-    start, bars = time.perf_counter(), []
+    bars: list[Bar] = []
+    start = time.perf_counter()
     for name in args.parts or parts:
         for measure in parts[name]:
-            bars += measure()
-        print(f'{name}: done after {time.perf_counter() - start:.0f} s', flush=True)
+            for bar in measure():
+                print(f'[{time.perf_counter() - start:4.0f} s]', *bar.cells(), flush=True)
+                bars.append(bar)
     show('Every bar', ('part', 'what', 'measured', 'bar', 'met'), [bar.cells() for bar in bars])
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)

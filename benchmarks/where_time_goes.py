@@ -4,25 +4,29 @@
 
 Self time of the operators that PyTorch's profiler sees, in the median of some passes. What a faster attention, fewer
 copies or another layout could save at most is everything that is not in the row of matrix products: these are the same
-in all three.
+in all three. A last table has the Swin's time by stage, for each billion of multiplications: what is left of a model
+that is cut from the top is its widest grids.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Iterable
 from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import timm
 import torch
-from bench import DEVICE, TIMM_SWIN, at_rest
+from bench import DEVICE, TIMM_SWIN, Turns, at_rest
 from common import show
 from mmdet.models.backbones import SwinTransformer
 from mmseg.models.backbones import VisionTransformer
 from torch.profiler import ProfilerActivity, profile
 
+from mmsls.cost.complexity import count_macs
 from mmsls.integrations.mmdet import PrunedSwinTransformer
 from mmsls.integrations.mmseg import PrunedVisionTransformer
 
@@ -71,6 +75,35 @@ def table(title: str, models: dict[str, Any], image: torch.Tensor, repeats: int)
     show(title, ('ms', *spent), rows)
 
 
+def adapted(cls: Any, folder: Path, **arguments: Any) -> Any:
+    """Return a backbone of random weights with Convpass."""
+    torch.save(cls(**arguments).state_dict(), folder / 'base.pth')
+    return cls(**arguments, base_checkpoint=str(folder / 'base.pth'), adapter={'type': 'Convpass'})
+
+
+@torch.no_grad()
+def stage_table(swin: Any, image: torch.Tensor, repeats: int) -> None:
+    """Print what the blocks of each stage cost, one by one on what they are called with."""
+    calls: dict[str, Any] = {}
+
+    def keep(name: str, block: Any, inputs: tuple[Any, ...]) -> None:
+        calls[name] = partial(block.forward, *inputs)
+
+    handles = [
+        block.register_forward_pre_hook(partial(keep, f'stage {stage}, block {number}'))
+        for (stage, number), block in at_rest(swin).iter_blocks()
+    ]
+    swin(image)
+    for handle in handles:
+        handle.remove()
+    turns = Turns(calls, repeats)
+    rows = []
+    for name, call in calls.items():
+        milliseconds, macs = 1e3 * median(seconds[name] for seconds in turns.rounds), count_macs(call) / 1e9
+        rows.append((name, f'{macs:.2f}', f'{milliseconds:.1f}', f'{milliseconds / macs:.1f}'))
+    show(f'Swin-T by block, 1x{image.shape[2]}x{image.shape[3]}', ('block', 'GMACs', 'ms', 'ms / GMACs'), rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--size', type=int, nargs=2, default=(224, 224), metavar=('HEIGHT', 'WIDTH'))
@@ -79,15 +112,21 @@ def main() -> None:
     size = tuple(args.size)
     image = torch.randn(1, 3, *size, device=DEVICE)
     vit: dict[str, Any] = {'embed_dims': 384, 'num_heads': 6, 'img_size': size, 'final_norm': True}
+    fused = {**vit, 'fused_attention': True}
     timms = partial(timm.create_model, img_size=size, features_only=True)
     swins = {'MMDetection': SwinTransformer(), 'timm': timms(TIMM_SWIN), 'ours': PrunedSwinTransformer()}
+    with tempfile.TemporaryDirectory() as folder:
+        swins['ours, Convpass'] = adapted(PrunedSwinTransformer, Path(folder))
+        convpass_vit = adapted(PrunedVisionTransformer, Path(folder), **fused)
     vits = {
         'MMSegmentation': VisionTransformer(**vit),
         'timm': timms('vit_small_patch16_224'),
-        'ours': PrunedVisionTransformer(**vit, fused_attention=True),
+        'ours': PrunedVisionTransformer(**fused),
+        'ours, Convpass': convpass_vit,
     }
     table(f'Swin-T, 1x{size[0]}x{size[1]}', swins, image, args.repeats)
     table(f'ViT-S/16, 1x{size[0]}x{size[1]}', vits, image, args.repeats)
+    stage_table(PrunedSwinTransformer(), image, args.repeats)
 
 
 if __name__ == '__main__':
