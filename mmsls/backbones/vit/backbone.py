@@ -37,8 +37,8 @@ class PrunedViTMixin(OneStageBackbone):
         pruning_index: Path of the index file that says how many blocks are kept.
         kept_depths: The same by hand, a number or a tuple of one; not with `pruning_index`.
         fused_attention: Compute mmseg's attention with PyTorch's fused kernel (within 1e-4 of the host's, faster, and
-            without its (L, L) weights in memory). mmpretrain's host does so itself. By default the outputs are the
-            host's, bit for bit.
+            without its (L, L) weights in memory); False: the host's outputs, bit for bit. mmpretrain's ViT computes it
+            so itself.
         bridge: Put an affine map in the place of every removed block that `out_indices` names (see `LinearBridge`);
             only where the lowest blocks are kept.
         kept_blocks: `(0, block)` of every block that is kept, wherever it stands; not with `pruning_index` or
@@ -86,7 +86,7 @@ class PrunedViTMixin(OneStageBackbone):
         adapter: Mapping[str, Any] | None = None,
         pruning_index: str | os.PathLike[str] | None = None,
         kept_depths: int | Sequence[int] | None = None,
-        fused_attention: bool = False,
+        fused_attention: bool = True,
         bridge: BridgeSetting = False,
         kept_blocks: Sequence[Sequence[int]] | None = None,
         **kwargs: Any,
