@@ -71,7 +71,9 @@ def build_models(base: Path) -> dict[str, nn.Module]:
     torch.save({'state_dict': {k: v for k, v in stock.state_dict().items() if not k.startswith('norm')}}, base)
     tuned = {name: PrunedSwinTransformer(base_checkpoint=str(base), adapter={'type': name}) for name in ADAPTERS}
     pruned = PrunedSwinTransformer(base_checkpoint=str(base), adapter={'type': 'Convpass'}, kept_depths=(2, 2, 3, 1))
-    return {'full fine-tuning (stock)': stock, **tuned, 'Convpass, pruned to 2-2-3-1': pruned}
+    upper = PrunedSwinTransformer(base_checkpoint=str(base), adapter={'type': 'Convpass', 'stages': (2, 3)})
+    less = {'Convpass in stages 2 and 3': upper, 'Convpass, pruned to 2-2-3-1': pruned}
+    return {'full fine-tuning (stock)': stock, **tuned, **less}
 
 
 if __name__ == '__main__':

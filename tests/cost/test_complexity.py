@@ -5,7 +5,7 @@ import time
 import torch
 from torch import nn
 
-from mmsls.cost.complexity import count_macs, count_parameters, latencies
+from mmsls.cost.complexity import count_macs, count_parameters, latencies, training_bytes
 
 
 def test_macs_of_known_layers():
@@ -43,3 +43,20 @@ def test_stored_parameters_leave_the_base_out(mmdet_host, base_file):
 def test_latencies_rank_calls():
     seconds = latencies({'short': lambda: time.sleep(0.001), 'long': lambda: time.sleep(0.02)}, repeats=3, warmup=0)
     assert seconds['long'] > 5 * seconds['short']
+
+
+def test_below_the_first_adapter_nothing_is_kept_for_a_gradient(mmseg_vit_host, randomise, tmp_path):
+    torch.save(mmseg_vit_host.base_of(randomise(mmseg_vit_host.stock())), tmp_path / 'base.pth')
+    image, spent, graphs = torch.rand(2, 3, 64, 64), {}, {}
+    for blocks in ((0, 1, 2, 3), (2, 3), (3,)):
+        adapter = {'type': 'Convpass', 'rank': 2, 'blocks': list(blocks)}
+        model = mmseg_vit_host.pruned(base_checkpoint=str(tmp_path / 'base.pth'), adapter=adapter).train()
+        needed = []
+        for _, block in model.iter_blocks():
+            block.register_forward_hook(lambda _, __, output, needed=needed: needed.append(output.requires_grad))
+        spent[blocks] = training_bytes(model, lambda model=model: model(image))
+        graphs[blocks] = needed
+    assert graphs == {(0, 1, 2, 3): [True] * 4, (2, 3): [False, False, True, True], (3,): [False, False, False, True]}
+    whole, half, quarter = spent.values()
+    assert half < whole / 2
+    assert quarter < whole / 4
