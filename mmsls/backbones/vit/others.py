@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 from torch import Tensor, nn
@@ -107,7 +108,7 @@ class PrunedEVA02Mixin(PrunedRelativeMixin):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.register_state_dict_pre_hook(turn_for_own_size)
+        self._register_state_dict_hook(save_own_turns)
         self._register_load_state_dict_pre_hook(pass_over_turns, with_module=True)
 
     def stored_keys(self, state: Mapping[str, Tensor] | None = None, prefix: str = '') -> list[str]:
@@ -115,20 +116,27 @@ class PrunedEVA02Mixin(PrunedRelativeMixin):
         return [key for key in super().stored_keys(state, prefix) if not self.is_computed(key)]
 
 
-def turn_for_own_size(backbone: PrunedEVA02Mixin, *_: Any) -> None:
-    """Compute the turns of an EVA-02's positions for its own image size, unless they are."""
-    rope, size = backbone.rope, tuple(backbone.patch_resolution)
-    if tuple(rope.patch_resolution) != size:
-        rope.patch_resolution = size
-        for name, turns in zip(('freqs_cos', 'freqs_sin'), rope.compute_position_embedding(), strict=True):
-            rope.register_buffer(name, turns.to(getattr(rope, name)))
+def own_turns(backbone: PrunedEVA02Mixin) -> dict[str, Tensor]:
+    """Return the turns of an EVA-02's positions for its own image size, by the names of the host's buffers."""
+    rope = copy(backbone.rope)
+    rope.patch_resolution = tuple(backbone.patch_resolution)
+    names = ('freqs_cos', 'freqs_sin')
+    return {n: turns.to(getattr(rope, n)) for n, turns in zip(names, rope.compute_position_embedding(), strict=True)}
+
+
+def save_own_turns(backbone: PrunedEVA02Mixin, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Put the turns of an EVA-02's own size into a state dict that is given out."""
+    own = own_turns(backbone)
+    computed = [key for key in state if key.startswith(prefix) and backbone.is_computed(key)]
+    state.update({key: own[key.rpartition('.')[2]] for key in computed})
 
 
 def pass_over_turns(backbone: PrunedEVA02Mixin, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """Put the turns of an EVA-02's own size in the place of those that a state dict holds."""
-    turn_for_own_size(backbone)
-    own = {prefix + key: value for key, value in backbone.named_buffers(remove_duplicate=False)}
-    state.update({key: own[key] for key in state.keys() & own.keys() if backbone.is_computed(key)})
+    """Put an EVA-02's own turns in the place of those that a state dict holds, and turn the backbone for its size."""
+    backbone.rope.patch_resolution = tuple(backbone.patch_resolution)
+    for name, turns in own_turns(backbone).items():
+        backbone.rope.register_buffer(name, turns)
+    save_own_turns(backbone, state, prefix)
 
 
 class PrunedMoCoV3Mixin(PrunedViTMixin):
