@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 help:
 	@echo 'make demo        set up if needed, then the whole chain on generated digit scenes (10 minutes on 2 cores)'
 	@echo 'make demo-seg    the same scenes by pixel, in MMSegmentation (12 minutes on 2 cores)'
-	@echo 'make test        set up if needed, then all tests (about 22 minutes on 2 idle cores)'
+	@echo 'make test        set up if needed, then all tests (14 to 22 minutes on 2 idle cores)'
 	@echo 'make test-long   the tests that take minutes: kills, damaged files by the ten thousand (under 40 minutes on 2 cores)'
 	@echo 'make test-openmmlab  the tests on OpenMMLab'"'"'s own releases, in $(VENV)-openmmlab; TORCH=FILE names another torch than 2.5.1'
 	@echo 'make lint        ruff, mypy, import-linter, vulture'

@@ -30,6 +30,8 @@ def test_a_base_names_a_model_its_weights_and_its_own_blocks(path):
     if backbone.base_checkpoint.startswith('timm:'):
         assert timm.is_model_pretrained(backbone.base_checkpoint.removeprefix('timm:'))
         assert backbone.base_checkpoint.startswith(f'timm:{backbone.model_name}.')
+    elif path.stem == 'deit_tiny_timm':
+        assert backbone.base_checkpoint == Config.fromfile(path.with_stem('deit_tiny')).backbone.base_checkpoint
     else:
         assert backbone.base_checkpoint.startswith('https://dl.fbaipublicfiles.com/dinov2/')
 

@@ -263,6 +263,7 @@ def test_a_segmentor_on_a_vit_with_its_class_token(segmentor_cfg, mmseg_vit_host
     torch.save({'state_dict': randomise(tuned, only_trainable=True).state_dict()}, tmp_path / 'tuned.pth')
     cfg.custom_hooks = [{'type': 'mmsls.DistillHook', 'teacher': str(tmp_path / 'tuned.pth')}, SLIM]
     cfg.model.backbone |= {'kept_depths': 2, 'bridge': bridge}
+    cfg.experiment_name = f'bridge_{bridge}'  # runs that begin in one second share their messages otherwise
     runner = runs.train(cfg)
     assert len(losses(runner)) == 4
     assert find_backbone(runner.model).cut_outputs() == [2, 3]
